@@ -1,0 +1,97 @@
+package authz
+
+import (
+	"context"
+	"time"
+
+	"github.com/sallyport-dev/sallyport/authz/condition"
+	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/scope"
+)
+
+// Kind says whose token it is. A client is not a person, even where both have the same name.
+type Kind uint8
+
+const (
+	// Undetermined is neither: the issuer's `machine` could not be decided. It is the zero value and satisfies no rule about either.
+	Undetermined Kind = iota
+	// Person is a human subject.
+	Person
+	// Machine is an application that speaks for itself (RFC 6749 4.4).
+	Machine
+)
+
+// String is the word of audit records: "undetermined", "person" or "machine".
+func (k Kind) String() string {
+	switch k {
+	case Person:
+		return "person"
+	case Machine:
+		return "machine"
+	default:
+		return "undetermined"
+	}
+}
+
+// Identity is who a token speaks for. It is comparable, and unique only as a whole: one subject of two issuers is two identities,
+// and so are a person and a client of one name. The zero Identity is nobody.
+type Identity struct {
+	// Issuer is the policy's name of the issuer.
+	Issuer string
+	Kind   Kind
+	// Subject is `sub` for a person and the client_id for a machine.
+	Subject string
+}
+
+// Principal is what one verified token says. It is built once per token, may be remembered and shared between requests, and is
+// never changed.
+type Principal struct {
+	Identity Identity
+	// ClientID is the application that the token was issued to (RFC 9068 2.2), by the issuer's client_id mapping; "" if it has none.
+	ClientID string
+	// TokenID is `jti`, "" if it has none. It is a name, not a secret, yet audit never writes it raw.
+	TokenID string
+	// Scopes are the token's OAuth scopes.
+	Scopes scope.Set
+	// Audiences are the values that the policy's audiences are compared with, for services that name one of several.
+	Audiences []string
+	// Token holds the declared claims, typed, for rules and expressions. A machine's has no `sub`.
+	Token condition.Token
+	// Expires is `exp`, without leeway.
+	Expires time.Time
+}
+
+// Verifier proves bearer tokens. One is bound to one issuer of one policy generation.
+type Verifier interface {
+	// Verify proves token at the instant now and says whose it is. It does no I/O, waits for nothing and is safe for concurrent
+	// use. It returns either a Principal or an error; a refused token is a [*TokenError], and any other error could not decide.
+	Verify(ctx context.Context, token string, now time.Time) (*Principal, error)
+}
+
+// Verifiers hands out the verifier of an issuer. A nil result means that the policy has no such issuer, which denies.
+type Verifiers map[string]Verifier
+
+// TokenError is a token that was refused, or could not be judged.
+type TokenError struct {
+	// Reason is InvalidToken, InvalidRequest or KeysUnavailable.
+	Reason Reason
+	// Detail is the true cause in one word, for the audit record only: the client hears Reason. One of the Detail constants.
+	Detail string
+	// Issuer, Subject and the like are never here: an unproved claim is the client's word.
+	Err error
+}
+
+func (e *TokenError) Error() string {
+	if e.Err != nil {
+		return "token refused: " + e.Detail + ": " + e.Err.Error()
+	}
+	return "token refused: " + e.Detail
+}
+
+func (e *TokenError) Unwrap() error { return e.Err }
+
+// Bundle is one generation of what a decision needs: a request sees exactly one.
+type Bundle struct {
+	Policy    *policy.Policy
+	Verifiers Verifiers
+}
