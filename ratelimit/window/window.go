@@ -1,8 +1,32 @@
 // Package window is the arithmetic of rate limits over time: pure functions of counts and an instant, with no clock, no store
 // and no key. The Redis script is held to it, and the memory store is built on it.
+//
+// A span is cut into cells of one grain, and a hit at instant t is charged to cell floor(t/grain). A hit is admitted only if the
+// sum of the newest n cells plus the hit is at most the limit. Sliding takes n = k+1 cells of a k-th of the span: any stretch
+// of one span that ends at an admission touches at most k+1 cells, all of them in that sum, so no stretch of one span ever
+// holds more than the limit; the price is that quota returns up to one grain late. Fixed is the same with one cell as long
+// as the span.
 package window
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Bounds of what a counter may be asked. They keep every sum exact: MaxCells+1 cells of at most MaxHits each stay below
+// 2^43, far inside the 2^53 below which the doubles of a Redis script are exact integers.
+const (
+	// MaxWindows is the most windows that one counter carries, those of an earlier configuration included.
+	MaxWindows = 8
+	// MaxCells is the largest k of a Sliding window.
+	MaxCells = 1000
+	// MaxHits is the most hits that one charge spends or gives back, and the most that one cell holds.
+	MaxHits = math.MaxUint32
+	// MaxSpan is the longest window, about 68 years; in milliseconds it needs 41 bits.
+	MaxSpan = math.MaxUint32 * 500 * time.Millisecond
+)
 
 // Algorithm says how the hits of a window are counted. The zero value is invalid: a limit states its algorithm.
 type Algorithm uint8
@@ -17,23 +41,121 @@ const (
 
 // Window is one limit: at most Limit hits in Span.
 type Window struct {
-	// Limit is the most hits, 0 to 2^32-1. Zero refuses everything.
+	// Limit is the most hits, 0 to 2^32-1. Zero refuses everything, a peek included, but takes hits back.
 	Limit uint32
-	// Span is the window's length, a positive whole number of milliseconds.
+	// Span is the window's length, a positive whole number of milliseconds, at most MaxSpan.
 	Span time.Duration
-	// Cells is k, the number of sub-buckets of a Sliding window (10 or 60); the window forgets up to Span/k late. Ignored for
-	// Fixed.
+	// Cells is k, the number of sub-buckets of a Sliding window, 1 to MaxCells (10 or 60 in practice); the window forgets up
+	// to Span/k late. Ignored for Fixed.
 	Cells int
 }
 
+// Shape is how a window is cut, which is all that its counts depend on: a limit may change while its counts stay. Windows of
+// one counter that have the same shape share their counts.
+type Shape struct {
+	// Grain is the length of one cell in milliseconds, the span divided by k and rounded up.
+	Grain int64
+	// Cells is the number of cells that are summed: k+1 for Sliding, 1 for Fixed.
+	Cells int
+}
+
+// Shape says how w is cut under an algorithm. It is meaningful only where [Ask.Validate] accepts both.
+func (w Window) Shape(a Algorithm) Shape {
+	span := w.Span.Milliseconds()
+	if a == Fixed {
+		return Shape{Grain: span, Cells: 1}
+	}
+	k := int64(w.Cells)
+	return Shape{Grain: (span + k - 1) / k, Cells: w.Cells + 1}
+}
+
+// lifetime is how long after a hit, in milliseconds, no cell can still hold it.
+func (s Shape) lifetime() int64 { return s.Grain * int64(s.Cells) }
+
 // State is what one window says after a charge.
 type State struct {
-	// Remaining is the hits that would still pass now.
+	// Remaining is the hits that would still pass now, as far as this window goes.
 	Remaining uint32
-	// Reset is the time until the window has room again: until the window's end for Fixed, and for Sliding until the oldest
-	// hits that free enough for the charge leave (for a charge that passed: until the newest cell's hits have left is not a
-	// cliff; it is the time until one more hit frees). Always positive, at most Span plus one cell.
+	// Reset is the time until the window gives hits back, in whole milliseconds, always positive, at most the span plus one
+	// grain. Fixed: the end of the window. Sliding: when the oldest hits leave or, for a charge that is over, when enough
+	// have left for it to pass; it is not a cliff, since later hits leave later. A charge that can never pass (more hits than
+	// the limit) waits until every hit has left.
 	Reset time.Duration
 	// Over says that this window has no room for the charge.
 	Over bool
+}
+
+// Ask is what is asked of one counter: hits, and the windows that must all have room for them.
+type Ask struct {
+	// Algorithm counts every window of the ask.
+	Algorithm Algorithm
+	// Windows are one to MaxWindows limits.
+	Windows []Window
+	// Hits to spend, MaxHits at most. Zero is a peek: over only where the window is overdrawn already. Negative hits give
+	// back: they are never over, and drain the newest cells first, to zero at the lowest.
+	Hits int64
+}
+
+// Validate says why an ask cannot be decided. The other functions rely on it, and are not meant to be called without.
+func (a Ask) Validate() error {
+	if a.Algorithm != Fixed && a.Algorithm != Sliding {
+		return fmt.Errorf("window: unknown algorithm %d", a.Algorithm)
+	}
+	if len(a.Windows) == 0 {
+		return errors.New("window: a counter needs at least one window")
+	}
+	if len(a.Windows) > MaxWindows {
+		return fmt.Errorf("window: %d windows on one counter, at most %d", len(a.Windows), MaxWindows)
+	}
+	if a.Hits > MaxHits || a.Hits < -MaxHits {
+		return fmt.Errorf("window: %d hits in one charge, at most %d", a.Hits, int64(MaxHits))
+	}
+	for _, w := range a.Windows {
+		if w.Span <= 0 || w.Span > MaxSpan || w.Span%time.Millisecond != 0 {
+			return fmt.Errorf("window: span %v is not a positive whole number of milliseconds up to %v", w.Span, MaxSpan)
+		}
+		if a.Algorithm == Sliding && (w.Cells < 1 || w.Cells > MaxCells) {
+			return fmt.Errorf("window: %d cells, want 1 to %d", w.Cells, MaxCells)
+		}
+	}
+	return nil
+}
+
+// Cap is the most that one cell holds for this ask; what goes beyond it is dropped. Counts only pass a limit where denied hits
+// are counted, and there 65,535 says "over" as well as any larger number to limits of up to 65,535: so such counters keep
+// cells of 16 bits.
+func (a Ask) Cap() uint32 {
+	for _, w := range a.Windows {
+		if w.Limit > math.MaxUint16 {
+			return math.MaxUint32
+		}
+	}
+	return math.MaxUint16
+}
+
+// repeats says that an earlier window of the ask has the shape of window i, and so shares its counts.
+func (a Ask) repeats(i int) bool {
+	shape := a.Windows[i].Shape(a.Algorithm)
+	for _, w := range a.Windows[:i] {
+		if w.Shape(a.Algorithm) == shape {
+			return true
+		}
+	}
+	return false
+}
+
+// over says that a window that holds sum has no room for hits. Hits above the limit are refused before any arithmetic.
+func over(limit uint32, sum uint64, hits int64) bool {
+	switch l := uint64(limit); {
+	case hits < 0:
+		return false
+	case limit == 0:
+		return true
+	case hits == 0:
+		return sum > l
+	case uint64(hits) > l:
+		return true
+	default:
+		return sum > l-uint64(hits)
+	}
 }
