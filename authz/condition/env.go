@@ -49,8 +49,9 @@ var functions = []*env.Function{
 	env.NewFunction(overloads.Matches),
 }
 
-// macros is all an expression may use of CEL's macros; map and filter make lists, which no condition needs.
-var macros = []string{"has", "all", "exists", "exists_one"}
+// macros is all an expression may use of CEL's macros; map and filter make lists, which no condition needs, and exists_one
+// counts.
+var macros = []string{"has", "all", "exists"}
 
 func overload(id string) *env.Overload { return env.NewOverload(id, nil, nil) }
 
@@ -92,8 +93,8 @@ func newProvider(claims map[string]Claim) *provider {
 
 // field is how the engine reads one claim: presence, and the value or an error. It never gives a default.
 func field(c Claim) *types.FieldType {
-	absent := fmt.Errorf("condition: claim %q is not in the token", c.Name)
-	large := fmt.Errorf("condition: claim %q is too large to be read by an expression (%d bytes, %d elements)", c.Name, MaxText, MaxList)
+	absent := fmt.Errorf("claim %q is not in the token", c.Name)
+	large := fmt.Errorf("claim %q is too large to be read by an expression (%d bytes, %d elements)", c.Name, MaxText, MaxList)
 	return &types.FieldType{
 		Type: celType(c.Type),
 		IsSet: func(target any) bool {

@@ -13,20 +13,25 @@ import (
 // error.
 type Program struct {
 	run   cel.Program
-	reads []string
+	reads []string // sorted
 }
 
 // Reads names the claims that the expression reads or asks has() of, sorted, each once. It is meant for warnings: an
 // expression over a claim that its bearer can edit.
 func (p *Program) Reads() []string { return slices.Clone(p.reads) }
 
-// errNoProgram is what the zero Program answers.
-var errNoProgram = errors.New("condition: evaluate: no program")
+// Why an evaluation does not begin.
+var (
+	errNoProgram   = errors.New("condition: evaluate: no program")
+	errNoCaller    = errors.New("the expression reads the caller, and there is none")
+	errLargeCaller = errors.New("the caller is longer than a SPIFFE ID can be")
+)
 
 // Eval answers the expression for a token and a caller (a SPIFFE ID; "" for none). For a request without a token pass the
-// zero Token. An error always comes with false: a claim that is not in the token was read, or a value is larger than
-// MaxText, MaxList or MaxCaller. An error is no answer, and what follows from it is the use's to say. CEL's own rule holds
-// for && and ||: a side that settles the answer makes the other side's error count for nothing.
+// zero Token. An error always comes with false: something was read that is not there (a claim, or the caller where there
+// is none: `caller != "..."` must not be true of nobody), or is larger than MaxText, MaxList or MaxCaller. An error is no
+// answer, and what follows from it is the use's to say. CEL's own rule holds for && and ||: a side that settles the answer
+// makes the other side's error count for nothing.
 func (p *Program) Eval(t Token, caller string) (yes bool, err error) {
 	if p == nil || p.run == nil {
 		return false, errNoProgram
@@ -53,18 +58,20 @@ type vars struct {
 	caller string
 }
 
-// ResolveName implements cel.Activation.
+// ResolveName implements cel.Activation. A caller that cannot be read is an error value, which the engine treats as it
+// treats an absent claim.
 func (v *vars) ResolveName(name string) (any, bool) {
-	switch name {
-	case tokenVar:
+	switch {
+	case name == tokenVar:
 		return v.token, true
-	case callerVar:
-		if len(v.caller) > MaxCaller {
-			return nil, false
-		}
-		return v.caller, true
+	case name != callerVar:
+		return nil, false
+	case v.caller == "":
+		return types.WrapErr(errNoCaller), true
+	case len(v.caller) > MaxCaller:
+		return types.WrapErr(errLargeCaller), true
 	}
-	return nil, false
+	return types.String(v.caller), true
 }
 
 // Parent implements cel.Activation: there is none.
