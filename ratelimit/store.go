@@ -2,9 +2,17 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/sallyport-dev/sallyport/ratelimit/window"
 )
+
+// MaxKeyBytes is the longest key of a counter. Key builders hash long values, so a longer key is a mistake, and refused.
+const MaxKeyBytes = 4096
+
+// MaxBatch is the most charges that a store decides together.
+const MaxBatch = 256
 
 // Charge asks a [Store] to spend hits from one counter. A counter is one key; all its windows live under that one key, so
 // that a store can decide them together, in one step, on one shard.
@@ -12,17 +20,51 @@ type Charge struct {
 	// Key names the counter. Distinct (domain, descriptor) pairs give distinct keys: components are length-prefixed and
 	// tagged, never joined by a byte that a client could send.
 	Key string
+	// Rule names the limit that the charge comes from, as the configuration does; it never holds a value that a client sent.
+	// A store that has room for no more keys counts the new keys of one rule together, under this name.
+	Rule string
 	// Windows are the limits on that counter, at least one. All of them must have room or nothing is spent.
 	Windows []window.Window
 	// Algorithm says how every window of this counter is counted.
 	Algorithm window.Algorithm
-	// Hits to spend. Zero is a peek: it reports, spends nothing and is denied only where no room at all would be overdrawn.
-	// Negative hits give back: they drain the newest cells, floor zero, and are never denied.
+	// Hits to spend, at most 2^32-1. Zero is a peek: it reports, spends nothing, and is over only where a window is overdrawn
+	// already or has a limit of zero; at exactly the limit it passes. Negative hits give back: they drain the newest cells to
+	// zero at the lowest, and are never over.
 	Hits int64
 	// CountDenied spends the hits even where they are denied, as envoyproxy/ratelimit does. False: a denied hit burns nothing.
 	CountDenied bool
-	// Shadow charges are spent and reported but veto nothing, neither their own hits nor the other charges of the batch.
+	// Shadow charges are reported but veto nothing. They spend as they would if they were enforced, so that their counts tell
+	// what enforcing them will do: one that is over, or stands in a denied batch, burns nothing unless CountDenied says so.
 	Shadow bool
+}
+
+// Ask is the charge as the arithmetic sees it.
+func (c Charge) Ask() window.Ask {
+	return window.Ask{Algorithm: c.Algorithm, Windows: c.Windows, Hits: c.Hits}
+}
+
+// Validate says why a charge cannot be decided by any store.
+func (c Charge) Validate() error {
+	if c.Key == "" {
+		return errors.New("ratelimit: charge without a key")
+	}
+	if len(c.Key) > MaxKeyBytes {
+		return fmt.Errorf("ratelimit: key of %d bytes, at most %d", len(c.Key), MaxKeyBytes)
+	}
+	return c.Ask().Validate()
+}
+
+// ValidateBatch says why a batch cannot be decided by any store: an invalid charge, or more than [MaxBatch] of them.
+func ValidateBatch(batch []Charge) error {
+	if len(batch) > MaxBatch {
+		return fmt.Errorf("ratelimit: batch of %d charges, at most %d", len(batch), MaxBatch)
+	}
+	for i := range batch {
+		if err := batch[i].Validate(); err != nil {
+			return fmt.Errorf("ratelimit: charge %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 // Outcome is what became of one [Charge].
@@ -36,10 +78,50 @@ type Outcome struct {
 
 // Store holds counters. Implementations: memstore (one process), redisstore (shared). storetest holds both to one behaviour.
 //
-// Spend decides the batch as one: if any charge that is neither Shadow nor CountDenied is over, no charge without CountDenied
-// is written (a denied request burns nothing), while CountDenied charges are always written. It answers within ctx's deadline,
-// with one Outcome per Charge in their order, or with an error, after which nothing may be assumed about what was written.
-// The clock is the store's own. Spend is safe for concurrent use.
+// Spend decides the batch as one. The charges are judged in order, each seeing what the earlier ones spend, so the same
+// counter twice counts twice. If any charge that is not Shadow is over, the request is denied and burns nothing: only
+// CountDenied charges are written, and they always are. Over keeps what each charge alone was found to be, and the states tell
+// the counters as they were left. It answers within ctx's deadline, with one Outcome per Charge in their order, or with an
+// error, after which nothing may be assumed about what was written. A batch that [ValidateBatch] refuses is refused unwritten;
+// any other error is a [*StoreError]. The clock is the store's own. Spend is safe for concurrent use.
 type Store interface {
 	Spend(ctx context.Context, batch []Charge) ([]Outcome, error)
 }
+
+// StoreErrorClass says why a store could not decide. It is a closed set, fit for a metric's label.
+type StoreErrorClass string
+
+const (
+	// StoreTimeout: no answer within the caller's deadline, or the caller went away.
+	StoreTimeout StoreErrorClass = "timeout"
+	// StoreRefused: no connection: refused, cut, no credentials, too many clients.
+	StoreRefused StoreErrorClass = "refused"
+	// StoreLoading: the server is up but not serving yet, or is busy with a script.
+	StoreLoading StoreErrorClass = "loading"
+	// StoreReadOnly: a replica, or a server that takes no writes for now.
+	StoreReadOnly StoreErrorClass = "readonly"
+	// StoreOOM: the server is out of memory and refuses to grow.
+	StoreOOM StoreErrorClass = "oom"
+	// StoreOther: anything else, an answer that makes no sense included.
+	StoreOther StoreErrorClass = "other"
+)
+
+// StoreErrorClasses lists every class, for metrics that are to exist before the first error.
+func StoreErrorClasses() []StoreErrorClass {
+	return []StoreErrorClass{StoreTimeout, StoreRefused, StoreLoading, StoreReadOnly, StoreOOM, StoreOther}
+}
+
+// StoreError is a store that could not decide. What was written is unknown.
+type StoreError struct {
+	// Class is never empty.
+	Class StoreErrorClass
+	// Err is the cause, never nil.
+	Err error
+}
+
+func (e *StoreError) Error() string {
+	return fmt.Sprintf("ratelimit: store could not decide (%s): %v", e.Class, e.Err)
+}
+
+// Unwrap is the cause.
+func (e *StoreError) Unwrap() error { return e.Err }
