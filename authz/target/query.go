@@ -1,0 +1,156 @@
+package target
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Query reads single parameters out of a raw query without building a map of them. It is a value, costs nothing to make and
+// is safe to share. The zero value is an empty query.
+type Query struct{ raw string }
+
+// Query returns the query of the target.
+func (t Target) Query() Query { return Query{raw: t.RawQuery} }
+
+// ParseForm reads the body of an application/x-www-form-urlencoded request, which has the same form.
+func ParseForm(body string) Query { return Query{raw: body} }
+
+// One returns the value of the parameter name, which must occur exactly once and be spelled byte for byte. Pairs are split at
+// '&', '+' is a space, and the value is decoded once. present is false, without an error, when no pair has that name or
+// resembles it; a pair without '=' has the empty value.
+//
+// The error, always an *Error, means that an upstream might read another value: the name occurs twice; another name equals it
+// once decoded, case-folded and cut at '[' or '.', or once PHP has made its '_' out of dots, spaces and brackets; an escape
+// anywhere is malformed or the name or value is not UTF-8; or a raw ';' occurs, at which some readers split. A name that
+// cannot stand in a query as it is (see ReadableName) is never read: its escaped spelling is such another name.
+func (q Query) One(name string) (value string, present bool, err error) {
+	if why := q.check(); why != "" {
+		return "", false, refuse("query", why)
+	}
+	readable := ReadableName(name)
+	for rest, more := q.raw, q.raw != ""; more; {
+		var pair string
+		pair, rest, more = strings.Cut(rest, "&")
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		if readable && rawName == name {
+			if present {
+				return "", false, refuse("query", "holds the name twice")
+			}
+			value, present = unescape(rawValue), true
+			continue
+		}
+		text := unescape(rawName)
+		if !utf8.ValidString(text) {
+			return "", false, refuse("query", "holds a name that is not UTF-8")
+		}
+		if alike(text, name) {
+			return "", false, refuse("query", "holds a name that resembles the one read")
+		}
+	}
+	if !utf8.ValidString(value) {
+		return "", false, refuse("query", "holds a value that is not UTF-8")
+	}
+	return value, present, nil
+}
+
+// Has reports whether the parameter name occurs in any spelling that some upstream might take for it, resembling names as in
+// One included, and splitting at ';' too. It is for names that must not occur, so it errs on the side of true: in a malformed
+// query it is enough that the folded text holds the name.
+func (q Query) Has(name string) bool {
+	for rest := q.raw; rest != ""; {
+		pair := rest
+		if end := strings.IndexAny(rest, "&;"); end >= 0 {
+			pair, rest = rest[:end], rest[end+1:]
+		} else {
+			rest = ""
+		}
+		rawName, _, _ := strings.Cut(pair, "=")
+		if alike(unescape(rawName), name) {
+			return true
+		}
+	}
+	if q.check() == "" && utf8.ValidString(unescape(q.raw)) {
+		return false
+	}
+	return strings.Contains(strings.ToLower(unescape(q.raw)), strings.ToLower(name))
+}
+
+// ReadableName reports whether a name is written in a query as it is, so that One can find it: no bytes that need an escape
+// or part pairs from each other.
+func ReadableName(name string) bool {
+	if name == "" || !utf8.ValidString(name) {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`%+&=;#?"<>\^{|}`+"`", c) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// check finds what makes a whole query unreadable, whichever parameter is asked for.
+func (q Query) check() string {
+	for i := 0; i < len(q.raw); i++ {
+		switch q.raw[i] {
+		case ';':
+			return "holds ';'"
+		case '%':
+			if _, ok := hexByte(q.raw[i+1:]); !ok {
+				return "holds a malformed escape"
+			}
+			i += 2
+		}
+	}
+	return ""
+}
+
+// unescape decodes '+' and the escapes of s once; a malformed escape stays as it is. It allocates only if there is any.
+func unescape(s string) string {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
+		return s
+	}
+	text := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch c {
+		case '+':
+			c = ' '
+		case '%':
+			if b, ok := hexByte(s[i+1:]); ok {
+				c = b
+				i += 2
+			}
+		}
+		text = append(text, c)
+	}
+	return string(text)
+}
+
+// alike reports whether an upstream could take the decoded name other for name. Both are folded (Unicode simple folding, as
+// strings.EqualFold and encoding/json do) and cut at the first '[' or '.', where frameworks begin a list or an object.
+func alike(other, name string) bool {
+	other = strings.TrimLeft(other, " ?")
+	if end := strings.IndexByte(other, 0); end >= 0 {
+		other = other[:end]
+	}
+	return strings.EqualFold(cutName(other), cutName(name)) || strings.EqualFold(phpName(other), phpName(name))
+}
+
+// cutName cuts a name where frameworks see the start of a list or of an object.
+func cutName(name string) string {
+	if end := strings.IndexAny(name, "[."); end >= 0 {
+		return name[:end]
+	}
+	return name
+}
+
+// phpUnderscores are the bytes that PHP turns into '_' in the name of a parameter, so that "user.id" becomes "user_id".
+var phpUnderscores = strings.NewReplacer(".", "_", " ", "_", "[", "_")
+
+func phpName(name string) string {
+	if strings.IndexAny(name, ". [") < 0 {
+		return name
+	}
+	return phpUnderscores.Replace(name)
+}

@@ -1,0 +1,215 @@
+package target_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/sallyport-dev/sallyport/authz/target"
+)
+
+func query(t *testing.T, raw string) target.Query {
+	t.Helper()
+	got, err := parsePath("/a?" + raw)
+	if err != nil {
+		t.Fatalf("Parse: %v", err)
+	}
+	return got.Query()
+}
+
+func TestQueryOne(t *testing.T) {
+	tests := []struct{ raw, value string }{
+		{"user_id=alice", "alice"},
+		{"page=2&user_id=alice&sort=asc", "alice"},
+		{"user_id=", ""},
+		{"user_id", ""},
+		{"&&user_id=alice&", "alice"},
+		// '+' is a space, escapes are decoded once, only the first '=' parts name and value.
+		{"user_id=alice+b%20c", "alice b c"},
+		{"user_id=a%2Bb", "a+b"},
+		{"user_id=a=b", "a=b"},
+		{"user_id=%2561", "%61"},
+		{"user_id=caf%C3%A9", "café"},
+		{"user_id=a?b/c", "a?b/c"},
+		// Names that only contain it are others.
+		{"user_ids=bob&user_id=alice&xuser_id=eve&user-id=mallory", "alice"},
+		{"filter[user_id]=bob&user_id=alice", "alice"},
+	}
+	for _, tt := range tests {
+		value, present, err := query(t, tt.raw).One("user_id")
+		if value != tt.value || !present || err != nil {
+			t.Errorf("One(%q) = %q, %v, %v, want %q", tt.raw, value, present, err, tt.value)
+		}
+	}
+	for _, raw := range []string{"", "page=2", "user_ids=7", "x=user_id", "x=%26user_id=7"} {
+		value, present, err := query(t, raw).One("user_id")
+		if value != "" || present || err != nil {
+			t.Errorf("One(%q) = %q, %v, %v, want absent", raw, value, present, err)
+		}
+	}
+}
+
+func TestQueryOneRefuses(t *testing.T) {
+	tests := []string{
+		// Twice.
+		"user_id=alice&user_id=bob",
+		"user_id=alice&user_id=alice",
+		"user_id&user_id",
+		// Spelled otherwise: case, escapes, Unicode folds (U+017F is a long s).
+		"USER_ID=bob",
+		"user_id=alice&User_Id=bob",
+		"user%5Fid=bob",
+		"user_id=alice&u%73er_id=bob",
+		"user_id=alice&u%C5%BFer_id=bob",
+		// Lists and objects of frameworks.
+		"user_id[]=bob",
+		"user_id=alice&user_id[]=bob",
+		"user_id=alice&user_id%5B0%5D=bob",
+		"user_id=alice&user_id.x=bob",
+		"user_id=alice&USER_ID[x]=bob",
+		// PHP: dots, spaces and an open bracket become '_', spaces before and all after a NUL go.
+		"user_id=alice&user.id=bob",
+		"user_id=alice&user+id=bob",
+		"user_id=alice&user%20id=bob",
+		"user_id=alice&user[id=bob",
+		"user_id=alice&+user_id=bob",
+		"user_id=alice&user_id%00x=bob",
+		// A second question mark that some readers drop.
+		"?user_id=bob",
+		// Another separator, whichever parameter holds it.
+		"user_id=alice;user_id=bob",
+		"x=1;user_id=bob&user_id=alice",
+		// Malformed escapes, whichever parameter holds them.
+		"user_id=a%zz",
+		"user_id=a%",
+		"x=%2&user_id=alice",
+		"%zzuser_id=bob&user_id=alice",
+		// Not UTF-8.
+		"user_id=%c0%ae",
+		"user_id=\xff",
+		"user_id=alice&user_id%ff=bob",
+	}
+	for _, raw := range tests {
+		value, present, err := query(t, raw).One("user_id")
+		if value != "" || present || err == nil {
+			t.Errorf("One(%q) = %q, %v, %v, want an error", raw, value, present, err)
+			continue
+		}
+		if part, _ := refusedPart(t, err); part != "query" {
+			t.Errorf("One(%q) refused the %s", raw, part)
+		}
+	}
+}
+
+// A name with a bracket or a dot can be read, and then every sibling resembles it.
+func TestQueryOneNestedName(t *testing.T) {
+	if value, present, err := query(t, "filter[user]=7&page=1").One("filter[user]"); value != "7" || !present || err != nil {
+		t.Errorf("got %q, %v, %v", value, present, err)
+	}
+	for _, raw := range []string{"filter[user]=7&filter[user][]=8", "filter[user]=7&filter=8", "filter[user]=7&filter.user=8"} {
+		if _, _, err := query(t, raw).One("filter[user]"); err == nil {
+			t.Errorf("One(%q) accepted it", raw)
+		}
+	}
+}
+
+// A name that cannot stand raw is never read, and its escaped spelling is refused, not overlooked.
+func TestQueryUnreadableName(t *testing.T) {
+	for _, name := range []string{"", "a b", "a+b", "a%b", "a&b", "a=b", "a;b", "a#b", "é", "a\x00", "a\xff", "a?"} {
+		if target.ReadableName(name) {
+			t.Errorf("ReadableName(%q)", name)
+		}
+		if _, present, _ := target.ParseForm(name + "=7").One(name); present {
+			t.Errorf("One(%q) read it raw", name)
+		}
+		if name == "" || name == "a\x00" || name == "a\xff" {
+			continue
+		}
+		if _, _, err := target.ParseForm(url.QueryEscape(name) + "=7").One(name); err == nil {
+			t.Errorf("One(%q) overlooked the escaped name", name)
+		}
+	}
+	for _, name := range []string{"user_id", "user-id", "filter[user]", "user.id", "$top", "ids[]"} {
+		if !target.ReadableName(name) {
+			t.Errorf("ReadableName(%q) is false", name)
+		}
+	}
+}
+
+func TestQueryHas(t *testing.T) {
+	present := []string{
+		"access_token=x", "access_token", "a=1&access_token=x", "ACCESS_TOKEN=x", "access%5Ftoken=x", "%61ccess_token=x", "acce%C5%BFs_token=x",
+		"access_token[]=x", "access.token=x", "access+token=x", "a=1;access_token=x", "?access_token=x", "+access_token=x",
+		// Malformed: that the text holds the name is enough.
+		"a=%zz&access_token=x", "a=%zzAccess_Token", "access_token%zz=x", "a=%ff&x=access_token",
+	}
+	for _, raw := range present {
+		if !query(t, raw).Has("access_token") {
+			t.Errorf("Has(%q) overlooked it", raw)
+		}
+	}
+	absent := []string{"", "a=access_token", "access_tokens=x", "xaccess_token=x", "accesstoken=x", "a=%zz", "a=1;b=2", "&&", "a=%ff"}
+	for _, raw := range absent {
+		if query(t, raw).Has("access_token") {
+			t.Errorf("Has(%q) is true", raw)
+		}
+	}
+	if !query(t, "_METHOD=DELETE").Has("_method") {
+		t.Error("Has overlooked _METHOD")
+	}
+}
+
+// What One returns is what a reader that takes the first and one that takes the last of a name both see.
+func TestQueryAgreesWithOtherReaders(t *testing.T) {
+	piece := rapid.SampledFrom([]string{"id", "ID", "i%64", "id[]", "id.x", "x", "=", "=", "&", "&", "+", "%20", "%41", "%zz", ";", "7", "é", "%ff", "%26", "%3d"})
+	rapid.Check(t, func(t *rapid.T) {
+		raw := strings.Join(rapid.SliceOfN(piece, 0, 10).Draw(t, "pieces"), "")
+		value, present, err := target.ParseForm(raw).One("id")
+		if err != nil {
+			return
+		}
+		parsed, parseErr := url.ParseQuery(raw)
+		if parseErr != nil {
+			t.Fatalf("One accepts %q, net/url says %v", raw, parseErr)
+		}
+		seen := map[string][]string{}
+		for name, values := range parsed {
+			key := strings.ToLower(strings.Split(strings.Split(name, "[")[0], ".")[0])
+			seen[key] = append(seen[key], values...)
+		}
+		if !present && len(seen["id"]) != 0 || present && (len(seen["id"]) != 1 || seen["id"][0] != value) {
+			t.Fatalf("One(%q) = %q, %v; others see %q", raw, value, present, seen["id"])
+		}
+		if present && !target.ParseForm(raw).Has("id") {
+			t.Fatalf("One reads what Has overlooks in %q", raw)
+		}
+	})
+}
+
+func FuzzQuery(f *testing.F) {
+	for _, seed := range []string{"id=7", "id=7&id=8", "ID=7", "i%64=7", "id[]=7", "a;id=7", "%zz", "id=%ff"} {
+		f.Add(seed, "id")
+	}
+	f.Fuzz(func(t *testing.T, raw, name string) {
+		q := target.ParseForm(raw)
+		value, present, err := q.One(name)
+		if err != nil && (value != "" || present) {
+			t.Fatalf("an error with a value: %q, %v, %v", value, present, err)
+		}
+		if present && !q.Has(name) {
+			t.Fatalf("One(%q, %q) is present, Has is not", raw, name)
+		}
+	})
+}
+
+func BenchmarkQueryOne(b *testing.B) {
+	q := target.ParseForm("page=2&sort=created&user_id=8f14e45f&limit=50")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := q.One("user_id"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
