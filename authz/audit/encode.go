@@ -1,0 +1,261 @@
+package audit
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// MaxField is the most bytes of a text that are written; a longer one ends with "…" within them. A client chooses many of
+// these texts, and must not choose how much disk they take.
+const MaxField = 256
+
+// version is the shape of a record, in every record: a reader must not guess.
+const version = 1
+
+// minSecret is the shortest pseudonymisation secret in bytes. Subjects can be guessed, so the key must not be.
+const minSecret = 32
+
+// Key makes pseudonyms. It is immutable and safe for concurrent use.
+type Key struct {
+	id     string
+	secret []byte
+}
+
+// NewKey makes a Key of a secret of at least 32 bytes. The id is written into every record, so that a key can be changed
+// and the old records still be told apart; it must not be empty.
+func NewKey(id string, secret []byte) (*Key, error) {
+	if id == "" {
+		return nil, errors.New("audit: a pseudonymisation key needs an id")
+	}
+	if len(secret) < minSecret {
+		return nil, errors.New("audit: a pseudonymisation secret needs at least 32 bytes")
+	}
+	return &Key{id: id, secret: slices.Clone(secret)}, nil
+}
+
+// The domains of digests: a subject, an object and a token of one spelling have three digests.
+const (
+	domainSubject = "subject"
+	domainObject  = "object"
+	domainToken   = "token"
+)
+
+// encoder writes records as JSON without reflection and, in its own scratch space, without allocation. It belongs to one
+// goroutine.
+type encoder struct {
+	instance string
+	keyID    string
+	hash     hash.Hash // keyed if there is a key
+	scratch  []byte
+}
+
+func newEncoder(opt Options) encoder {
+	if opt.Pseudonymise == nil {
+		return encoder{instance: opt.Instance, hash: sha256.New()}
+	}
+	return encoder{instance: opt.Instance, keyID: opt.Pseudonymise.id, hash: hmac.New(sha256.New, opt.Pseudonymise.secret)}
+}
+
+// record appends r as one line.
+func (e *encoder) record(b []byte, r *Record) []byte {
+	b = e.open(b, r.Time, r.Instance)
+	b = appendNumber(b, "sequence", r.Sequence)
+	b = appendText(b, "decision_id", r.DecisionID)
+	verdict := r.Verdict
+	if verdict == "" {
+		verdict = "deny"
+	}
+	b = appendText(b, "verdict", verdict)
+	b = appendText(b, "reason", r.Reason)
+	b = appendText(b, "detail", r.Detail)
+	if r.Status > 0 {
+		b = appendNumber(b, "status", uint64(r.Status))
+	}
+	b = appendText(b, "service", r.Service)
+	b = appendText(b, "rule", r.Rule)
+	b = appendText(b, "policy", r.PolicyDigest)
+	b = appendText(b, "method", r.Method)
+	b = appendText(b, "host", r.Host)
+	b = appendText(b, "route", r.Route)
+	b = e.who(b, r)
+	b = appendText(b, "caller", r.Caller)
+	b = appendText(b, "address", r.Address)
+	b = e.person(b, domainObject, "", r.Object)
+	b = appendText(b, "request_id", r.RequestID)
+	b = appendText(b, "traceparent", r.Traceparent)
+	b = appendNumber(b, "latency_us", uint64(max(r.Latency, 0)/time.Microsecond))
+	return append(b, "}\n"...)
+}
+
+// who appends what a verified token said.
+func (e *encoder) who(b []byte, r *Record) []byte {
+	b = appendText(b, "issuer", r.Issuer)
+	b = e.person(b, domainSubject, r.Issuer, r.Subject)
+	b = appendText(b, "kind", r.Kind)
+	b = appendText(b, "client_id", r.ClientID)
+	if r.TokenID != "" {
+		b = e.appendDigest(appendKey(b, "token_id"), domainToken, r.Issuer, r.TokenID)
+	}
+	if e.keyID != "" {
+		b = appendText(b, "key_id", e.keyID)
+	}
+	return b
+}
+
+// person appends a text that may name a person: as it is, or, under a key, as its pseudonym.
+func (e *encoder) person(b []byte, domain, issuer, text string) []byte {
+	if e.keyID == "" || text == "" {
+		return appendText(b, domain, text)
+	}
+	return e.appendDigest(appendKey(b, domain), domain, issuer, text)
+}
+
+// appendDigest appends the digest of text in hex, in quotes. Each part is framed by its length, so that no two inputs are
+// one.
+func (e *encoder) appendDigest(b []byte, domain, issuer, text string) []byte {
+	e.hash.Reset()
+	for _, part := range [...]string{domain, issuer, text} {
+		e.scratch = strconv.AppendInt(e.scratch[:0], int64(len(part)), 10)
+		e.scratch = append(append(e.scratch, ':'), part...)
+		e.hash.Write(e.scratch)
+	}
+	e.scratch = e.hash.Sum(e.scratch[:0])
+	b = append(b, '"')
+	b = hex.AppendEncode(b, e.scratch)
+	return append(b, '"')
+}
+
+// gap is the record of records that are not there.
+type gap struct {
+	Time  time.Time
+	Lost  uint64 // since the gap record before
+	Total uint64 // since the start
+	After uint64 // sequence of the last record that was written
+}
+
+// gap appends g as one line.
+func (e *encoder) gap(b []byte, g gap) []byte {
+	b = e.open(b, g.Time, "")
+	b = appendText(b, "event", "gap")
+	b = appendNumber(b, "lost", g.Lost)
+	b = appendNumber(b, "lost_total", g.Total)
+	b = appendNumber(b, "after", g.After)
+	return append(b, "}\n"...)
+}
+
+// open begins a line with what every line has.
+func (e *encoder) open(b []byte, t time.Time, instance string) []byte {
+	b = append(b, `{"v":`...)
+	b = strconv.AppendUint(b, version, 10)
+	b = append(b, `,"time":"`...)
+	b = t.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, '"')
+	if instance == "" {
+		instance = e.instance
+	}
+	return appendText(b, "instance", instance)
+}
+
+func appendKey(b []byte, key string) []byte {
+	b = append(b, ',', '"')
+	b = append(b, key...)
+	return append(b, '"', ':')
+}
+
+func appendNumber(b []byte, key string, n uint64) []byte {
+	return strconv.AppendUint(appendKey(b, key), n, 10)
+}
+
+// appendText appends a text field; nothing if it is empty.
+func appendText(b []byte, key, text string) []byte {
+	if text == "" {
+		return b
+	}
+	b = append(appendKey(b, key), '"')
+	if holdsToken(text) {
+		return append(b, `[token]"`...)
+	}
+	if len(text) <= MaxField {
+		b = appendEscaped(b, text)
+	} else {
+		b = append(appendEscaped(b, cut(text)), "…"...)
+	}
+	return append(b, '"')
+}
+
+// holdsToken tells whether a text looks like a JSON Web Token, or a part of one that would still be dangerous: the
+// beginning of base64url({") and a dot after it. A client can put its token anywhere, a request id for example.
+func holdsToken(text string) bool {
+	_, after, ok := strings.Cut(text, "eyJ")
+	return ok && strings.Contains(after, ".")
+}
+
+// cut shortens text so that it has MaxField bytes together with "…", and ends between characters.
+func cut(text string) string {
+	n := MaxField - len("…")
+	for n > MaxField-len("…")-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+// appendEscaped appends text as the inside of a JSON string (RFC 8259 7). Beyond what JSON demands, it escapes whatever
+// could move a terminal or fool an eye: C1 controls, line separators, and characters that change the direction of
+// writing. A byte that is no UTF-8 becomes U+FFFD.
+func appendEscaped(b []byte, text string) []byte {
+	for i := 0; i < len(text); {
+		if c := text[i]; c < utf8.RuneSelf {
+			i++
+			if c == '"' || c == '\\' {
+				b = append(b, '\\', c)
+			} else if c < ' ' || c == 0x7f {
+				b = appendUnicode(b, rune(c))
+			} else {
+				b = append(b, c)
+			}
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b = append(b, "\ufffd"...)
+		case hidden(r):
+			b = appendUnicode(b, r)
+		default:
+			b = append(b, text[i:i+size]...)
+		}
+		i += size
+	}
+	return b
+}
+
+// hidden tells whether a character above ASCII acts on a reader without being seen.
+func hidden(r rune) bool {
+	switch {
+	case r < 0xa0: // C1 controls
+		return true
+	case r == 0xad, r == 0x61c, r == 0xfeff: // soft hyphen, Arabic letter mark, byte order mark
+		return true
+	case 0x200b <= r && r <= 0x200f: // zero width, direction marks
+		return true
+	case 0x2028 <= r && r <= 0x202e: // line separators, direction embeddings
+		return true
+	case 0x2060 <= r && r <= 0x206f: // invisible operators, direction isolates
+		return true
+	}
+	return false
+}
+
+// appendUnicode appends a character of the basic plane as \uXXXX.
+func appendUnicode(b []byte, r rune) []byte {
+	const digits = "0123456789abcdef"
+	return append(b, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
+}

@@ -1,0 +1,114 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+)
+
+// Stdout is the destination name of the standard output.
+const Stdout = "stdout"
+
+// File is where a log is written: a file, or the standard output. It is safe for concurrent use.
+type File struct {
+	path string // "" is the standard output
+	mu   sync.Mutex
+	f    *os.File
+}
+
+// Open opens a destination: Stdout, or the path of a file. A file is appended to; a new one can be read by its owner only.
+func Open(dest string) (*File, error) {
+	switch dest {
+	case "":
+		return nil, errors.New("audit: open: no destination")
+	case Stdout:
+		return &File{f: os.Stdout}, nil
+	}
+	f, err := openAppend(dest)
+	if err != nil {
+		return nil, err
+	}
+	return &File{path: dest, f: f}, nil
+}
+
+func openAppend(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("audit: open: %w", err)
+	}
+	return f, nil
+}
+
+// Write appends whole lines. If a regular file takes a part only (the disk is full), what stands of a line that is not
+// whole is cut off again, and the result says how many bytes of whole lines were kept.
+func (f *File) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.f == nil {
+		return 0, fmt.Errorf("audit: write: %w", os.ErrClosed)
+	}
+	n, err := f.f.Write(p)
+	if err == nil {
+		return n, nil
+	}
+	whole := bytes.LastIndexByte(p[:n], '\n') + 1
+	if f.cutLocked(n-whole) == nil {
+		n = whole
+	}
+	return n, fmt.Errorf("audit: write: %w", err)
+}
+
+// cutLocked takes the last n bytes off a regular file. The caller holds mu.
+func (f *File) cutLocked(n int) error {
+	if n == 0 {
+		return nil
+	}
+	info, err := f.f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("audit: not a regular file")
+	}
+	return f.f.Truncate(info.Size() - int64(n))
+}
+
+// Reopen opens the path anew, after a rotation has moved the old file away. If that fails, the old file stays in use.
+// For the standard output it does nothing.
+func (f *File) Reopen() error {
+	if f.path == "" {
+		return nil
+	}
+	fresh, err := openAppend(f.path)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.f == nil {
+		return errors.Join(fmt.Errorf("audit: open: %w", os.ErrClosed), fresh.Close())
+	}
+	old := f.f
+	f.f = fresh
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("audit: close the rotated file: %w", err)
+	}
+	return nil
+}
+
+// Close closes a file; the standard output stays open. A second Close does nothing.
+func (f *File) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.f == nil || f.path == "" {
+		return nil
+	}
+	err := f.f.Close()
+	f.f = nil
+	if err != nil {
+		return fmt.Errorf("audit: close: %w", err)
+	}
+	return nil
+}
