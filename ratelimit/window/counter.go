@@ -102,12 +102,12 @@ func (c *Counter) Evaluate(a Ask, now int64) Verdict {
 }
 
 // Spend writes the ask's hits into every window, whether or not there is room: what [Counter.Evaluate] said is the caller's to
-// obey. A peek, and a give-back to an empty counter, write nothing.
+// obey. A peek, and a give-back to a counter that holds nothing, write nothing.
 func (c *Counter) Spend(a Ask, now int64) {
-	if a.Hits == 0 || (a.Hits < 0 && len(c.b) == 0) {
+	now = bound(now)
+	if a.Hits == 0 || (a.Hits < 0 && !c.holds(now)) {
 		return
 	}
-	now = bound(now)
 	c.prepare(a, now)
 	for i, w := range a.Windows {
 		if a.repeats(i) {
@@ -155,6 +155,18 @@ func (c *Counter) Expires() int64 {
 		pos += len(r.b)
 	}
 	return at
+}
+
+// holds says that some ring has a hit that still counts.
+func (c *Counter) holds(now int64) bool {
+	for pos := 1; pos < len(c.b); {
+		r := c.at(pos)
+		if r.sumAt(now/r.shape().Grain) > 0 {
+			return true
+		}
+		pos += len(r.b)
+	}
+	return false
 }
 
 // wanted is how low the sum of the window must fall for the charge to pass: any fall at all (-1) for one that did pass, and
