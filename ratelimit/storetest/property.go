@@ -1,0 +1,126 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sallyport-dev/sallyport/ratelimit"
+	"github.com/sallyport-dev/sallyport/ratelimit/window"
+)
+
+// decisionsPerSchedule times rapid's hundred schedules makes some thousands of batches.
+const decisionsPerSchedule = 50
+
+// agreesWithTwin plays random schedules to the store and to its twin: every outcome must be the same, to the millisecond.
+func agreesWithTwin(b bench) {
+	run := 0
+	rapid.Check(b.T, func(t *rapid.T) {
+		run++
+		s := &schedule{t: t, run: run, twin: twin{}, clock: b.clock, generation: map[string]int{}}
+		s.clock.Advance(48 * time.Hour)
+		rules := []ratelimit.Charge{s.drawRule("x"), s.drawRule("y"), s.drawRule("z")}
+		for range decisionsPerSchedule {
+			s.moveClock(rules)
+			if rapid.IntRange(0, 15).Draw(t, "reload") == 0 {
+				i := rapid.IntRange(0, len(rules)-1).Draw(t, "which")
+				rules[i] = s.drawRule(rules[i].Rule)
+			}
+			batch := s.drawBatch(rules)
+			got, err := b.Store.Spend(b.Context(), batch)
+			if err != nil {
+				t.Fatalf("Spend: %v", err)
+			}
+			want := s.twin.spend(batch, s.clock.Millis())
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("at %d ms, %+v (-twin +store):\n%s", s.clock.Millis()-epoch, batch, diff)
+			}
+		}
+	})
+}
+
+// schedule is one random history.
+type schedule struct {
+	t          *rapid.T
+	run        int
+	twin       twin
+	clock      *Clock
+	generation map[string]int // of the key of a rule
+}
+
+// key names the counter of a rule; no two schedules share one.
+func (s *schedule) key(rule string) string {
+	return fmt.Sprintf("%d/%s/%d", s.run, rule, s.generation[rule])
+}
+
+// drawRule draws a limit: what the charges of one rule have in common until the rule is reloaded.
+func (s *schedule) drawRule(name string) ratelimit.Charge {
+	t := s.t
+	c := ratelimit.Charge{
+		Rule:        name,
+		Algorithm:   rapid.SampledFrom([]window.Algorithm{window.Sliding, window.Sliding, window.Fixed}).Draw(t, "algorithm"),
+		CountDenied: rapid.IntRange(0, 3).Draw(t, "count denied") == 0,
+		Shadow:      rapid.IntRange(0, 3).Draw(t, "shadow") == 0,
+	}
+	k := rapid.SampledFrom([]int{10, 60}).Draw(t, "k")
+	for range rapid.IntRange(1, 3).Draw(t, "windows") {
+		c.Windows = append(c.Windows, window.Window{
+			Limit: rapid.OneOf(rapid.Uint32Range(1, 200), rapid.Uint32Range(0, 3), rapid.Uint32Range(65_530, 140_000)).Draw(t, "limit"),
+			Span:  rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour}).Draw(t, "span"),
+			Cells: k,
+		})
+	}
+	return c
+}
+
+// drawBatch draws one to three charges, of the same rule and counter now and then.
+func (s *schedule) drawBatch(rules []ratelimit.Charge) []ratelimit.Charge {
+	var batch []ratelimit.Charge
+	for range rapid.IntRange(1, 3).Draw(s.t, "charges") {
+		c := rapid.SampledFrom(rules).Draw(s.t, "rule")
+		c.Key = s.key(c.Rule)
+		c.Hits = s.drawHits(int64(c.Windows[0].Limit))
+		batch = append(batch, c)
+	}
+	return batch
+}
+
+func (s *schedule) drawHits(limit int64) int64 {
+	return rapid.OneOf(
+		rapid.Just(int64(1)),
+		rapid.Int64Range(0, 3),
+		rapid.Int64Range(-limit-1, -1),
+		rapid.Int64Range(0, limit+1),
+		rapid.SampledFrom([]int64{65_535, 65_536, window.MaxHits, -window.MaxHits}),
+	).Draw(s.t, "hits")
+}
+
+// moveClock lets time pass, mostly a little and often to within a millisecond of an edge, and now and then sets it back.
+func (s *schedule) moveClock(rules []ratelimit.Charge) {
+	t, now := s.t, s.clock.Millis()
+	grain := rapid.SampledFrom([]int64{100, 1_000, 6_000, 60_000, 3_600_000}).Draw(t, "grain")
+	switch rapid.IntRange(0, 19).Draw(t, "clock") {
+	case 0:
+		s.stepBack(rules, rapid.Int64Range(1, 3*grain).Draw(t, "back"))
+	case 1, 2, 3:
+		s.clock.Advance(time.Duration(rapid.Int64Range(0, 70*grain).Draw(t, "long wait")) * time.Millisecond)
+	case 4, 5, 6, 7:
+		edge := (now/grain+1)*grain + rapid.Int64Range(-1, 1).Draw(t, "jitter")
+		s.clock.Advance(time.Duration(max(edge-now, 0)) * time.Millisecond)
+	case 8, 9, 10, 11:
+		s.clock.Advance(time.Duration(rapid.Int64Range(0, grain).Draw(t, "wait")) * time.Millisecond)
+	}
+}
+
+// stepBack sets the clock back. A counter that was dead before may or may not have been forgotten, as a store sees fit, so its
+// key is not asked again.
+func (s *schedule) stepBack(rules []ratelimit.Charge, millis int64) {
+	for _, r := range rules {
+		if s.twin[s.key(r.Rule)].dead(s.clock.Millis()) {
+			s.generation[r.Rule]++
+		}
+	}
+	s.clock.Advance(-time.Duration(millis) * time.Millisecond)
+}

@@ -1,0 +1,201 @@
+package storetest
+
+import (
+	"maps"
+	"time"
+
+	"github.com/sallyport-dev/sallyport/ratelimit"
+	"github.com/sallyport-dev/sallyport/ratelimit/window"
+)
+
+// twin is a store written to be obviously right rather than fast: cells in maps, whole copies to undo, every reset found by
+// trying. It shares no code with the arithmetic that it checks.
+type twin map[string]counter
+
+type counter map[cut]ring
+
+// cut is how a window is cut into cells: milliseconds a cell, and how many cells count.
+type cut struct{ grain, cells int64 }
+
+type ring struct {
+	newest int64
+	cells  map[int64]int64
+}
+
+func cutOf(a window.Algorithm, w window.Window) cut {
+	ms := int64(w.Span / time.Millisecond)
+	if a == window.Fixed {
+		return cut{grain: ms, cells: 1}
+	}
+	k := int64(w.Cells)
+	grain := ms / k
+	if ms%k != 0 {
+		grain++
+	}
+	return cut{grain: grain, cells: k + 1}
+}
+
+func (c counter) clone() counter {
+	out := counter{}
+	for k, r := range c {
+		out[k] = ring{newest: r.newest, cells: maps.Clone(r.cells)}
+	}
+	return out
+}
+
+// sum is what counts at a cell, or at the newest cell seen if that is later.
+func (r ring) sum(k cut, cell int64) int64 {
+	var sum int64
+	cell = max(cell, r.newest)
+	for c, n := range r.cells {
+		if c > cell-k.cells {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// dead says that nothing in the counter counts any more.
+func (c counter) dead(now int64) bool {
+	for k, r := range c {
+		if now/k.grain < r.newest+k.cells {
+			return false
+		}
+	}
+	return true
+}
+
+// holds says that something in the counter still counts.
+func (c counter) holds(now int64) bool {
+	for k, r := range c {
+		if r.sum(k, now/k.grain) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// spend decides a batch.
+func (s twin) spend(batch []ratelimit.Charge, now int64) []ratelimit.Outcome {
+	over := make([][]bool, len(batch))
+	trial := s.copyOf(batch)
+	denied := false
+	for i, c := range batch {
+		over[i] = trial[c.Key].judge(c, now)
+		if c.CountDenied || !anyOf(over[i]) {
+			trial[c.Key].write(c, now)
+		}
+		denied = denied || (anyOf(over[i]) && !c.Shadow)
+	}
+	final := s.copyOf(batch)
+	var out []ratelimit.Outcome
+	for i, c := range batch {
+		if c.CountDenied || (!denied && !anyOf(over[i])) {
+			final[c.Key].write(c, now)
+		}
+		out = append(out, ratelimit.Outcome{Over: anyOf(over[i]), Windows: final[c.Key].states(c, now, over[i])})
+	}
+	maps.Copy(s, final)
+	return out
+}
+
+func (s twin) copyOf(batch []ratelimit.Charge) twin {
+	out := twin{}
+	for _, c := range batch {
+		out[c.Key] = s[c.Key].clone()
+	}
+	return out
+}
+
+func (c counter) judge(ch ratelimit.Charge, now int64) []bool {
+	var over []bool
+	for _, w := range ch.Windows {
+		k := cutOf(ch.Algorithm, w)
+		used := c[k].sum(k, now/k.grain)
+		limit := int64(w.Limit)
+		over = append(over, ch.Hits >= 0 && (limit == 0 || used+ch.Hits > limit))
+	}
+	return over
+}
+
+func (c counter) write(ch ratelimit.Charge, now int64) {
+	if ch.Hits == 0 || (ch.Hits < 0 && !c.holds(now)) {
+		return
+	}
+	most := int64(1<<16 - 1)
+	asked := map[cut]bool{}
+	for _, w := range ch.Windows {
+		asked[cutOf(ch.Algorithm, w)] = true
+		if int64(w.Limit) > 1<<16-1 {
+			most = 1<<32 - 1
+		}
+	}
+	for k, r := range c {
+		if !asked[k] && now/k.grain >= r.newest+k.cells {
+			delete(c, k)
+		}
+	}
+	for k := range asked {
+		r, known := c[k]
+		if !known {
+			r = ring{newest: now / k.grain, cells: map[int64]int64{}}
+		}
+		r.newest = max(r.newest, now/k.grain)
+		maps.DeleteFunc(r.cells, func(cell, _ int64) bool { return cell <= r.newest-k.cells })
+		if ch.Hits > 0 {
+			r.cells[r.newest] = max(r.cells[r.newest], min(r.cells[r.newest]+ch.Hits, most))
+		}
+		for back, cell := -ch.Hits, r.newest; back > 0 && cell > r.newest-k.cells; cell-- {
+			take := min(back, r.cells[cell])
+			r.cells[cell] -= take
+			back -= take
+		}
+		c[k] = r
+	}
+}
+
+func (c counter) states(ch ratelimit.Charge, now int64, over []bool) []window.State {
+	var out []window.State
+	for i, w := range ch.Windows {
+		k := cutOf(ch.Algorithm, w)
+		used := c[k].sum(k, now/k.grain)
+		out = append(out, window.State{
+			Remaining: uint32(max(int64(w.Limit)-used, 0)),
+			Reset:     time.Duration(c[k].wait(k, now, waitFor{over[i], ch.Hits, int64(w.Limit)})) * time.Millisecond,
+			Over:      over[i],
+		})
+	}
+	return out
+}
+
+// waitFor is what a reset waits for: room for hits, where they were refused.
+type waitFor struct {
+	over        bool
+	hits, limit int64
+}
+
+// wait tries the edges of the cells to come, one after the other, until what is waited for has come true.
+func (r ring) wait(k cut, now int64, f waitFor) int64 {
+	cell := max(now/k.grain, r.newest)
+	now = max(now, cell*k.grain)
+	used := r.sum(k, cell)
+	for i := int64(1); i < k.cells; i++ {
+		left := r.sum(k, cell+i)
+		falls := left < used || used == 0
+		fits := left+f.hits <= f.limit && f.limit > 0
+		possible := f.hits <= f.limit && f.limit > 0
+		if (!f.over && falls) || (f.over && possible && falls && (fits || used == 0)) {
+			return (cell+i)*k.grain - now
+		}
+	}
+	return (cell+k.cells)*k.grain - now
+}
+
+func anyOf(bs []bool) bool {
+	for _, b := range bs {
+		if b {
+			return true
+		}
+	}
+	return false
+}
