@@ -14,7 +14,7 @@ var embedded embed.FS
 
 // Limits are the shipped limits, mesh.yaml and edge.yaml: one for every descriptor that the files of this package
 // send, or a written `unlimited`. Read-only; os.CopyFS writes them out.
-var Limits fs.FS = subtree("limits")
+var Limits = subtree("limits")
 
 func subtree(dir string) fs.FS {
 	sub, err := fs.Sub(embedded, dir)
