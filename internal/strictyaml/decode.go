@@ -3,6 +3,7 @@ package strictyaml
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,8 +119,8 @@ func (d *Decoder) Map(n *Node, known ...string) *Mapping {
 		return m
 	}
 	for _, e := range m.node.entries {
-		if !contains(known, e.key) {
-			d.ErrorAt(e.pos, suggest(e.key, known), "unknown key %q", clip(e.key))
+		if !slices.Contains(known, e.key) {
+			d.ErrorAt(e.pos, Suggest(e.key, known), "unknown key %q", clip(e.key))
 		}
 	}
 	return m
@@ -314,17 +315,8 @@ func shown(n *Node) string {
 
 func quoted(s string) string { return `write it in quotes: "` + clip(s) + `"` }
 
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
-}
-
-// suggest offers the nearest known key, or all of them.
-func suggest(key string, known []string) string {
+// Suggest is the hint for a word that is not among the known ones: the nearest of them, or the whole list.
+func Suggest(key string, known []string) string {
 	best, least := "", 3
 	folded := fold(key)
 	for _, k := range known {
@@ -336,9 +328,9 @@ func suggest(key string, known []string) string {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	if len(known) == 0 {
-		return "no keys are allowed here"
+		return "nothing is allowed here"
 	}
-	return "known keys: " + strings.Join(known, ", ")
+	return "one of: " + strings.Join(known, ", ")
 }
 
 func fold(s string) string { return strings.ReplaceAll(strings.ToLower(clip(s)), "-", "_") }

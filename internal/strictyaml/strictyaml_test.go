@@ -247,10 +247,10 @@ func TestSuggest(t *testing.T) {
 		"audience":          `did you mean "audiences"?`,
 		"requests-per-unit": `did you mean "requests_per_unit"?`,
 		"Match":             `did you mean "match"?`,
-		"zzz":               "known keys: issuer, audiences, requests_per_unit, match",
+		"zzz":               "one of: issuer, audiences, requests_per_unit, match",
 	} {
-		if got := suggest(key, known); got != want {
-			t.Errorf("suggest(%q) = %s, want %s", key, got, want)
+		if got := Suggest(key, known); got != want {
+			t.Errorf("Suggest(%q) = %s, want %s", key, got, want)
 		}
 	}
 }

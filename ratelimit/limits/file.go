@@ -1,0 +1,324 @@
+// Package limits turns limits files into a table that finds the limit of a request's descriptor. It reads the file format of
+// envoyproxy/ratelimit, with the phrases of its errors, and our keys beside it; it is its own room because it is pure: bytes in,
+// an immutable table out, no counter, no clock and no wire.
+package limits
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
+	"github.com/sallyport-dev/sallyport/ratelimit/window"
+)
+
+// File is one limits file that was read without an error. It is immutable.
+type File struct {
+	// Name is the file's name in errors.
+	Name string
+	// Domain is the file's one domain, never empty.
+	Domain string
+
+	doc       *strictyaml.Document
+	domainPos strictyaml.Pos
+	root      *node
+}
+
+// complain makes one error about a place of the file.
+func (f *File) complain(at strictyaml.Pos, hint, format string, args ...any) *strictyaml.Error {
+	d := strictyaml.NewDecoder(f.doc)
+	d.ErrorAt(at, hint, format, args...)
+	return d.Errors()[0]
+}
+
+// The keys of the format. Those of the reference come first; the old service refuses ours loudly.
+var (
+	rootKeys       = []string{"domain", "descriptors"}
+	descriptorKeys = []string{"key", "value", "rate_limit", "descriptors", "shadow_mode", "share_threshold", "quota_mode", "detailed_metric", "value_to_metric", "metadata",
+		"rate_limits", "algorithm", "resolution", "on_store_failure"}
+	plainKeys = []string{"requests_per_unit", "unit", "unlimited", "name", "replaces"}
+	listKeys  = []string{"requests_per_unit", "unit", "name"}
+)
+
+// Decode reads one limits file. It returns either a file or every error in it, each at its line and column.
+func Decode(name string, data []byte) (*File, strictyaml.Errors) {
+	// The reference's files may share values by anchors and write yes for true, so those are read; whatever two readers could
+	// read as two different limits (duplicate keys, a second document) stays refused.
+	doc, errs := strictyaml.ParseWith(name, data, strictyaml.Options{Aliases: true})
+	if len(errs) > 0 {
+		for _, e := range errs {
+			e.Msg = "error loading config file: " + e.Msg
+		}
+		return nil, errs
+	}
+	f := &File{Name: name, doc: doc}
+	r := &reader{Decoder: strictyaml.NewDecoder(doc), file: f}
+	r.root()
+	if errs := r.Errors(); len(errs) > 0 {
+		return nil, errs
+	}
+	return f, nil
+}
+
+// reader reads one file.
+type reader struct {
+	*strictyaml.Decoder
+	file *File
+}
+
+func (r *reader) root() {
+	m := r.mapOf(r.file.doc.Root, rootKeys)
+	r.file.Domain = strictyaml.SourceText(m.Get("domain"))
+	r.file.domainPos = m.Pos("domain")
+	if m.OK() && r.file.Domain == "" {
+		r.ErrorAt(m.Pos("domain"), "write domain: and the domain of Envoy's rate limit filter", "config file cannot have empty domain")
+	}
+	r.text(m, "domain")
+	r.file.root = &node{below: map[Entry]*node{}}
+	r.descriptors(r.file.root, m, nil)
+}
+
+// mapOf reads a map of known keys, with the reference's words for an unknown one.
+func (r *reader) mapOf(n *strictyaml.Node, known []string) *strictyaml.Mapping {
+	m := r.OpenMap(n)
+	for _, key := range m.Keys() {
+		if !slices.Contains(known, key) {
+			r.ErrorAt(m.Pos(key), strictyaml.Suggest(key, known), "config error, unknown key '%s'", key)
+		}
+	}
+	return m
+}
+
+// mapsOf reads a list of maps, with the reference's words for anything else in it.
+func (r *reader) mapsOf(n *strictyaml.Node) []*strictyaml.Node {
+	var out []*strictyaml.Node
+	for _, item := range r.List(n) {
+		if item.Kind() != strictyaml.Map {
+			r.Errorf(item, "", "config error, yaml file contains list of type other than map: %s", item.Kind())
+			continue
+		}
+		out = append(out, item)
+	}
+	return out
+}
+
+// text reads a scalar of any kind as what stands in the file: key: 012 and value: 1.10 are text in this format.
+func (r *reader) text(m *strictyaml.Mapping, key string) string {
+	n := m.Get(key)
+	if k := n.Kind(); k == strictyaml.Map || k == strictyaml.List {
+		r.Errorf(n, "", "%s is text, not %s", key, k)
+	}
+	return strictyaml.SourceText(n)
+}
+
+func (r *reader) flag(m *strictyaml.Mapping, key string) bool {
+	b, _ := r.Bool11(m.Get(key))
+	return b
+}
+
+// descriptors reads the descriptors of m and hangs them below n; path names n.
+func (r *reader) descriptors(n *node, m *strictyaml.Mapping, path []string) {
+	lines := map[Entry]int{}
+	for _, item := range r.mapsOf(m.Get("descriptors")) {
+		d := r.mapOf(item, descriptorKeys)
+		e := Entry{r.text(d, "key"), r.text(d, "value")}
+		name := e.Key
+		if e.Value != "" {
+			name += "_" + e.Value
+		}
+		below := append(path[:len(path):len(path)], name)
+		switch {
+		case e.Key == "":
+			r.Errorf(item, "write key: and the key of a descriptor entry", "descriptor has empty key")
+		case strings.Contains(e.Key, "*"):
+			r.ErrorAt(d.Pos("key"), "write the key, and value: with the wildcard", "a wildcard in a key is not supported")
+		case lines[e] > 0:
+			r.ErrorAt(d.Pos("key"), "keep one of them", "duplicate descriptor composite key '%s' (first on line %d)", r.pathOf(below), lines[e])
+		default:
+			lines[e] = d.Pos("key").Line
+			n.order = append(n.order, e)
+		}
+		child := r.descriptor(d, e, below)
+		if lines[e] > 0 && n.below[e] == nil {
+			n.add(e, child)
+		}
+	}
+}
+
+func (r *reader) pathOf(path []string) string {
+	return r.file.Domain + "." + strings.Join(path, ".")
+}
+
+// descriptor reads one descriptor and everything below it.
+func (r *reader) descriptor(d *strictyaml.Mapping, e Entry, path []string) *node {
+	n := &node{below: map[Entry]*node{}}
+	for _, key := range []string{"quota_mode", "detailed_metric", "value_to_metric"} {
+		if r.flag(d, key) {
+			r.ErrorAt(d.Pos(key), "remove it", "%s is not supported yet", key)
+		}
+	}
+	if d.Get("metadata") != nil {
+		r.ErrorAt(d.Pos("metadata"), "remove it", "metadata is not supported yet")
+	}
+	if r.flag(d, "share_threshold") {
+		n.shared = e.Value
+		if !strings.Contains(e.Value, "*") {
+			r.ErrorAt(d.Pos("share_threshold"), "write a value with a *, or remove share_threshold",
+				"share_threshold can only be used with wildcard values, but found key '%s'", path[len(path)-1])
+		}
+	}
+	n.rule = r.rule(d, path)
+	r.descriptors(n, d, path)
+	return n
+}
+
+// rule reads the limit of one descriptor; nil when it has none.
+func (r *reader) rule(d *strictyaml.Mapping, path []string) *Rule {
+	rule := &Rule{Domain: r.file.Domain, Path: r.pathOf(path), Keys: path, File: r.file.Name, Shadow: r.flag(d, "shadow_mode")}
+	plain, list := d.Get("rate_limit"), d.Get("rate_limits")
+	switch {
+	case plain != nil && list != nil:
+		r.ErrorAt(d.Pos("rate_limits"), "keep one of them", "rate_limit and rate_limits on one descriptor")
+		return nil
+	case list != nil:
+		rule.Pos = d.Pos("rate_limits")
+		r.listed(rule, d, list)
+		return rule
+	}
+	for _, key := range []string{"algorithm", "resolution", "on_store_failure"} {
+		if d.Get(key) != nil {
+			r.ErrorAt(d.Pos(key), "write the limits as a list: rate_limits: [{requests_per_unit: 100, unit: minute}]", "%s belongs beside rate_limits", key)
+		}
+	}
+	if plain == nil {
+		if rule.Shadow {
+			r.ErrorAt(d.Pos("shadow_mode"), "write it beside each rate_limit", "shadow_mode without a limit does nothing: it does not reach the descriptors below")
+		}
+		return nil
+	}
+	rule.Pos = d.Pos("rate_limit")
+	r.plain(rule, plain)
+	return rule
+}
+
+// plain reads the reference's form: one fixed window that counts what it refuses.
+func (r *reader) plain(rule *Rule, n *strictyaml.Node) {
+	m := r.mapOf(n, plainKeys)
+	rule.Algorithm, rule.CountDenied, rule.OnStoreFailure = window.Fixed, true, FailError
+	rule.Name = r.text(m, "name")
+	rule.Unlimited = r.flag(m, "unlimited")
+	r.replaces(rule, m)
+	if !rule.Unlimited {
+		r.window(rule, m, 0)
+		return
+	}
+	if unit := r.text(m, "unit"); ParseUnit(unit) != NoUnit {
+		r.ErrorAt(m.Pos("unit"), "remove the unit, or unlimited", "should not specify rate limit unit when unlimited")
+	} else if unit != "" {
+		r.invalidUnit(m, unit)
+	}
+	r.Int(m.Get("requests_per_unit"), 0, math.MaxUint32)
+}
+
+func (r *reader) replaces(rule *Rule, m *strictyaml.Mapping) {
+	for _, item := range r.mapsOf(m.Get("replaces")) {
+		named := r.mapOf(item, []string{"name"})
+		name := r.text(named, "name")
+		switch {
+		case name == "":
+			r.Errorf(item, "", "should not have an empty replaces entry")
+		case name == rule.Name:
+			r.Errorf(item, "", "replaces should not contain name of same descriptor")
+		default:
+			rule.Replaces = append(rule.Replaces, name)
+		}
+	}
+}
+
+// listed reads our form: windows that must all have room, whose denied hits burn nothing.
+func (r *reader) listed(rule *Rule, d *strictyaml.Mapping, n *strictyaml.Node) {
+	var cells int
+	rule.Algorithm, cells = r.algorithm(d)
+	rule.OnStoreFailure = r.failure(d)
+	items := r.mapsOf(n)
+	if n.Kind() == strictyaml.List && len(r.List(n)) == 0 {
+		r.Errorf(n, "write at least one {requests_per_unit: 100, unit: minute}, or rate_limit: {unlimited: true}", "rate_limits is empty")
+	}
+	seen := map[Unit]bool{}
+	for _, item := range items {
+		m := r.mapOf(item, listKeys)
+		unit := r.window(rule, m, cells)
+		if seen[unit] && unit != NoUnit {
+			r.ErrorAt(m.Pos("unit"), "keep the smaller one", "two limits per %s on one descriptor", unit)
+		}
+		seen[unit] = true
+	}
+}
+
+// defaultCells is k, the sub-buckets of a sliding window: quota returns up to a 60th of the window late.
+const defaultCells = 60
+
+func (r *reader) algorithm(d *strictyaml.Mapping) (window.Algorithm, int) {
+	name, ok := r.Text(d.Get("algorithm"))
+	if !ok {
+		name = "sliding_window"
+	}
+	cells, set := r.Int(d.Get("resolution"), 10, 60)
+	if set && cells != 10 && cells != 60 {
+		r.ErrorAt(d.Pos("resolution"), "60 is exact to 1.7 % of the window; 10 is cheaper and stricter", "resolution is 10 or 60")
+	}
+	if !set {
+		cells = defaultCells
+	}
+	switch name {
+	case "sliding_window":
+		return window.Sliding, int(cells)
+	case "fixed_window":
+		if set {
+			r.ErrorAt(d.Pos("resolution"), "remove it", "a fixed_window has no resolution")
+		}
+		return window.Fixed, 0
+	case "token_bucket", "approximate", "exact":
+		r.ErrorAt(d.Pos("algorithm"), "write sliding_window or fixed_window", "algorithm %s is not supported yet", name)
+	default:
+		r.ErrorAt(d.Pos("algorithm"), strictyaml.Suggest(name, []string{"sliding_window", "fixed_window"}), "unknown algorithm '%s'", name)
+	}
+	return window.Sliding, defaultCells
+}
+
+func (r *reader) failure(d *strictyaml.Mapping) Failure {
+	n := d.Get("on_store_failure")
+	word, ok := r.Text(n)
+	if !ok {
+		return FailLocal
+	}
+	for f, name := range failures {
+		if word == name {
+			return Failure(f)
+		}
+	}
+	r.Errorf(n, strictyaml.Suggest(word, failures[:]), "unknown on_store_failure '%s'", word)
+	return FailLocal
+}
+
+// window reads one limit into the rule and returns its unit.
+func (r *reader) window(rule *Rule, m *strictyaml.Mapping, cells int) Unit {
+	word := r.text(m, "unit")
+	unit := ParseUnit(word)
+	if unit == NoUnit && m.OK() {
+		r.invalidUnit(m, word)
+	}
+	requests, _ := r.Int(r.Require(m, "requests_per_unit", "write requests_per_unit: 0 to refuse everything"), 0, math.MaxUint32)
+	name := r.text(m, "name")
+	rule.Limits = append(rule.Limits, Limit{Name: visibleName(name), Requests: uint32(requests), Unit: unit})
+	rule.Windows = append(rule.Windows, window.Window{Limit: uint32(requests), Span: unit.Span(), Cells: cells})
+	return unit
+}
+
+func (r *reader) invalidUnit(m *strictyaml.Mapping, word string) {
+	names := make([]string, 0, len(units))
+	for u := Second; u <= Year; u++ {
+		names = append(names, u.String())
+	}
+	r.ErrorAt(m.Pos("unit"), strictyaml.Suggest(word, names), "invalid rate limit unit '%s'", word)
+}

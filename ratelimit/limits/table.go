@@ -1,0 +1,198 @@
+package limits
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
+)
+
+// Entry is one key and value of a request's descriptor, or of a file's. An empty value matches any value.
+type Entry struct{ Key, Value string }
+
+// Table is every limit of every file, ready to match. It is immutable and safe for concurrent use.
+type Table struct {
+	domains map[string]*domain
+	rules   []*Rule
+}
+
+type domain struct {
+	root     *node
+	override *Rule
+}
+
+// node is one level of descriptors.
+type node struct {
+	// rule applies where the request's last entry reaches this node; nil whitelists.
+	rule *Rule
+	// shared is this node's pattern where all values that match it spend one budget, otherwise empty.
+	shared string
+	// below holds values, patterns too, and under the empty value keys without one; order lists it as the file does.
+	below map[Entry]*node
+	order []Entry
+	// wild holds the values with a "*", by key, in the order of the file: the first that matches wins, not the most specific.
+	wild map[string][]wildcard
+}
+
+type wildcard struct {
+	glob glob
+	node *node
+}
+
+// Match is what a descriptor reached.
+type Match struct {
+	// Rule is nil where no limit applies.
+	Rule *Rule
+	// Key names the counter; empty without a rule and for unlimited rules.
+	Key string
+}
+
+// Build joins files into a table. Two files of one domain, or no file at all, are an error: an empty set of limits lets
+// everything pass, which nobody asks for by removing a file.
+func Build(files []*File) (*Table, strictyaml.Errors) {
+	var errs strictyaml.Errors
+	t := &Table{domains: make(map[string]*domain, len(files))}
+	first := map[string]*File{}
+	for _, f := range files {
+		if other := first[f.Domain]; other != nil {
+			errs = append(errs, f.complain(f.domainPos, fmt.Sprintf("the other file is %s", other.Name), "duplicate domain '%s' in config file", f.Domain))
+			continue
+		}
+		first[f.Domain] = f
+		d := &domain{override: &Rule{Domain: f.Domain, Path: f.Domain + ".override", Keys: []string{"override"}, File: f.Name, Pos: f.domainPos, Override: true}}
+		d.root = t.adopt(f.root)
+		t.register(d.override)
+		t.domains[f.Domain] = d
+	}
+	if len(files) == 0 {
+		errs = append(errs, &strictyaml.Error{File: "limits", Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: "no limits file: without limits everything passes", Hint: "keep at least one file with a domain"})
+	}
+	if len(errs) > 0 {
+		errs.Sort()
+		return nil, errs
+	}
+	return t, nil
+}
+
+// adopt copies a file's tree, which may serve in several tables, with rules numbered for this one.
+func (t *Table) adopt(n *node) *node {
+	out := &node{shared: n.shared, order: n.order, below: make(map[Entry]*node, len(n.below))}
+	if n.rule != nil {
+		rule := *n.rule
+		t.register(&rule)
+		out.rule = &rule
+	}
+	for _, e := range n.order {
+		out.add(e, t.adopt(n.below[e]))
+	}
+	return out
+}
+
+// add hangs a child below n; the entry must be new.
+func (n *node) add(e Entry, child *node) {
+	n.below[e] = child
+	if !strings.Contains(e.Value, "*") {
+		return
+	}
+	if n.wild == nil {
+		n.wild = map[string][]wildcard{}
+	}
+	n.wild[e.Key] = append(n.wild[e.Key], wildcard{newGlob(e.Value), child})
+}
+
+func (t *Table) register(r *Rule) {
+	r.ID = len(t.rules)
+	t.rules = append(t.rules, r)
+}
+
+// Rules lists every rule, each at the index of its ID: those of the files in their order, and one override rule a domain.
+func (t *Table) Rules() []*Rule { return t.rules }
+
+// Override is the rule that stands for limits which requests of a domain bring themselves; nil for an unknown domain.
+func (t *Table) Override(domain string) *Rule {
+	if d := t.domains[domain]; d != nil {
+		return d.override
+	}
+	return nil
+}
+
+// Match finds the limit of a descriptor. At each level the exact value wins, then the first wildcard of the file that matches,
+// then the key without a value; there is no way back from a level once chosen. Only a node that the last entry reaches
+// applies its limit: a longer or a shorter descriptor has none. An unknown domain and a descriptor without entries match
+// nothing.
+func (t *Table) Match(domain string, entries []Entry) Match {
+	d := t.domains[domain]
+	if d == nil || len(entries) == 0 {
+		return Match{}
+	}
+	var buf [256]byte
+	key := appendComponent(buf[:0], tagLiteral, domain)
+	n := d.root
+	for _, e := range entries {
+		if n = n.step(e); n == nil {
+			return Match{}
+		}
+		key = appendComponent(key, tagLiteral, e.Key)
+		if n.shared != "" {
+			key = appendComponent(key, tagPattern, n.shared)
+		} else {
+			key = appendComponent(key, tagLiteral, e.Value)
+		}
+	}
+	switch {
+	case n.rule == nil:
+		return Match{}
+	case n.rule.Unlimited:
+		return Match{Rule: n.rule}
+	}
+	return Match{Rule: n.rule, Key: finishKey(key)}
+}
+
+// step descends by one entry.
+func (n *node) step(e Entry) *node {
+	if e.Value != "" {
+		if next := n.below[e]; next != nil {
+			return next
+		}
+	}
+	for i := range n.wild[e.Key] {
+		if w := &n.wild[e.Key][i]; w.glob.match(e.Value) {
+			return w.node
+		}
+	}
+	return n.below[Entry{Key: e.Key}]
+}
+
+// glob is a value with one or more "*", each of which stands for any number of bytes.
+type glob struct {
+	prefix, suffix string
+	middle         []string
+}
+
+func newGlob(pattern string) glob {
+	parts := strings.Split(pattern, "*")
+	g := glob{prefix: parts[0], suffix: parts[len(parts)-1]}
+	for _, p := range parts[1 : len(parts)-1] {
+		if p != "" {
+			g.middle = append(g.middle, p)
+		}
+	}
+	return g
+}
+
+// match takes the leftmost place for each part in turn, which is enough when stars are all there is; so its cost is the value's
+// length times the number of parts, for any value.
+func (g *glob) match(s string) bool {
+	if len(s) < len(g.prefix)+len(g.suffix) || !strings.HasPrefix(s, g.prefix) || !strings.HasSuffix(s, g.suffix) {
+		return false
+	}
+	s = s[len(g.prefix) : len(s)-len(g.suffix)]
+	for _, part := range g.middle {
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(part):]
+	}
+	return true
+}
