@@ -73,7 +73,7 @@ func (c *compiler) compile(src string) *Program {
 		return nil
 	}
 	slices.Sort(c.reads)
-	return &Program{run: run, reads: c.reads}
+	return &Program{run: run, quick: c.schema.quick(checked.NativeRep().Expr()), reads: c.reads}
 }
 
 // open refuses what is not worth parsing, and gives the environment to parse the rest in.

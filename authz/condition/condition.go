@@ -82,15 +82,16 @@ func (e *Error) Error() string { return fmt.Sprintf("%d:%d: %s", e.Line, e.Colum
 // Schema is the set of claims that expressions may read. It is immutable and safe for concurrent use; the zero value
 // declares no claims, so its expressions can read the caller only.
 type Schema struct {
-	claims map[string]Claim
-	names  []string // sorted, for error texts
-	env    *cel.Env // nil in the zero value: built when an expression is compiled
+	claims  map[string]Claim
+	readers map[string]*reader
+	names   []string // sorted, for error texts
+	env     *cel.Env // nil in the zero value: built when an expression is compiled
 }
 
 // NewSchema declares claims. A name that occurs twice, that CEL cannot write after "token." or that has no type is an
 // error; all of them are reported, joined.
 func NewSchema(claims []Claim) (*Schema, error) {
-	s := &Schema{claims: make(map[string]Claim, len(claims))}
+	s := &Schema{claims: make(map[string]Claim, len(claims)), readers: make(map[string]*reader, len(claims))}
 	var wrong []string
 	for _, c := range claims {
 		if msg := s.refuse(c); msg != "" {
@@ -98,13 +99,14 @@ func NewSchema(claims []Claim) (*Schema, error) {
 			continue
 		}
 		s.claims[c.Name] = c
+		s.readers[c.Name] = newReader(c)
 		s.names = append(s.names, c.Name)
 	}
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("condition: declare claims: %s", strings.Join(wrong, "; "))
 	}
 	slices.Sort(s.names)
-	env, err := newEnv(s.claims)
+	env, err := newEnv(s.readers)
 	if err != nil {
 		return nil, fmt.Errorf("condition: declare claims: %w", err)
 	}

@@ -2,7 +2,6 @@ package condition
 
 import (
 	"errors"
-	"fmt"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/env"
@@ -56,11 +55,11 @@ var macros = []string{"has", "all", "exists"}
 func overload(id string) *env.Overload { return env.NewOverload(id, nil, nil) }
 
 // newEnv is the CEL environment of one schema: a typed token, a caller, and the functions above.
-func newEnv(claims map[string]Claim) (*cel.Env, error) {
+func newEnv(readers map[string]*reader) (*cel.Env, error) {
 	subset := env.NewLibrarySubset().AddIncludedFunctions(functions...).AddIncludedMacros(macros...)
 	tokenType := cel.ObjectType(tokenVar)
 	return cel.NewCustomEnv(
-		cel.CustomTypeProvider(newProvider(claims)),
+		cel.CustomTypeProvider(newProvider(readers)),
 		cel.CustomTypeAdapter(types.DefaultTypeAdapter),
 		cel.StdLib(cel.StdLibSubset(subset)),
 		cel.Variable(tokenVar, tokenType),
@@ -79,41 +78,29 @@ type provider struct {
 	fields map[string]*types.FieldType
 }
 
-func newProvider(claims map[string]Claim) *provider {
+func newProvider(readers map[string]*reader) *provider {
 	p := &provider{
 		token:  types.NewTypeTypeWithParam(types.NewObjectType(tokenVar)),
-		fields: make(map[string]*types.FieldType, len(claims)),
+		fields: make(map[string]*types.FieldType, len(readers)),
 	}
-	for name, c := range claims {
+	for name, r := range readers {
 		p.names = append(p.names, name)
-		p.fields[name] = field(c)
+		p.fields[name] = field(r)
 	}
 	return p
 }
 
-// field is how the engine reads one claim: presence, and the value or an error. It never gives a default.
-func field(c Claim) *types.FieldType {
-	absent := fmt.Errorf("claim %q is not in the token", c.Name)
-	large := fmt.Errorf("claim %q is too large to be read by an expression (%d bytes, %d elements)", c.Name, MaxText, MaxList)
+// field is how the engine reads one claim.
+func field(r *reader) *types.FieldType {
 	return &types.FieldType{
-		Type: celType(c.Type),
+		Type: celType(r.claim.Type),
 		IsSet: func(target any) bool {
-			t, ok := target.(Token)
-			return ok && t.c != nil && typeOf(t.c.values[c.Name]) == c.Type
+			t, _ := target.(Token)
+			return r.has(t)
 		},
 		GetFrom: func(target any) (any, error) {
-			t, ok := target.(Token)
-			if !ok || t.c == nil {
-				return nil, absent
-			}
-			v := t.c.values[c.Name]
-			if typeOf(v) != c.Type {
-				return nil, absent
-			}
-			if _, over := t.c.over[c.Name]; over {
-				return nil, large
-			}
-			return v, nil
+			t, _ := target.(Token)
+			return r.read(t)
 		},
 	}
 }

@@ -13,6 +13,7 @@ import (
 // error.
 type Program struct {
 	run   cel.Program
+	quick step     // answers as run does, without the engine; nil if the expression is not plain enough
 	reads []string // sorted
 }
 
@@ -20,11 +21,16 @@ type Program struct {
 // expression over a claim that its bearer can edit.
 func (p *Program) Reads() []string { return slices.Clone(p.reads) }
 
-// Why an evaluation does not begin.
+// evalError is an error that says which value could not be read.
+type evalError string
+
+func (e evalError) Error() string { return "condition: evaluate: " + string(e) }
+
+// Why an evaluation gives no answer, whatever the claims.
 var (
-	errNoProgram   = errors.New("condition: evaluate: no program")
-	errNoCaller    = errors.New("the expression reads the caller, and there is none")
-	errLargeCaller = errors.New("the caller is longer than a SPIFFE ID can be")
+	errNoProgram   error = evalError("no program")
+	errNoCaller    error = evalError("the expression reads the caller, and there is none")
+	errLargeCaller error = evalError("the caller is longer than a SPIFFE ID can be")
 )
 
 // Eval answers the expression for a token and a caller (a SPIFFE ID; "" for none). For a request without a token pass the
@@ -32,16 +38,27 @@ var (
 // is none: `caller != "..."` must not be true of nobody), or is larger than MaxText, MaxList or MaxCaller. An error is no
 // answer, and what follows from it is the use's to say. CEL's own rule holds for && and ||: a side that settles the answer
 // makes the other side's error count for nothing.
-func (p *Program) Eval(t Token, caller string) (yes bool, err error) {
+func (p *Program) Eval(t Token, caller string) (bool, error) {
 	if p == nil || p.run == nil {
 		return false, errNoProgram
 	}
+	if p.quick != nil {
+		return p.quick(t, caller)
+	}
+	return p.engine(t, caller)
+}
+
+// engine answers through CEL.
+func (p *Program) engine(t Token, caller string) (yes bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			yes, err = false, fmt.Errorf("condition: evaluate: panic: %v", r)
 		}
 	}()
 	out, _, err := p.run.Eval(&vars{token: t, caller: caller})
+	if own := evalError(""); errors.As(err, &own) {
+		return false, own
+	}
 	if err != nil {
 		return false, fmt.Errorf("condition: evaluate: %w", err)
 	}
@@ -66,12 +83,22 @@ func (v *vars) ResolveName(name string) (any, bool) {
 		return v.token, true
 	case name != callerVar:
 		return nil, false
-	case v.caller == "":
-		return types.WrapErr(errNoCaller), true
-	case len(v.caller) > MaxCaller:
-		return types.WrapErr(errLargeCaller), true
+	}
+	if err := refuseCaller(v.caller); err != nil {
+		return types.WrapErr(err), true
 	}
 	return types.String(v.caller), true
+}
+
+// refuseCaller says why a caller cannot be read; nil if it can.
+func refuseCaller(caller string) error {
+	switch {
+	case caller == "":
+		return errNoCaller
+	case len(caller) > MaxCaller:
+		return errLargeCaller
+	}
+	return nil
 }
 
 // Parent implements cel.Activation: there is none.

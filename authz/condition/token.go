@@ -1,5 +1,7 @@
 package condition
 
+import "fmt"
+
 // The sizes that the cost of an expression is estimated with. They are enforced where a value is read, so the estimate
 // is a bound and not a hope.
 const (
@@ -97,4 +99,38 @@ func typeOf(v any) Type {
 		return Int
 	}
 	return 0
+}
+
+// reader reads one declared claim, for the engine and for the closures alike.
+type reader struct {
+	claim         Claim
+	absent, large error // made at load: an absent claim is an ordinary request, and must cost no more than one
+}
+
+func newReader(c Claim) *reader {
+	return &reader{
+		claim:  c,
+		absent: evalError(fmt.Sprintf("claim %q is not in the token", c.Name)),
+		large:  evalError(fmt.Sprintf("claim %q is too large to be read by an expression (%d bytes, %d elements)", c.Name, MaxText, MaxList)),
+	}
+}
+
+// has tells whether the claim is set, to a value of its declared type.
+func (r *reader) has(t Token) bool {
+	return t.c != nil && typeOf(t.c.values[r.claim.Name]) == r.claim.Type
+}
+
+// read is the claim's value, of its declared type, or an error. It never gives a default.
+func (r *reader) read(t Token) (any, error) {
+	if t.c == nil {
+		return nil, r.absent
+	}
+	v := t.c.values[r.claim.Name]
+	if typeOf(v) != r.claim.Type {
+		return nil, r.absent
+	}
+	if _, over := t.c.over[r.claim.Name]; over {
+		return nil, r.large
+	}
+	return v, nil
 }
