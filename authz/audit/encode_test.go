@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"testing"
 	"time"
 )
@@ -27,6 +28,20 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { buf = e.record(buf[:0], &r) }); n != 0 {
 			t.Errorf("key %q: %v allocations a record", e.keyID, n)
 		}
+	}
+}
+
+// A record that slipped into the queue while Run was ending is not written, and so is counted.
+func TestLateRecordIsCounted(t *testing.T) {
+	l := New(&bytes.Buffer{}, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.queue <- Record{} // past the check for the end, and too late
+	if got := l.Dropped(); got != 1 {
+		t.Errorf("dropped %d, want 1", got)
 	}
 }
 

@@ -330,16 +330,25 @@ func TestFlushOnStop(t *testing.T) {
 	}
 }
 
-// A loss that nothing follows is told at the end.
+// A loss that no record follows is told at the end.
 func TestGapAtStop(t *testing.T) {
-	var out bytes.Buffer
-	l := audit.New(&out, audit.Options{Queue: 1})
-	l.Record(audit.Record{})
-	l.Record(audit.Record{})
-	stop(t, l)
-	if diff := cmp.Diff([]any{"gap", 1.0}, shape(parse(t, out.String()))); diff != "" {
-		t.Errorf("lines (-want +got):\n%s", diff)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		l := audit.New(d, audit.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		l.Record(audit.Record{})
+		synctest.Wait() // the record is lost
+		d.room = 1 << 20
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if diff := cmp.Diff([]any{"gap"}, shape(parse(t, d.out.String()))); diff != "" {
+			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // disk is a writer with room for so many bytes.

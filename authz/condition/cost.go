@@ -38,8 +38,6 @@ func (s estimator) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 		return upTo(MaxCaller)
 	case len(path) == 2 && path[0] == tokenVar:
 		return s.claimSize(path[1])
-	case len(path) == 3 && path[0] == tokenVar && path[2] == "@items":
-		return upTo(MaxText / MaxList)
 	}
 	return nil
 }
