@@ -1,0 +1,294 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
+)
+
+// File is one policy file: its name, as errors show it, and its bytes.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Parse reads files as one policy. It returns the whole policy, or every error of every file with its place; never both, and never
+// a part of a policy.
+func Parse(files []File) (*Policy, strictyaml.Errors) {
+	c := newCompiler(nil)
+	var broken strictyaml.Errors
+	for _, file := range files {
+		src, errs := readSource(file)
+		broken = append(broken, errs...)
+		if src != nil {
+			c.sources = append(c.sources, src)
+		}
+	}
+	policy := c.compile()
+	if errs := append(broken, c.errors()...); len(errs) > 0 {
+		errs.Sort()
+		return nil, errs
+	}
+	return policy, nil
+}
+
+// source is one file on its way into a policy.
+type source struct {
+	name    string
+	data    []byte
+	doc     *strictyaml.Document
+	changed bool // differs from the last good version: conflicts are its fault
+
+	*strictyaml.Decoder
+	root    *strictyaml.Mapping
+	issuers []*Issuer
+}
+
+// readSource parses a file's YAML. Every source counts as changed until a loader says otherwise.
+func readSource(file File) (*source, strictyaml.Errors) {
+	doc, errs := strictyaml.Parse(file.Name, file.Data)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return &source{name: file.Name, data: file.Data, doc: doc, changed: true}, nil
+}
+
+// compiler turns sources into one policy. Errors gather in each source's decoder.
+type compiler struct {
+	sources []*source
+	policy  *Policy
+	// ghosts are issuers of the last good policy; an unchanged file whose issuer is gone keeps it.
+	ghosts      map[string]*Issuer
+	issuerFiles map[string]*source
+
+	trustDomain   string
+	clusterDomain string
+	namesCallers  *strictyaml.Node // the first place that needs `peers`
+	namesIn       *source
+	warnings      strictyaml.Errors
+}
+
+func newCompiler(ghosts map[string]*Issuer) *compiler {
+	return &compiler{
+		ghosts:      ghosts,
+		issuerFiles: map[string]*source{},
+		policy:      &Policy{Issuers: map[string]*Issuer{}, byName: map[string]*Service{}, identity: map[string]bool{}},
+	}
+}
+
+func (c *compiler) errors() strictyaml.Errors {
+	var all strictyaml.Errors
+	for _, src := range c.sources {
+		if src.Decoder != nil {
+			all = append(all, src.Errors()...)
+		}
+	}
+	return slices.CompactFunc(all, func(a, b *strictyaml.Error) bool { return a.File == b.File && a.Pos == b.Pos && a.Msg == b.Msg })
+}
+
+var (
+	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "services", "probes"}
+	laterTop  = []string{"lookups", "revocation"}
+	laterRule = []string{"either", "agrees", "tenant", "condition", "from", "not_from", "sender", "body", "params", "writable", "signed_by", "headers"}
+	laterSvc  = []string{"tenant", "from", "not_from", "cors", "security_headers", "openapi"}
+	laterIss  = []string{"revocation", "sender", "introspection"}
+)
+
+func (c *compiler) compile() *Policy {
+	slices.SortFunc(c.sources, func(a, b *source) int { return strings.Compare(a.name, b.name) })
+	for _, src := range c.sources {
+		src.Decoder = strictyaml.NewDecoder(src.doc)
+		src.issuers = nil
+		src.root = src.Map(src.doc.Root, slices.Concat(topKeys, laterTop)...)
+		later(src, src.root, laterTop)
+		c.version(src)
+	}
+	c.settings()
+	for _, src := range c.sources {
+		c.issuers(src)
+	}
+	for _, src := range c.sources {
+		c.services(src)
+	}
+	c.topProbes()
+	if c.policy.Peers == PeersNobody && c.namesCallers != nil {
+		c.namesIn.Errorf(c.namesCallers, "write `peers: envoy` where Envoy's validation context matches a URI SAN of the trust domain, or `peers: certificate`",
+			"callers and workloads are named, but `peers` does not say who checked the certificates")
+	}
+	c.link()
+	c.policy.Digest = digest(c.sources)
+	c.policy.Warnings = c.warnings
+	return c.policy
+}
+
+// later refuses, by name, what a policy may ask of a newer version.
+func later(src *source, m *strictyaml.Mapping, keys []string) {
+	for _, key := range keys {
+		if n := m.Get(key); n != nil {
+			src.Errorf(n, "remove it, or use a release that has it", "`%s` is not supported by this version", key)
+		}
+	}
+}
+
+func (c *compiler) version(src *source) {
+	n := src.root.Get("version")
+	if n == nil {
+		src.Errorf(src.doc.Root, "write `version: 1` at the top", "the file does not say its `version`")
+		return
+	}
+	src.Int(n, 1, 1)
+}
+
+// single finds the one file that states a setting of the whole policy. A second is that file's error which changed, else the
+// later's by name.
+func (c *compiler) single(key string) (*source, *strictyaml.Node) {
+	var first *source
+	for _, src := range c.sources {
+		if src.root.Get(key) == nil {
+			continue
+		}
+		if first == nil {
+			first = src
+			continue
+		}
+		guilty, other := blame(first, src)
+		guilty.Errorf(guilty.root.Get(key), "state it in one file", "`%s` stands in %s too", key, other.name)
+		first = other
+	}
+	if first == nil {
+		return nil, nil
+	}
+	return first, first.root.Get(key)
+}
+
+// blame says whose fault a conflict of two files is: the one that changed, else the later by name.
+func blame(a, b *source) (guilty, other *source) {
+	if a.changed && !b.changed || a.changed == b.changed && a.name > b.name {
+		return a, b
+	}
+	return b, a
+}
+
+func (c *compiler) settings() {
+	c.clusterDomain = "cluster.local"
+	if src, n := c.single("cluster_domain"); n != nil {
+		c.clusterDomain, _ = src.Text(n)
+	}
+	if src, n := c.single("trust_domain"); n != nil {
+		if text, ok := src.Text(n); ok {
+			if _, err := ParseCallerPattern("spiffe://"+text+"/x", ""); err != nil {
+				src.Errorf(n, "a trust domain is a lower-case name such as cluster.local", "not a SPIFFE trust domain")
+			} else {
+				c.trustDomain = text
+			}
+		}
+	}
+	if src, n := c.single("peers"); n != nil {
+		switch text, ok := src.Text(n); {
+		case text == "envoy":
+			c.policy.Peers = PeersEnvoy
+		case text == "certificate":
+			c.policy.Peers = PeersCertificate
+		case ok:
+			src.Errorf(n, "write `envoy` or `certificate`", "%q says nothing of who checked the peers' certificates", text)
+		}
+	}
+	if src, n := c.single("gateways"); n != nil {
+		c.policy.Gateways = c.callers(src, n)
+	}
+	if src, n := c.single("trusted_proxies"); n != nil {
+		c.trustedProxies(src, n)
+	}
+}
+
+func (c *compiler) trustedProxies(src *source, n *strictyaml.Node) {
+	for _, item := range src.List(n) {
+		text, ok := src.Text(item)
+		if !ok {
+			continue
+		}
+		if network, ok := parseNetwork(text); ok {
+			c.policy.TrustedProxies.Networks = append(c.policy.TrustedProxies.Networks, network)
+			continue
+		}
+		if !strings.Contains(text, "://") {
+			src.Errorf(item, "write 10.0.0.0/8, 2001:db8::/32 or spiffe://...", "neither a network nor a SPIFFE ID")
+			continue
+		}
+		c.policy.TrustedProxies.Callers = append(c.policy.TrustedProxies.Callers, c.caller(src, item)...)
+	}
+}
+
+// callers reads a list of caller patterns.
+func (c *compiler) callers(src *source, n *strictyaml.Node) []CallerPattern {
+	var patterns []CallerPattern
+	for _, item := range src.List(n) {
+		patterns = append(patterns, c.caller(src, item)...)
+	}
+	if n != nil && len(patterns) == 0 && len(src.List(n)) == 0 {
+		src.Errorf(n, "name somebody, or leave the key out", "an empty list would admit nobody")
+	}
+	return patterns
+}
+
+func (c *compiler) caller(src *source, n *strictyaml.Node) []CallerPattern {
+	if c.namesCallers == nil {
+		c.namesCallers, c.namesIn = n, src
+	}
+	text, ok := src.Text(n)
+	if !ok {
+		return nil
+	}
+	pattern, err := ParseCallerPattern(text, c.trustDomain)
+	if err != nil {
+		src.Errorf(n, "write shop/frontend, shop/* or spiffe://cluster.local/ns/shop/sa/frontend", "%s", err)
+		return nil
+	}
+	return []CallerPattern{pattern}
+}
+
+// topProbes are for edge policies only: elsewhere a probe belongs to the service that answers it.
+func (c *compiler) topProbes() {
+	for _, src := range c.sources {
+		n := src.root.Get("probes")
+		if n == nil {
+			continue
+		}
+		c.policy.Probes = append(c.policy.Probes, c.probes(src, n)...)
+		if !slices.ContainsFunc(c.policy.Services, func(s *Service) bool { return s.Edge }) {
+			src.Errorf(n, "put them into the service that answers them", "`probes` at the top of a file are an edge policy's, and no service is `edge: true`")
+		}
+	}
+}
+
+func digest(sources []*source) string {
+	sum := sha256.New()
+	for _, src := range sources {
+		fmt.Fprintf(sum, "%d:%s%d:", len(src.name), src.name, len(src.data))
+		sum.Write(src.data)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
+}
+
+// validName is the alphabet of the names that stand in descriptors and labels.
+func validName(s string) bool {
+	for i := range len(s) {
+		if b := s[i]; b != '-' && (b < 'a' || b > 'z') && (b < '0' || b > '9') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 128
+}
+
+// name reads a name of the policy's own, or reports it.
+func name(src *source, n *strictyaml.Node, what string) string {
+	text, ok := src.Text(n)
+	if ok && !validName(text) {
+		src.Errorf(n, "use lower-case letters, digits and -", "%s's name cannot be %q", what, text)
+	}
+	return text
+}

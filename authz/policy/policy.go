@@ -1,0 +1,418 @@
+package policy
+
+import (
+	"strings"
+
+	"github.com/sallyport-dev/sallyport/authz/condition"
+	"github.com/sallyport-dev/sallyport/authz/pattern"
+	"github.com/sallyport-dev/sallyport/authz/target"
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
+)
+
+// Peers says who checked the certificates behind callers and workloads.
+type Peers uint8
+
+const (
+	// PeersNobody is the zero value: no principal is believed, and a policy that names callers does not load.
+	PeersNobody Peers = iota
+	// PeersEnvoy believes source.principal, because Envoy's validation context matched a URI SAN of the trust domain.
+	PeersEnvoy
+	// PeersCertificate believes source.principal only beside a source.certificate whose one URI SAN it is.
+	PeersCertificate
+)
+
+// Policy is everything that a generation of policy files says. It is immutable and safe for concurrent use.
+type Policy struct {
+	// Digest names this generation: 16 hex digits over the names and bytes of its files.
+	Digest string
+	// Peers says whether principals are believed.
+	Peers Peers
+	// Gateways are identities that carry other people's traffic: never a workload that speaks for itself.
+	Gateways []CallerPattern
+	// TrustedProxies may speak X-Forwarded-For.
+	TrustedProxies TrustedProxies
+	// Issuers by name.
+	Issuers map[string]*Issuer
+	// Services in the order of their names' files.
+	Services []*Service
+	// Probes of an edge policy, on any host.
+	Probes []Probe
+	// Strip are all header names that an allow removes where no service was chosen, as for a probe of an edge policy.
+	Strip []string
+	// Warnings are doubts that do not stop a load.
+	Warnings strictyaml.Errors
+
+	byName   map[string]*Service
+	hosts    map[string]*group
+	suffixes map[string]*group // by ".suffix"; "" is "*"
+	// identity holds every header name that any service sets, folded with `_` as `-`.
+	identity map[string]bool
+}
+
+// Service is one upstream and its rules.
+type Service struct {
+	// Name is [a-z0-9-]+, unique in the policy.
+	Name string
+	// Hosts as written, folded.
+	Hosts []string
+	// Edge says that Envoy routes by Host here, so that the host alone may choose the service.
+	Edge bool
+	// Workloads are the identities that this service runs as.
+	Workloads []CallerPattern
+	// Callers are demanded of every connection; nil demands none.
+	Callers []CallerPattern
+	// Audience is the one audience of its issuers that this service answers to; "" where the issuer has only one.
+	Audience string
+	// Headers are set for the upstream on an allow.
+	Headers []Header
+	// Probes are exact paths that need no token.
+	Probes []Probe
+	// Spelling says whether the upstream is known to be exact about paths.
+	Spelling pattern.Spelling
+	// Rules in file order.
+	Rules []*Rule
+	// Strip are the header names that an allow removes when it sets none of them: every identity header of the policy, and the
+	// headers by which clients try to choose another method or path.
+	Strip []string
+
+	pos   strictyaml.Pos
+	file  string
+	rules *group
+}
+
+// group is a tree of rules that are chosen among together.
+type group struct {
+	rules []*Rule
+	tree  *pattern.Tree
+
+	sources []*ruleSource // until the policy is linked
+}
+
+// Credential says what a rule asks of the request's bearer token.
+type Credential uint8
+
+const (
+	// CredentialToken asks for a token. It is the zero value.
+	CredentialToken Credential = iota
+	// CredentialNone asks for none: the connection's SPIFFE identity is the whole identity.
+	CredentialNone
+	// CredentialPublic asks for nothing about who.
+	CredentialPublic
+	// CredentialDeny refuses everybody.
+	CredentialDeny
+)
+
+// Rule is what one kind of request must prove.
+type Rule struct {
+	// Name is [a-z0-9-]+, unique in its service.
+	Name    string
+	Service *Service
+	// File and Pos say where the rule is written.
+	File     string
+	Pos      strictyaml.Pos
+	Patterns []pattern.Pattern
+	// Credential decides which of the demands below can be set at all.
+	Credential Credential
+	// DenyStatus is 403, 404 or 410 beside CredentialDeny.
+	DenyStatus int
+	// Issuer whose tokens the rule takes; nil unless CredentialToken.
+	Issuer *Issuer
+	// Scopes are all demanded, AnyScope at least one; likewise Roles and AnyRole, of the claim `roles`.
+	Scopes, AnyScope []string
+	Roles, AnyRole   []string
+	// Callers are demanded beside the service's; AnyCaller sets the service's aside for a public rule.
+	Callers   []CallerPattern
+	AnyCaller bool
+	// Owner is whose the named object must be; nil is nobody's in particular.
+	Owner *Owner
+	// Metadata is handed to the rate limiter on an allow.
+	Metadata []Metadata
+	// Upgrades are the Upgrade tokens (RFC 9110 7.8) that may pass, lower case.
+	Upgrades []string
+	// Except are prefixes that the rule's {rest...} does not cover.
+	Except []pattern.Prefix
+	// SeparateBody says that the upstream never merges body fields into query parameters.
+	SeparateBody bool
+}
+
+// Owner demands that an object is the caller's.
+type Owner struct {
+	Of Reference
+	// Is is the claim that the object's id must equal, byte for byte.
+	Is string
+	// UnlessRole lifts the demand for holders of a role; Unless lifts it where the expression is true.
+	UnlessRole string
+	Unless     *condition.Program
+	// Hidden answers 404 for everything that is refused after scopes, so that existence does not show.
+	Hidden bool
+}
+
+// Source is a part of a request that a rule reads.
+type Source uint8
+
+const (
+	// SourcePath is a captured name of the rule's pattern.
+	SourcePath Source = iota + 1
+	// SourceQuery is a query parameter, which must occur once.
+	SourceQuery
+	// SourceHeader is a header, which must occur once.
+	SourceHeader
+)
+
+// Reference is one value of a request.
+type Reference struct {
+	Source Source
+	Name   string
+}
+
+// String is the reference as policies write it.
+func (r Reference) String() string {
+	return [...]string{"", "path.", "query.", "header."}[r.Source] + r.Name
+}
+
+// Encoding says how a value is written into a header.
+type Encoding uint8
+
+const (
+	// EncodePlain writes the value as it is, or denies where it cannot stand in a header.
+	EncodePlain Encoding = iota
+	// EncodePercent writes all but RFC 3986's unreserved bytes as %XX.
+	EncodePercent
+	// EncodeJoin writes a list with a separator, or denies an element that holds it.
+	EncodeJoin
+)
+
+// ValueKind says where a value for the upstream or the limiter comes from.
+type ValueKind uint8
+
+const (
+	// ValueClaim is a declared claim of the token.
+	ValueClaim ValueKind = iota + 1
+	// ValueWho is the name that limits count by, unique over issuers and kinds.
+	ValueWho
+	// ValueCaller is the connection's SPIFFE ID.
+	ValueCaller
+)
+
+// Value is a source of text: a claim, `token.who` or `caller`.
+type Value struct {
+	Kind  ValueKind
+	Claim string
+}
+
+// Header is one header that an allow sets for the upstream, exactly once.
+type Header struct {
+	// Name is lower case.
+	Name     string
+	Value    Value
+	Encoding Encoding
+	// Separator stands between the elements under EncodeJoin.
+	Separator string
+}
+
+// Metadata is one string that an allow hands to Envoy, for descriptors and logs.
+type Metadata struct {
+	Name  string
+	Value Value
+	// Default stands in where the value is unset; "" demands the value, since Envoy drops a limit whose descriptor is absent.
+	Default string
+}
+
+// Probe is an exact path that a kubelet or a scraper may ask for without a token.
+type Probe struct {
+	Path string
+	// GRPC is a POST of a health check; otherwise GET and HEAD pass.
+	GRPC bool
+	// Callers, where set, are demanded of the connection.
+	Callers []CallerPattern
+}
+
+// Admits reports whether the probe is what method and path ask for.
+func (p Probe) Admits(method, path string) bool {
+	if path != p.Path {
+		return false
+	}
+	if p.GRPC {
+		return method == "POST"
+	}
+	return method == "GET" || method == "HEAD"
+}
+
+// Service by its name; nil if the policy has none.
+func (p *Policy) Service(name string) *Service { return p.byName[name] }
+
+// IdentityHeader reports whether name, in any spelling of its dashes, is a header that only the gate may set.
+func (p *Policy) IdentityHeader(name string) bool {
+	if strings.IndexByte(name, '_') < 0 {
+		return p.identity[name]
+	}
+	return p.identity[strings.ReplaceAll(name, "_", "-")]
+}
+
+// Pin is what names the service of a request beside its host.
+type Pin struct {
+	// Flag is --service; it beats everything.
+	Flag string
+	// Context is the context extension `service`, which only Envoy's operator sets; HasContext tells "" from absent.
+	Context    string
+	HasContext bool
+	// Destination is destination.principal, the identity that the sidecar runs as.
+	Destination string
+}
+
+// Choice is a chosen service, or, for edge services, the group that the host chooses among.
+type Choice struct {
+	// Service is nil where only the host chooses.
+	Service *Service
+	rules   *group
+	probes  []Probe
+}
+
+// Choose finds the service that a request is for, by its pin alone. False is a pin that is unknown, contradicts another, or fits
+// two services.
+func (p *Policy) Choose(pin Pin) (Choice, bool) {
+	name := pin.Flag
+	switch {
+	case pin.HasContext && name != "" && pin.Context != name:
+		return Choice{}, false
+	case name == "" && pin.HasContext:
+		if name = pin.Context; name == "" {
+			return Choice{}, false
+		}
+	}
+	if name != "" {
+		return p.chosen(p.byName[name])
+	}
+	if pin.Destination != "" {
+		service, several := p.runningAs(pin.Destination)
+		if several {
+			return Choice{}, false
+		}
+		if service != nil {
+			return p.chosen(service)
+		}
+	}
+	if len(p.Services) == 1 {
+		return p.chosen(p.Services[0])
+	}
+	return Choice{probes: p.Probes}, len(p.Services) > 0
+}
+
+func (p *Policy) chosen(service *Service) (Choice, bool) {
+	if service == nil {
+		return Choice{}, false
+	}
+	probes := service.Probes
+	if len(probes) == 0 && service.Edge {
+		probes = p.Probes
+	}
+	return Choice{Service: service, rules: service.rules, probes: probes}, true
+}
+
+func (p *Policy) runningAs(destination string) (found *Service, several bool) {
+	for _, service := range p.Services {
+		if anyMatches(service.Workloads, destination) {
+			if found != nil {
+				return nil, true
+			}
+			found = service
+		}
+	}
+	return found, false
+}
+
+// Probe reports the probe that method and path ask for, if any.
+func (c Choice) Probe(method, path string) (Probe, bool) {
+	for _, probe := range c.probes {
+		if probe.Admits(method, path) {
+			return probe, true
+		}
+	}
+	return Probe{}, false
+}
+
+// Admit holds the choice to the request's host, which must be one of the service's; where only the host chooses, it picks the
+// rules of the edge services that answer to it.
+func (p *Policy) Admit(c Choice, host string) (Choice, bool) {
+	if c.Service != nil {
+		return c, c.Service.answersTo(host)
+	}
+	c.rules = p.edge(host)
+	return c, c.rules != nil
+}
+
+func (s *Service) answersTo(host string) bool {
+	for _, pattern := range s.Hosts {
+		if hostMatches(pattern, host) {
+			return true
+		}
+	}
+	return false
+}
+
+func hostMatches(pattern, host string) bool {
+	if suffix, ok := strings.CutPrefix(pattern, "*"); ok {
+		return suffix == "" || len(host) > len(suffix) && strings.HasSuffix(host, suffix)
+	}
+	return host == pattern
+}
+
+// edge finds the rules for a host: those of the exact name, else of the longest suffix.
+func (p *Policy) edge(host string) *group {
+	if found := p.hosts[host]; found != nil {
+		return found
+	}
+	for rest := host; ; {
+		dot := strings.IndexByte(rest, '.')
+		if dot < 0 {
+			return p.suffixes[""]
+		}
+		if found := p.suffixes[rest[dot:]]; found != nil && dot+len(host)-len(rest) > 0 {
+			return found
+		}
+		rest = rest[dot+1:]
+	}
+}
+
+// Match finds the rule for a target among the chosen rules. Captures are written into buf while it has room.
+func (c Choice) Match(t *target.Target, buf []string) (*Rule, pattern.Match, pattern.Outcome) {
+	if c.rules == nil {
+		return nil, pattern.Match{}, pattern.NoRule
+	}
+	match, outcome := c.rules.tree.Lookup(t, buf)
+	if outcome != pattern.Found {
+		return nil, match, outcome
+	}
+	return c.rules.rules[match.Rule], match, outcome
+}
+
+// Excepts reports whether the target lies under one of the rule's exceptions, which it then does not cover.
+func (r *Rule) Excepts(t *target.Target) bool {
+	for i := range r.Except {
+		if r.Except[i].Covers(t, r.Service.Spelling) {
+			return true
+		}
+	}
+	return false
+}
+
+// CallersAdmit reports whether the connection's identity satisfies both the service and the rule; caller is "" for none.
+func (r *Rule) CallersAdmit(caller string) bool {
+	if len(r.Service.Callers) > 0 && !r.AnyCaller && !anyMatches(r.Service.Callers, caller) {
+		return false
+	}
+	return len(r.Callers) == 0 || anyMatches(r.Callers, caller)
+}
+
+// DemandsCaller reports whether the rule, or its service, names who may call.
+func (r *Rule) DemandsCaller() bool {
+	return len(r.Callers) > 0 || len(r.Service.Callers) > 0 && !r.AnyCaller
+}
+
+// Gateway reports whether caller carries other people's traffic.
+func (p *Policy) Gateway(caller string) bool { return anyMatches(p.Gateways, caller) }
+
+// AdmitsCaller reports whether the probe's demand on the connection holds.
+func (p Probe) AdmitsCaller(caller string) bool {
+	return len(p.Callers) == 0 || anyMatches(p.Callers, caller)
+}

@@ -1,0 +1,425 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sallyport-dev/sallyport/authz/pattern"
+	"github.com/sallyport-dev/sallyport/authz/target"
+)
+
+// shop is a policy with one of everything; the tests bend one line of it at a time.
+const shop = `version: 1
+trust_domain: cluster.local
+peers: envoy
+gateways: [istio-system/ingress]
+trusted_proxies: [10.0.0.0/8]
+issuers:
+  shop:
+    issuer: https://auth.example.com
+    jwks: https://auth.example.com/jwks.json
+    audiences: [orders-api]
+    machine: token.sub == token.client_id
+    claims:
+      roles: {from: realm_access.roles, type: strings}
+      plan: string
+      email: string
+services:
+  - name: orders
+    hosts: [orders.shop.svc.cluster.local]
+    headers: {x-user-id: token.sub}
+    probes: [/healthz]
+    rules:
+      - name: list-orders
+        match: GET /users/{user_id}/orders
+        callers: [web/frontend]
+        scopes: ["read:orders"]
+        owner: {of: path.user_id, is: token.sub, unless_role: admin}
+        metadata:
+          plan: {value: token.plan, default: free}
+      - name: catalogue
+        match: GET /catalogue/{item}
+        owner: none
+      - name: reindex
+        match: POST /internal/reindex
+        callers: [batch/*]
+        token: none
+      - name: assets
+        match: GET,HEAD /assets/{rest...}
+        public: true
+        except: [/assets/private/]
+      - name: retired
+        match: GET /v0/{rest...}
+        deny: 410
+`
+
+func parse(text string) (*Policy, string) {
+	p, errs := Parse([]File{{Name: "policy.yaml", Data: []byte(text)}})
+	return p, errs.Pretty()
+}
+
+func mustParse(t *testing.T, text string) *Policy {
+	t.Helper()
+	p, errs := parse(text)
+	if p == nil {
+		t.Fatalf("the policy does not load:\n%s", errs)
+	}
+	return p
+}
+
+func bend(t *testing.T, old, new string) string {
+	t.Helper()
+	if strings.Count(shop, old) != 1 {
+		t.Fatalf("%q stands %d times in the policy", old, strings.Count(shop, old))
+	}
+	return strings.Replace(shop, old, new, 1)
+}
+
+func TestShopLoads(t *testing.T) {
+	p := mustParse(t, shop)
+	if len(p.Services) != 1 || len(p.Services[0].Rules) != 5 || p.Issuers["shop"] == nil {
+		t.Fatalf("services %d, issuers %d", len(p.Services), len(p.Issuers))
+	}
+	issuer := p.Issuers["shop"]
+	if got := strings.Join(issuer.Algorithms, " "); got != "RS256 PS256 ES256 EdDSA" {
+		t.Errorf("default algorithms: %s", got)
+	}
+	if got := strings.Join(issuer.Types, " "); got != "at+jwt" {
+		t.Errorf("default types: %s", got)
+	}
+	if got := strings.Join(issuer.Require, " "); got != "sub client_id jti" {
+		t.Errorf("default require: %s", got)
+	}
+	other := mustParse(t, bend(t, "audiences: [orders-api]", "audiences: [orders-api]\n    leeway: 5s"))
+	if other.Issuers["shop"].Digest == issuer.Digest {
+		t.Error("another leeway has the same digest: caches would keep the old one's tokens")
+	}
+}
+
+// Each line of a policy that must not load: what is bent, and what the error says, with its line.
+func TestRefused(t *testing.T) {
+	tests := map[string]struct{ old, new, want string }{
+		// The file.
+		"unknown key":         {"version: 1\n", "version: 1\nservises: []\n", "2:1: unknown key \"servises\""},
+		"another version":     {"version: 1\n", "version: 2\n", "1:10: "},
+		"no version":          {"version: 1\n", "", "does not say its `version`"},
+		"duplicate key":       {"peers: envoy\n", "peers: envoy\npeers: envoy\n", "4:1: "},
+		"second document":     {"services:\n", "---\nservices:\n", "second document"},
+		"anchor":              {"peers: envoy\n", "peers: &p envoy\n", "3:8: "},
+		"number for text":     {"name: orders\n", "name: 5\n", "17:11: "},
+		"not yet: lookups":    {"peers: envoy\n", "peers: envoy\nlookups: {}\n", "`lookups` is not supported by this version"},
+		"not yet: revocation": {"peers: envoy\n", "peers: envoy\nrevocation: {}\n", "`revocation` is not supported by this version"},
+
+		// Issuers.
+		"no audiences":             {"    audiences: [orders-api]\n", "", "the issuer has no `audiences`"},
+		"empty audiences":          {"[orders-api]", "[]", "`audiences` is empty"},
+		"wildcard audience":        {"[orders-api]", "[\"*\"]", "no wildcard exists"},
+		"algorithm none":           {"    audiences", "    algorithms: [none]\n    audiences", "cannot be \"none\""},
+		"algorithm HS256":          {"    audiences", "    algorithms: [RS256, HS256]\n    audiences", "cannot be \"HS256\""},
+		"http keys off loopback":   {"jwks: https://auth.example.com/jwks.json", "jwks: http://auth.example.com/jwks.json", "9:11: keys over plain http"},
+		"password in a URL":        {"jwks: https://auth", "jwks: https://me:pw@auth", "9:11: a URL with a user or password in it is refused"},
+		"keys by ftp":              {"jwks: https://auth", "jwks: ftp://auth", "cannot be fetched by \"ftp\""},
+		"relative file of keys":    {"jwks: https://auth.example.com/jwks.json", "jwks: file://keys.json", "absolute path"},
+		"JWT without where":        {"    audiences", "    types: [JWT]\n    audiences", "takes every kind of JWT"},
+		"no typ without where":     {"    audiences", "    types: [none]\n    audiences", "takes every kind of JWT"},
+		"markers without where":    {"    audiences", "    allow_markers: [nonce]\n    audiences", "would take ID tokens"},
+		"client_id not required":   {"    machine: token.sub == token.client_id\n", "    require: [sub]\n", "must state `machine`"},
+		"machine does not compile": {"machine: token.sub == token.client_id", "machine: token.sub ==", "expression, line 1"},
+		"machine, undeclared":      {"machine: token.sub == token.client_id", "machine: has(token.gty)", "gty"},
+		"machine, unguarded":       {"machine: token.sub == token.client_id", "machine: token.plan == \"m2m\"", "has(token.plan)"},
+		"claim of no type":         {"plan: string", "plan: text", "no type of a claim"},
+		"built-in claim":           {"plan: string", "sub: string", "is read already"},
+		"endless leeway":           {"    audiences", "    leeway: 2h\n    audiences", "10:13: 2h is out of range"},
+
+		// Services.
+		"no hosts":           {"    hosts: [orders.shop.svc.cluster.local]\n", "", "does not say its `hosts`"},
+		"host in upper case": {"[orders.shop.svc.cluster.local]", "[Orders.shop]", "is no host"},
+		"host with a port":   {"[orders.shop.svc.cluster.local]", "[\"orders.shop:8080\"]", "is no host"},
+		"header host":        {"x-user-id: token.sub", "host: token.sub", "cannot be set"},
+		"header x-envoy":     {"x-user-id: token.sub", "x-envoy-user: token.sub", "cannot be set"},
+		"header underscore":  {"x-user-id: token.sub", "x_user_id: token.sub", "no header name"},
+		"header of a list":   {"x-user-id: token.sub", "x-roles: token.roles", "is of type strings"},
+		"undeclared claim":   {"x-user-id: token.sub", "x-user-id: token.uid", "declares no claim `uid`"},
+		"callers, no peers":  {"peers: envoy\n", "", "does not say who checked"},
+		"short caller":       {"trust_domain: cluster.local\n", "", "needs `trust_domain`"},
+		"odd caller":         {"[web/frontend]", "[\"spiffe://cluster.local/a//b\"]", "not a SPIFFE ID"},
+
+		// Patterns.
+		"equal patterns":   {"GET /catalogue/{item}", "GET /users/{id}/orders", "meets"},
+		"folded patterns":  {"GET /catalogue/{item}", "GET /Users/{id}/orders", "meets"},
+		"final slash":      {"GET /catalogue/{item}", "GET /catalogue/{item}/", "{$}"},
+		"dot segment":      {"GET /catalogue/{item}", "GET /catalogue/../{item}", "pattern"},
+		"no method":        {"GET /catalogue/{item}", "/catalogue/{item}", "pattern"},
+		"different names":  {"match: GET /catalogue/{item}", "match: [\"GET /catalogue/{item}\", \"GET /catalogue/{other}/x\"]", "bind different names"},
+		"rest in the rear": {"GET /v0/{rest...}", "GET /v0/{rest...}/x", "pattern"},
+
+		// Rules.
+		"capture without owner":    {"        owner: none\n", "", "captures `item` and does not say whose it is"},
+		"unknown name in owner":    {"of: path.user_id", "of: path.uid", "captures no `uid`"},
+		"owner of a body":          {"of: path.user_id", "of: body.user_id", "is not supported by this version"},
+		"owner of a batch":         {"of: path.user_id", "of: \"query.id[*]\"", "is not supported by this version"},
+		"owner with lookup":        {"is: token.sub,", "is: token.sub, lookup: orders,", "`lookup` is not supported by this version"},
+		"owner by a mutable claim": {"is: token.sub,", "is: token.email,", "can change hands"},
+		"owner answers 410":        {"is: token.sub,", "is: token.sub, otherwise: 410,", "cannot answer 410"},
+		"unless does not check":    {"unless_role: admin", "unless: token.sub + 1", "expression, line 1"},
+		"unless, undeclared":       {"unless_role: admin", "unless: token.tier == \"x\"", "tier"},
+		"unless reads the request": {"unless_role: admin", "unless: request.path == \"x\"", "request"},
+		"public with scopes":       {"        public: true\n", "        public: true\n        scopes: [a]\n", "a public rule asks nobody who they are"},
+		"public with an owner":     {"        public: true\n", "        public: true\n        owner: none\n", "a public rule asks nobody who they are"},
+		"public with callers":      {"        public: true\n", "        public: true\n        callers: [a/b]\n", "a public rule asks nobody who they are"},
+		"public false":             {"        public: true\n", "        public: false\n", "says nothing"},
+		"rest without except":      {"        except: [/assets/private/]\n", "", "covers everything that will ever lie below it"},
+		"token none and no caller": {"        callers: [batch/*]\n", "", "would ask nobody anything"},
+		"token none for a gateway": {"[batch/*]", "[istio-system/*]", "carries other people's requests"},
+		"token none with scopes":   {"        token: none\n", "        token: none\n        scopes: [a]\n", "has no token to hold to this"},
+		"callers any":              {"callers: [web/frontend]", "callers: any", "only a public rule may"},
+		"deny 500":                 {"deny: 410", "deny: 500", "cannot deny with 500"},
+		"deny with callers":        {"deny: 410", "deny: 410\n        callers: [a/b]", "refuses everybody"},
+		"two kinds":                {"deny: 410", "deny: 410\n        public: true", "exclude each other"},
+		"built-in metadata":        {"plan: {value: token.plan, default: free}", "who: {value: token.plan, default: free}", "built in"},
+		"metadata of a list":       {"value: token.plan", "value: token.roles", "is of type strings"},
+		"unknown issuer":           {"        owner: none\n", "        owner: none\n        issuer: shops\n", "no issuer named `shops`"},
+		"a second rule's name":     {"name: catalogue", "name: retired", "is named `retired`"},
+		"a name of capitals":       {"name: catalogue", "name: Catalogue", "cannot be \"Catalogue\""},
+		"a scope with a space":     {"[\"read:orders\"]", "[\"read orders\"]", "cannot be a scope"},
+		"not yet: either":          {"        owner: none\n", "        owner: none\n        either: []\n", "`either` is not supported by this version"},
+		"not yet: condition":       {"        owner: none\n", "        owner: none\n        condition: \"true\"\n", "`condition` is not supported by this version"},
+		"not yet: from":            {"        owner: none\n", "        owner: none\n        from: [10.0.0.0/8]\n", "`from` is not supported by this version"},
+		"not yet: tenant":          {"    probes: [/healthz]\n", "    probes: [/healthz]\n    tenant: {}\n", "`tenant` is not supported by this version"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			p, errs := parse(bend(t, test.old, test.new))
+			if p != nil {
+				t.Fatal("it loads")
+			}
+			if !strings.Contains(errs, test.want) {
+				t.Errorf("the errors do not say %q:\n%s", test.want, errs)
+			}
+			if strings.Contains(errs, "me:pw@") {
+				t.Errorf("the password is shown:\n%s", errs)
+			}
+		})
+	}
+}
+
+func TestWholeFilesRefused(t *testing.T) {
+	for name, text := range map[string]string{"empty": "", "a scalar": "hello", "100,000 [": strings.Repeat("[", 100_000), "NUL": "version: 1\x00"} {
+		if p, errs := parse(text); p != nil || errs == "" {
+			t.Errorf("%s: loads, or says nothing", name)
+		}
+	}
+}
+
+// All errors come at once, each at its place.
+func TestEveryErrorAtOnce(t *testing.T) {
+	text := strings.NewReplacer("[orders-api]", "[]", "owner: none", "owner: some", "deny: 410", "deny: 500").Replace(shop)
+	_, errs := Parse([]File{{Name: "policy.yaml", Data: []byte(text)}})
+	if len(errs) != 3 {
+		t.Errorf("%d errors:\n%s", len(errs), errs.Pretty())
+	}
+}
+
+// What the README shows of policies is in the example below; these are the forms that it leaves out.
+func TestAccepted(t *testing.T) {
+	tests := map[string]struct{ old, new string }{
+		"keys by http on loopback": {"jwks: https://auth.example.com/jwks.json", "jwks: http://127.0.0.1:8080/jwks.json"},
+		"keys by plain http":       {"jwks: https://auth.example.com/jwks.json", "jwks: {url: \"http://idp/jwks\", plain_http: true, networks: [10.0.0.0/8]}"},
+		"keys in a file":           {"jwks: https://auth.example.com/jwks.json", "jwks: file:///etc/keys.json"},
+		"discovery":                {"    jwks: https://auth.example.com/jwks.json\n", ""},
+		"JWT with where":           {"    audiences", "    types: [JWT]\n    where: {token_use: access}\n    audiences"},
+		"JWT with where {}":        {"    audiences", "    types: [JWT]\n    where: {}\n    audiences"},
+		"machine never":            {"machine: token.sub == token.client_id", "machine: never"},
+		"machine guarded":          {"machine: token.sub == token.client_id", "machine: has(token.plan) && token.plan == \"m2m\""},
+		"mutable owner":            {"is: token.sub,", "is: token.email, mutable: true,"},
+		"unless":                   {"unless_role: admin", "unless: '\"admin\" in token.roles && caller.startsWith(\"spiffe://\")'"},
+		"hidden":                   {"is: token.sub,", "is: token.sub, otherwise: 404,"},
+		"encoded header":           {"x-user-id: token.sub", "x-user-name: {from: token.email, encode: percent}"},
+		"joined header":            {"x-user-id: token.sub", "x-roles: {from: token.roles, join: \";\"}"},
+		"docs and below":           {"match: GET /catalogue/{item}", "match: [GET /docs, \"GET /docs/{rest...}\"]"},
+		"gRPC":                     {"match: GET /catalogue/{item}", "match: /shop.Orders/List"},
+		"empty except":             {"except: [/assets/private/]", "except: []"},
+		"folded, but exact":        {"    probes: [/healthz]\n", "    probes: [/healthz]\n    spelling: exact\n"},
+		"kubernetes":               {"hosts: [orders.shop.svc.cluster.local]", "kubernetes: shop/orders"},
+		"probe by callers":         {"probes: [/healthz]", "probes: [/healthz, {path: /metrics, callers: [monitoring/prometheus]}, /grpc.health.v1.Health/Check]"},
+		"public under callers":     {"    probes: [/healthz]\n", "    probes: [/healthz]\n    callers: [web/*]\n"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			text := bend(t, test.old, test.new)
+			if name == "public under callers" {
+				if p, errs := parse(text); p != nil || !strings.Contains(errs, "callers: any") {
+					t.Fatalf("a public rule under callers loads without saying which holds:\n%s", errs)
+				}
+				text = strings.Replace(text, "public: true", "public: true\n        callers: any", 1)
+			}
+			mustParse(t, text)
+		})
+	}
+}
+
+func TestWarnsOfNamesInHeaders(t *testing.T) {
+	p := mustParse(t, bend(t, "x-user-id: token.sub", "x-email: token.email"))
+	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0].Msg, "no header can hold") {
+		t.Errorf("warnings: %s", p.Warnings.Pretty())
+	}
+}
+
+// Two issuers that reach one service: a bare sub in a header could be two people.
+func TestSubOfTwoIssuers(t *testing.T) {
+	text := strings.Replace(shop, "services:\n", "  partner:\n    issuer: https://partner.example\n    audiences: [orders-api]\nservices:\n", 1)
+	text = strings.NewReplacer("owner: none\n", "owner: none\n        issuer: partner\n", "callers: [web/frontend]\n", "callers: [web/frontend]\n        issuer: shop\n").Replace(text)
+	if p, errs := parse(text); p != nil || !strings.Contains(errs, "write token.who") {
+		t.Errorf("token.sub of two issuers goes into one header:\n%s", errs)
+	}
+	mustParse(t, strings.Replace(text, "x-user-id: token.sub", "x-user: token.who", 1))
+}
+
+// An issuer with several audiences: each service says which it is.
+func TestAudienceOfService(t *testing.T) {
+	text := bend(t, "[orders-api]", "[orders-api, stock-api]")
+	if p, errs := parse(text); p != nil || !strings.Contains(errs, "does not say which it is") {
+		t.Errorf("loads without an audience:\n%s", errs)
+	}
+	mustParse(t, strings.Replace(text, "probes: [/healthz]", "probes: [/healthz]\n    audience: stock-api", 1))
+	if p, _ := parse(strings.Replace(text, "probes: [/healthz]", "probes: [/healthz]\n    audience: other", 1)); p != nil {
+		t.Error("an audience that the issuer has not loads")
+	}
+}
+
+const services = `version: 1
+trust_domain: td
+peers: envoy
+probes: [/livez]
+services:
+  - name: a
+    hosts: [a.example, "*.shared.example"]
+    workloads: [shop/a]
+    rules: [{name: r, match: "GET /{$}", public: true}]
+    probes: [/healthz]
+  - name: b
+    hosts: [b.example]
+    workloads: [shop/b]
+    rules: [{name: r, match: "GET /{$}", public: true}]
+  - name: e1
+    edge: true
+    hosts: [www.example, "*.www.example"]
+    rules: [{name: e1, match: GET /one, public: true}]
+  - name: e2
+    edge: true
+    hosts: [www.example, api.www.example]
+    rules: [{name: e2, match: GET /two, public: true}]
+`
+
+func TestChooseService(t *testing.T) {
+	p := mustParse(t, services)
+	tests := []struct {
+		name string
+		pin  Pin
+		host string
+		path string
+		want string // service/rule, "" for a wrong service
+	}{
+		// The pin beats the Host header, which is the client's word.
+		{"flag", Pin{Flag: "a"}, "a.example", "/", "a/r"},
+		{"flag, another's host", Pin{Flag: "a"}, "b.example", "/", ""},
+		{"flag, suffix host", Pin{Flag: "a"}, "x.shared.example", "/", "a/r"},
+		{"flag, suffix itself", Pin{Flag: "a"}, "shared.example", "/", ""},
+		{"unknown flag", Pin{Flag: "c"}, "a.example", "/", ""},
+		{"context", Pin{Context: "b", HasContext: true}, "b.example", "/", "b/r"},
+		{"unknown context", Pin{Context: "c", HasContext: true}, "b.example", "/", ""},
+		{"empty context", Pin{HasContext: true}, "b.example", "/", ""},
+		{"context against flag", Pin{Flag: "a", Context: "b", HasContext: true}, "a.example", "/", ""},
+		{"context with flag", Pin{Flag: "a", Context: "a", HasContext: true}, "a.example", "/", "a/r"},
+		{"workload", Pin{Destination: "spiffe://td/ns/shop/sa/b"}, "b.example", "/", "b/r"},
+		{"workload, another's host", Pin{Destination: "spiffe://td/ns/shop/sa/b"}, "a.example", "/", ""},
+		// The host alone chooses only among edge services.
+		{"no pin, sidecar's host", Pin{}, "a.example", "/", ""},
+		{"edge", Pin{}, "www.example", "/one", "e1/e1"},
+		{"edge, the other's rule on a shared host", Pin{}, "www.example", "/two", "e2/e2"},
+		{"edge, suffix", Pin{}, "x.www.example", "/one", "e1/e1"},
+		{"edge, suffix, not the other's", Pin{}, "x.www.example", "/two", "none"},
+		{"edge, exact name under a suffix", Pin{}, "api.www.example", "/two", "e2/e2"},
+		{"edge, exact name under a suffix, suffix's rule", Pin{}, "api.www.example", "/one", "e1/e1"},
+		{"edge, unknown host", Pin{}, "example", "/one", ""},
+		{"edge, the suffix's dot alone", Pin{}, ".www.example", "/one", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := serve(t, p, test.pin, test.host, test.path); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func serve(t *testing.T, p *Policy, pin Pin, host, path string) string {
+	t.Helper()
+	choice, ok := p.Choose(pin)
+	if !ok {
+		return ""
+	}
+	if choice, ok = p.Admit(choice, host); !ok {
+		return ""
+	}
+	tg, err := target.Parse("GET", host, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule, _, outcome := choice.Match(&tg, nil)
+	if outcome != pattern.Found {
+		return "none"
+	}
+	return rule.Service.Name + "/" + rule.Name
+}
+
+// A single service needs no pin.
+func TestSingleService(t *testing.T) {
+	p := mustParse(t, shop)
+	if got := serve(t, p, Pin{}, "orders.shop.svc.cluster.local", "/assets/x"); got != "orders/assets" {
+		t.Errorf("got %q", got)
+	}
+	if got := serve(t, p, Pin{}, "evil.example", "/assets/x"); got != "" {
+		t.Errorf("another host is served: %q", got)
+	}
+}
+
+func TestHostsOfTwoServices(t *testing.T) {
+	for name, text := range map[string]string{
+		"one host":          strings.Replace(services, "[b.example]", "[a.example]", 1),
+		"suffix and host":   strings.Replace(services, "[b.example]", "[x.shared.example]", 1),
+		"any and host":      strings.Replace(services, "[b.example]", "[\"*\"]", 1),
+		"edge and sidecar":  strings.Replace(services, "[b.example]", "[www.example]", 1),
+		"equal edge rules":  strings.Replace(services, "GET /two", "GET /one", 1),
+		"folded edge rules": strings.Replace(services, "GET /two", "GET /ONE", 1),
+	} {
+		if p, _ := parse(text); p != nil {
+			t.Errorf("%s: loads", name)
+		}
+	}
+}
+
+func TestProbes(t *testing.T) {
+	p := mustParse(t, services)
+	tests := []struct {
+		pin          Pin
+		method, path string
+		want         bool
+	}{
+		{Pin{Flag: "a"}, "GET", "/healthz", true},
+		{Pin{Flag: "a"}, "HEAD", "/healthz", true},
+		{Pin{Flag: "a"}, "POST", "/healthz", false},
+		{Pin{Flag: "a"}, "GET", "/healthz/", false},
+		{Pin{Flag: "a"}, "GET", "/Healthz", false},
+		{Pin{Flag: "b"}, "GET", "/healthz", false},
+		{Pin{Flag: "a"}, "GET", "/livez", false},
+		{Pin{}, "GET", "/livez", true},
+		{Pin{}, "GET", "/healthz", false},
+	}
+	for _, test := range tests {
+		choice, _ := p.Choose(test.pin)
+		if _, got := choice.Probe(test.method, test.path); got != test.want {
+			t.Errorf("%+v %s %s: %v", test.pin, test.method, test.path, got)
+		}
+	}
+}
