@@ -1,0 +1,109 @@
+package authz
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// Recorder is told of every decision, exactly once, before it is answered. It must not wait: a slow record is dropped and counted,
+// never waited for. It must not keep or change either argument.
+type Recorder interface {
+	Record(d *Decision, r *Request)
+}
+
+// Options of an [Authorizer]. The zero value works.
+type Options struct {
+	// Service pins every request to one service of the policy (a sidecar's --service); "" pins none.
+	Service string
+	// Ceiling is the longest that one Check may take, whatever its caller allows. Zero means one second.
+	Ceiling time.Duration
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Recorder hears every decision; nil records nothing.
+	Recorder Recorder
+}
+
+// Authorizer decides requests by the bundle in use. It is safe for concurrent use.
+type Authorizer struct {
+	options Options
+	bundle  atomic.Pointer[Bundle]
+}
+
+// New returns an Authorizer that denies everything until [Authorizer.Use].
+func New(options Options) *Authorizer {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Ceiling <= 0 {
+		options.Ceiling = time.Second
+	}
+	return &Authorizer{options: options}
+}
+
+// Use puts a bundle in force. Requests under way keep the one that they began with.
+func (a *Authorizer) Use(b *Bundle) { a.bundle.Store(b) }
+
+// Check decides one request. It never fails and never panics: what cannot be decided is denied, with its reason.
+func (a *Authorizer) Check(ctx context.Context, r *Request) *Decision {
+	now := a.options.Now()
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > a.options.Ceiling {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.options.Ceiling)
+		defer cancel()
+	}
+	d := &Decision{ID: rand.Text(), Time: now}
+	a.decide(ctx, d, r)
+	if err := ctx.Err(); err != nil && d.Verdict == Allow {
+		// Whatever was found, the caller has stopped waiting, and a late allow is an answer that nobody checked the time of.
+		deny(d, Deadline, err)
+		if errors.Is(err, context.Canceled) {
+			d.Reason = Cancelled
+		}
+	}
+	if a.options.Recorder != nil {
+		a.record(d, r)
+	}
+	return d
+}
+
+// decide fills in the decision; a panic on the way becomes a denial.
+func (a *Authorizer) decide(ctx context.Context, d *Decision, r *Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			deny(d, Panicked, fmt.Errorf("authz: recovered while deciding: %v", p))
+			if d.Who == "" {
+				d.Who = "ip|unknown"
+			}
+		}
+	}()
+	c := check{ctx: ctx, pin: a.options.Service, r: r, d: d, bundle: a.bundle.Load()}
+	d.Reason = c.decide()
+	switch d.Reason {
+	case Allowed, Public, Probe:
+		d.Verdict = Allow
+	default:
+		deny(d, d.Reason, d.Err)
+		d.Hidden = c.hidden && d.Reason.status() != 503
+	}
+	d.Who = c.who()
+}
+
+// record keeps a defect in a recorder from becoming an answer.
+func (a *Authorizer) record(d *Decision, r *Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			deny(d, Panicked, fmt.Errorf("authz: recovered while recording: %v", p))
+		}
+	}()
+	a.options.Recorder.Record(d, r)
+}
+
+// deny makes a decision a denial, and takes back what only an allow carries.
+func deny(d *Decision, reason Reason, err error) {
+	d.Verdict, d.Reason, d.Err = Deny, reason, err
+	d.Set, d.Remove, d.Metadata = nil, nil, nil
+}

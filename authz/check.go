@@ -1,0 +1,369 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/sallyport-dev/sallyport/authz/pattern"
+	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/target"
+)
+
+// proceed is what a step returns to pass the request on. It is no reason of the list: a decision can end in none but those, and a
+// step that forgets to say anything says Undecided.
+const proceed = reasonCount
+
+// check is one decision under way.
+type check struct {
+	ctx    context.Context
+	pin    string
+	r      *Request
+	d      *Decision
+	bundle *Bundle
+
+	target   target.Target
+	choice   policy.Choice
+	match    pattern.Match
+	captures [8]string
+	hidden   bool
+}
+
+// decide reads as a policy reads. Each step either passes the request on or ends it with a reason.
+func (c *check) decide() Reason {
+	steps := [...]func(*check) Reason{
+		(*check).readPeer,
+		(*check).readTarget,
+		(*check).findService,
+		(*check).readHeaders,
+		(*check).findRule,
+		(*check).holdUpgrade,
+		(*check).holdCaller,
+		(*check).holdToken,
+		(*check).holdScopes,
+		(*check).holdRoles,
+		(*check).holdOwner,
+		(*check).setHeaders,
+		(*check).setMetadata,
+	}
+	for _, step := range steps {
+		if reason := step(c); reason != proceed {
+			return reason
+		}
+	}
+	if c.d.Rule.Credential == policy.CredentialPublic {
+		return Public
+	}
+	return Allowed
+}
+
+// readPeer settles who is at the other end of the connection. It demands nothing.
+func (c *check) readPeer() Reason {
+	if c.bundle == nil || c.bundle.Policy == nil {
+		return NotReady
+	}
+	c.d.Policy = c.bundle.Policy.Digest
+	c.d.Caller = caller(c.bundle.Policy.Peers, c.r.Peer)
+	forwarded := c.r.Headers.All("x-forwarded-for")
+	c.d.Address = c.bundle.Policy.TrustedProxies.JudgeAddress(c.r.Peer.Address, c.d.Caller, forwarded)
+	return proceed
+}
+
+func (c *check) readTarget() Reason {
+	if !c.r.HTTP {
+		return NotHTTP
+	}
+	for i := range c.r.Headers.Fields {
+		field := &c.r.Headers.Fields[i]
+		if field.Name == ":path" && field.Value != c.r.Target || field.Name == ":method" && field.Value != c.r.Method ||
+			field.Name == ":authority" && field.Value != c.r.Host {
+			return BadHeader
+		}
+	}
+	t, err := target.Parse(c.r.Method, c.r.Host, c.r.Target)
+	if err != nil {
+		c.d.Detail = err.Error()
+		return BadTarget
+	}
+	c.target = t
+	if t.HasQuery {
+		query := t.Query()
+		if query.Has("access_token") {
+			c.d.Detail = DetailInQuery
+			return InvalidRequest
+		}
+		if query.Has("_method") {
+			return BadTarget
+		}
+	}
+	return proceed
+}
+
+func (c *check) findService() Reason {
+	p := c.bundle.Policy
+	choice, ok := p.Choose(policy.Pin{Flag: c.pin, Context: c.r.Service, HasContext: c.r.HasService, Destination: c.r.Destination})
+	if !ok {
+		return WrongService
+	}
+	c.d.Service = choice.Service
+	if probe, ok := choice.Probe(c.target.Method, c.target.Path); ok && !c.target.HasQuery {
+		return c.admitProbe(probe)
+	}
+	if c.choice, ok = p.Admit(choice, c.target.Host); !ok {
+		return WrongService
+	}
+	return proceed
+}
+
+// admitProbe lets a health probe pass with no identity at all: every header that could carry one is removed.
+func (c *check) admitProbe(probe policy.Probe) Reason {
+	if !probe.AdmitsCaller(c.d.Caller) {
+		return Caller
+	}
+	c.d.Remove = c.bundle.Policy.Strip
+	return Probe
+}
+
+// readHeaders refuses a second spelling of a header that only the gate may set: an upstream that reads `_` as `-` would see two.
+func (c *check) readHeaders() Reason {
+	p := c.bundle.Policy
+	for i := range c.r.Headers.Fields {
+		field := &c.r.Headers.Fields[i]
+		switch {
+		case strings.IndexByte(field.Name, '_') >= 0:
+			if p.IdentityHeader(field.Name) {
+				return BadHeader
+			}
+		case field.Name == "connection":
+			for option := range strings.SplitSeq(field.Value, ",") {
+				if p.IdentityHeader(strings.ToLower(strings.Trim(option, " \t"))) {
+					return BadHeader // a hop that obeys it would remove what we set
+				}
+			}
+		}
+	}
+	return proceed
+}
+
+func (c *check) findRule() Reason {
+	rule, match, outcome := c.choice.Match(&c.target, c.captures[:0])
+	switch outcome {
+	case pattern.Found:
+	case pattern.Ambiguous:
+		return AmbiguousPath
+	default:
+		return NoRule
+	}
+	c.d.Service = rule.Service
+	if rule.Excepts(&c.target) {
+		return NoRule
+	}
+	c.d.Rule, c.match = rule, match
+	if rule.Credential == policy.CredentialDeny {
+		switch rule.DenyStatus {
+		case 404:
+			return NotFound
+		case 410:
+			return Gone
+		}
+		return Forbidden
+	}
+	return proceed
+}
+
+// holdUpgrade refuses to hand the connection over (RFC 9110 7.8) unless the rule says to what. Envoy shows an extended CONNECT as a
+// GET with this header.
+func (c *check) holdUpgrade() Reason {
+	for i := range c.r.Headers.Fields {
+		field := &c.r.Headers.Fields[i]
+		if field.Name != "upgrade" && field.Name != ":protocol" {
+			continue
+		}
+		for wanted := range strings.SplitSeq(field.Value, ",") {
+			if !slices.Contains(c.d.Rule.Upgrades, strings.ToLower(strings.Trim(wanted, " \t"))) {
+				return Upgrade
+			}
+		}
+	}
+	return proceed
+}
+
+func (c *check) holdCaller() Reason {
+	rule := c.d.Rule
+	if !rule.CallersAdmit(c.d.Caller) {
+		return Caller
+	}
+	if rule.Credential == policy.CredentialNone && (!rule.DemandsCaller() || c.d.Caller == "" || c.bundle.Policy.Gateway(c.d.Caller)) {
+		return Caller // the connection is the whole identity: nobody's, or a gateway's, is none
+	}
+	return proceed
+}
+
+func (c *check) holdToken() Reason {
+	rule := c.d.Rule
+	if rule.Credential != policy.CredentialToken {
+		return proceed
+	}
+	token, reason := bearer(&c.r.Headers)
+	if reason != proceed {
+		if reason == InvalidRequest {
+			c.d.Detail = DetailCredentials
+		}
+		return reason
+	}
+	verifier := c.bundle.Verifiers[rule.Issuer.Name]
+	if verifier == nil {
+		return KeysUnavailable
+	}
+	principal, err := verifier.Verify(c.ctx, token, c.d.Time)
+	if err != nil {
+		return c.refusedToken(err)
+	}
+	if principal == nil {
+		return Undecided
+	}
+	if audience := rule.Service.Audience; audience != "" && !slices.Contains(principal.Audiences, audience) {
+		c.d.Detail = DetailAudience
+		return InvalidToken
+	}
+	c.d.Principal = principal
+	return proceed
+}
+
+func (c *check) refusedToken(err error) Reason {
+	c.d.Err = err
+	var refused *TokenError
+	if !errors.As(err, &refused) {
+		return Undecided
+	}
+	c.d.Detail = refused.Detail
+	switch refused.Reason {
+	case InvalidToken, InvalidRequest, KeysUnavailable:
+		return refused.Reason
+	}
+	return Undecided
+}
+
+func (c *check) holdScopes() Reason {
+	rule := c.d.Rule
+	if rule.Credential != policy.CredentialToken {
+		return proceed
+	}
+	scopes := c.d.Principal.Scopes
+	if !scopes.HasAll(rule.Scopes) || len(rule.AnyScope) > 0 && !scopes.HasAny(rule.AnyScope) {
+		return InsufficientScope
+	}
+	c.hidden = rule.Owner != nil && rule.Owner.Hidden
+	return proceed
+}
+
+func (c *check) holdRoles() Reason {
+	rule := c.d.Rule
+	if len(rule.Roles) == 0 && len(rule.AnyRole) == 0 {
+		return proceed
+	}
+	roles, _ := c.d.Principal.Token.List("roles")
+	for _, role := range rule.Roles {
+		if !slices.Contains(roles, role) {
+			return Role
+		}
+	}
+	if len(rule.AnyRole) > 0 && !slices.ContainsFunc(rule.AnyRole, func(role string) bool { return slices.Contains(roles, role) }) {
+		return Role
+	}
+	return proceed
+}
+
+func (c *check) holdOwner() Reason {
+	owner := c.d.Rule.Owner
+	if owner == nil {
+		return proceed
+	}
+	object, ok := c.read(owner.Of)
+	if !ok {
+		return BadParameter
+	}
+	c.d.Object = object
+	token := c.d.Principal.Token
+	// Bytes equal bytes, and nothing equals nothing.
+	if mine, ok := token.Text(owner.Is); ok && mine != "" && object != "" && mine == object {
+		return proceed
+	}
+	if owner.UnlessRole != "" {
+		if roles, ok := token.List("roles"); ok && slices.Contains(roles, owner.UnlessRole) {
+			return proceed
+		}
+	}
+	if owner.Unless != nil {
+		// An expression that fails to evaluate lifts nothing.
+		if lifted, err := owner.Unless.Eval(token, c.d.Caller); err == nil && lifted {
+			return proceed
+		}
+	}
+	return Owner
+}
+
+// read takes one value from the request, which must be there in exactly one way.
+func (c *check) read(ref policy.Reference) (string, bool) {
+	switch ref.Source {
+	case policy.SourcePath:
+		return c.match.Capture(ref.Name)
+	case policy.SourceQuery:
+		if !c.d.Rule.SeparateBody && c.parametersInBody() {
+			return "", false
+		}
+		value, present, err := c.target.Query().One(ref.Name)
+		return value, present && err == nil
+	case policy.SourceHeader:
+		value, count := c.r.Headers.One(ref.Name)
+		lossy := c.r.Headers.Joined && strings.IndexByte(value, '!') >= 0
+		return value, count == 1 && strings.IndexByte(value, ',') < 0 && !lossy
+	}
+	return "", false
+}
+
+// parametersInBody reports whether the upstream may find further parameters in a body: many frameworks merge a form's, a
+// multipart's or a JSON object's fields with the query's, and the last one wins.
+func (c *check) parametersInBody() bool {
+	for _, kind := range c.r.Headers.All("content-type") {
+		kind = strings.ToLower(kind)
+		if strings.Contains(kind, "form") || strings.Contains(kind, "multipart") || strings.Contains(kind, "json") {
+			length, count := c.r.Headers.One("content-length")
+			return count != 1 || strings.Trim(length, "0") != "" || length == ""
+		}
+	}
+	return false
+}
+
+// text reads a source of text for the upstream or the limiter; false is unset.
+func (c *check) text(v policy.Value) (string, bool) {
+	switch v.Kind {
+	case policy.ValueWho:
+		return c.who(), true
+	case policy.ValueCaller:
+		return c.d.Caller, c.d.Caller != ""
+	case policy.ValueClaim:
+		if c.d.Principal != nil {
+			return c.d.Principal.Token.Text(v.Claim)
+		}
+	}
+	return "", false
+}
+
+// who is the name that limits count by: the first that holds of a verified person, a verified machine, a caller that the rule
+// demands and that speaks for itself, and an address.
+func (c *check) who() string {
+	if principal := c.d.Principal; principal != nil {
+		switch id := principal.Identity; id.Kind {
+		case Person:
+			return "user|" + id.Issuer + "|" + id.Subject
+		case Machine:
+			return "client|" + id.Issuer + "|" + id.Subject
+		}
+	}
+	if rule := c.d.Rule; rule != nil && c.d.Caller != "" && rule.DemandsCaller() && rule.CallersAdmit(c.d.Caller) && !c.bundle.Policy.Gateway(c.d.Caller) {
+		return "workload|" + c.d.Caller
+	}
+	return "ip|" + policy.LimitGroup(c.d.Address)
+}

@@ -1,0 +1,81 @@
+package authz
+
+import (
+	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/internal/headerval"
+)
+
+// setHeaders says what the upstream gets to know of who asks: the service's headers, each exactly once, and none of another
+// service's, whoever sent it. A value that cannot stand in a header denies; it is never trimmed to fit.
+func (c *check) setHeaders() Reason {
+	service := c.d.Rule.Service
+	c.d.Remove = service.Strip
+	shared := true // Remove is the policy's own list until something is added to it
+	for i := range service.Headers {
+		header := &service.Headers[i]
+		value, set, ok := c.headerValue(header)
+		switch {
+		case !ok:
+			return HeaderValue
+		case set:
+			c.d.Set = append(c.d.Set, Field{header.Name, value})
+		default:
+			if shared {
+				c.d.Remove = append(make([]string, 0, len(service.Strip)+len(service.Headers)), service.Strip...)
+				shared = false
+			}
+			c.d.Remove = append(c.d.Remove, header.Name)
+		}
+	}
+	return proceed
+}
+
+func (c *check) headerValue(header *policy.Header) (value string, set, ok bool) {
+	if c.d.Rule.Credential == policy.CredentialPublic {
+		return "", false, true // a public rule looks at nobody, so it names nobody
+	}
+	if header.Encoding == policy.EncodeJoin {
+		return c.joined(header)
+	}
+	if value, set = c.text(header.Value); !set || value == "" {
+		return "", false, true
+	}
+	if header.Encoding == policy.EncodePercent {
+		return headerval.Percent(value), true, true
+	}
+	return value, true, headerval.ValidValue(value)
+}
+
+func (c *check) joined(header *policy.Header) (value string, set, ok bool) {
+	if c.d.Principal == nil {
+		return "", false, true
+	}
+	list, set := c.d.Principal.Token.List(header.Value.Claim)
+	if !set || len(list) == 0 {
+		return "", false, true
+	}
+	for _, element := range list {
+		if element == "" || !headerval.ValidValue(element) {
+			return "", true, false
+		}
+	}
+	value, err := headerval.Join(list, header.Separator)
+	return value, true, err == nil
+}
+
+// setMetadata hands the rule's values to the rate limiter. An absent one denies, because Envoy would leave the descriptor out and
+// the limit with it.
+func (c *check) setMetadata() Reason {
+	rule := c.d.Rule
+	for i := range rule.Metadata {
+		entry := &rule.Metadata[i]
+		value, ok := c.text(entry.Value)
+		if !ok || value == "" {
+			if value = entry.Default; value == "" {
+				return MetadataMissing
+			}
+		}
+		c.d.Metadata = append(c.d.Metadata, Field{entry.Name, value})
+	}
+	return proceed
+}
