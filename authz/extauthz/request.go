@@ -1,0 +1,65 @@
+package extauthz
+
+import (
+	"net/netip"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/sallyport-dev/sallyport/authz"
+)
+
+// serviceExtension is the context extension that names the service (ExtAuthzPerRoute.check_settings.context_extensions).
+const serviceExtension = "service"
+
+// request reads a CheckRequest. Every part may be missing: a TCP check has no request, and an empty message has nothing.
+func request(in *authv3.CheckRequest) *authz.Request {
+	attributes := in.GetAttributes()
+	http := attributes.GetRequest().GetHttp()
+	r := &authz.Request{
+		HTTP:   http != nil,
+		Method: http.GetMethod(),
+		Host:   http.GetHost(),
+		Target: http.GetPath(),
+		Peer: authz.Peer{
+			Principal:   attributes.GetSource().GetPrincipal(),
+			Certificate: attributes.GetSource().GetCertificate(),
+			Address:     address(attributes.GetSource().GetAddress()),
+		},
+		Destination: attributes.GetDestination().GetPrincipal(),
+		Headers:     headers(http),
+	}
+	r.Service, r.HasService = attributes.GetContextExtensions()[serviceExtension]
+	return r
+}
+
+// address is the IP address of a peer. A Unix socket or an Envoy-internal address is none.
+func address(a *corev3.Address) string {
+	text := a.GetSocketAddress().GetAddress()
+	if _, err := netip.ParseAddr(text); err != nil {
+		return ""
+	}
+	return text
+}
+
+// headers reads both encodings: header_map (encode_raw_headers), whose duplicates stand apart and whose bytes are exact, and the
+// map, in which Envoy has joined duplicates and replaced what is no UTF-8.
+func headers(http *authv3.AttributeContext_HttpRequest) authz.Headers {
+	raw, joined := http.GetHeaderMap().GetHeaders(), http.GetHeaders()
+	h := authz.Headers{Joined: len(joined) > 0}
+	if n := len(raw) + len(joined); n > 0 {
+		h.Fields = make([]authz.Field, 0, n)
+	}
+	for _, field := range raw {
+		value := field.GetValue()
+		if exact := field.GetRawValue(); len(exact) > 0 {
+			value = string(exact)
+		}
+		h.Fields = append(h.Fields, authz.Field{Name: strings.ToLower(field.GetKey()), Value: value})
+	}
+	for name, value := range joined {
+		h.Fields = append(h.Fields, authz.Field{Name: strings.ToLower(name), Value: value})
+	}
+	return h
+}

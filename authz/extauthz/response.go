@@ -1,0 +1,158 @@
+package extauthz
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/sallyport-dev/sallyport/authz"
+)
+
+// denial is how one HTTP status is told: what a gRPC caller gets, and the status phrase of RFC 9110. Envoy maps 404 to
+// UNIMPLEMENTED and 400 to INTERNAL by itself, so grpc-status is always set by us.
+type denial struct {
+	grpc  codes.Code
+	title string
+}
+
+var denials = map[int]denial{
+	http.StatusBadRequest:            {codes.InvalidArgument, "Bad Request"},
+	http.StatusUnauthorized:          {codes.Unauthenticated, "Unauthorized"},
+	http.StatusForbidden:             {codes.PermissionDenied, "Forbidden"},
+	http.StatusNotFound:              {codes.NotFound, "Not Found"},
+	http.StatusGone:                  {codes.NotFound, "Gone"},
+	http.StatusRequestEntityTooLarge: {codes.ResourceExhausted, "Content Too Large"},
+	http.StatusUnsupportedMediaType:  {codes.InvalidArgument, "Unsupported Media Type"},
+	http.StatusMisdirectedRequest:    {codes.Unimplemented, "Misdirected Request"},
+	http.StatusServiceUnavailable:    {codes.Unavailable, "Service Unavailable"},
+}
+
+// response turns a decision into the one message that Envoy acts on. Only [allowed] and [denied] make one, and both set its status:
+// Envoy reads a response without a status as an allow.
+func response(d *authz.Decision, grpcCaller bool) *authv3.CheckResponse {
+	if d.Verdict == authz.Allow {
+		return allowed(d)
+	}
+	return denied(d, grpcCaller)
+}
+
+func allowed(d *authz.Decision) *authv3.CheckResponse {
+	ok := &authv3.OkHttpResponse{HeadersToRemove: d.Remove}
+	if len(d.Set) > 0 {
+		ok.Headers = make([]*corev3.HeaderValueOption, len(d.Set))
+		for i, field := range d.Set {
+			ok.Headers[i] = overwrite(field.Name, field.Value)
+		}
+	}
+	return &authv3.CheckResponse{
+		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
+		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
+		DynamicMetadata: metadata(d),
+	}
+}
+
+func denied(d *authz.Decision, grpcCaller bool) *authv3.CheckResponse {
+	status := d.Status()
+	how, known := denials[status]
+	if !known || status < http.StatusBadRequest {
+		status, how = http.StatusServiceUnavailable, denials[http.StatusServiceUnavailable]
+	}
+	reason := d.PublicReason()
+	fields := make([]*corev3.HeaderValueOption, 0, 6)
+	fields = append(fields, overwrite("cache-control", "no-store"), overwrite("x-content-type-options", "nosniff"))
+	if value := challenge(d, reason); value != "" {
+		fields = append(fields, overwrite("www-authenticate", value))
+	}
+	if reason == authz.KeysUnavailable {
+		fields = append(fields, overwrite("retry-after", "1"))
+	}
+	body := ""
+	if grpcCaller {
+		// Envoy percent-encodes the body into grpc-message.
+		fields = append(fields, overwrite("grpc-status", strconv.Itoa(int(how.grpc))))
+		body = reason.String() + " " + d.ID
+	} else {
+		fields = append(fields, overwrite("content-type", "application/problem+json"))
+		body = problem(how.title, status, reason, d.ID)
+	}
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{Code: int32(how.grpc), Message: reason.String()},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)}, //nolint:gosec // G115: one of the nine statuses above
+			Headers: fields,
+			Body:    body,
+		}},
+		DynamicMetadata: metadata(d),
+	}
+}
+
+// problem is RFC 9457's document. Every part of it is ours, so nothing needs escaping.
+func problem(title string, status int, reason authz.Reason, id string) string {
+	return `{"type":"about:blank","title":"` + title + `","status":` + strconv.Itoa(status) + `,"reason":"` + reason.String() +
+		`","decision_id":"` + id + `"}` + "\n"
+}
+
+// challenge is the WWW-Authenticate of RFC 6750 section 3: no error code where no credentials came, and the scopes that are missing
+// where they are.
+func challenge(d *authz.Decision, reason authz.Reason) string {
+	switch reason {
+	case authz.NoToken:
+		return `Bearer realm="sallyport"`
+	case authz.InvalidToken:
+		return `Bearer realm="sallyport", error="invalid_token"`
+	case authz.InvalidRequest:
+		return `Bearer realm="sallyport", error="invalid_request"`
+	case authz.InsufficientScope:
+		scopes := strings.Join(append(append([]string(nil), d.Rule.Scopes...), d.Rule.AnyScope...), " ")
+		return `Bearer realm="sallyport", error="insufficient_scope", scope="` + scopes + `"`
+	}
+	return ""
+}
+
+// overwrite sets a header exactly once, whoever sent it: the deprecated bool is what Envoy 1.40 obeys, the action what 1.37 did, and
+// the action's zero value would add a second header there.
+func overwrite(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		Append:       notAppended,
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+// metadata is what access logs and the rate limiter read under envoy.filters.http.ext_authz, on every answer. All values are
+// non-empty strings: Envoy leaves a descriptor out, and its limit with it, where a value is absent or of another type.
+func metadata(d *authz.Decision) *structpb.Struct {
+	fields := make(map[string]*structpb.Value, 14)
+	put := func(name, value string) {
+		if value != "" {
+			fields[name] = structpb.NewStringValue(strings.ToValidUTF8(value, "\uFFFD"))
+		}
+	}
+	for _, field := range d.Metadata {
+		put(field.Name, field.Value)
+	}
+	put("decision", d.Verdict.String())
+	put("reason", d.Reason.String())
+	put("rule", d.RuleName())
+	put("service", d.ServiceName())
+	put("decision_id", d.ID)
+	put("policy", d.Policy)
+	put("who", d.Who)
+	put("caller", d.Caller)
+	if d.Address.IsValid() {
+		put("address", d.Address.String())
+	}
+	if p := d.Principal; p != nil {
+		put("subject", p.Identity.Subject)
+		put("issuer", p.Identity.Issuer)
+		put("client_id", p.ClientID)
+	}
+	return &structpb.Struct{Fields: fields}
+}

@@ -1,0 +1,60 @@
+package extauthz
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sallyport-dev/sallyport/authz"
+)
+
+// notAppended is shared by all responses; it is never changed.
+var notAppended = wrapperspb.Bool(false)
+
+// Checker decides requests. *authz.Authorizer is one.
+type Checker interface {
+	Check(ctx context.Context, r *authz.Request) *authz.Decision
+}
+
+// Server answers envoy.service.auth.v3.Authorization. It is safe for concurrent use.
+type Server struct {
+	authv3.UnimplementedAuthorizationServer
+	checker Checker
+	metrics *Metrics
+}
+
+// New returns a server that asks the checker. Metrics may be nil.
+func New(checker Checker, metrics *Metrics) *Server {
+	return &Server{checker: checker, metrics: metrics}
+}
+
+// Check answers with an allow or a denial, and never with an RPC error: Envoy takes an error for an outage of the gate, which
+// failure_mode_allow could turn into an open door.
+func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			d := &authz.Decision{Reason: authz.Panicked, ID: rand.Text(), Who: "ip|unknown", Err: fmt.Errorf("extauthz: recovered: %v", p)}
+			s.metrics.observe(d, time.Since(start))
+			out, err = denied(d, false), nil
+		}
+	}()
+	r := request(in)
+	d := s.checker.Check(ctx, r)
+	out = response(d, speaksGRPC(&r.Headers))
+	s.metrics.observe(d, time.Since(start))
+	return out, nil
+}
+
+// speaksGRPC reports whether the client is answered in gRPC's terms. Envoy treats grpc-web as plain HTTP here, and so do we.
+func speaksGRPC(h *authz.Headers) bool {
+	kind, _ := h.One("content-type")
+	kind = strings.ToLower(kind)
+	rest, ok := strings.CutPrefix(kind, "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
