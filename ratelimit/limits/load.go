@@ -1,0 +1,152 @@
+package limits
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
+)
+
+// Source is one limits file as it is found: its name and its bytes, or why it could not be read.
+type Source struct {
+	Name string
+	Data []byte
+	Err  error
+}
+
+// Snapshot is a folder of limits files as it is in force. The unit is the file: one that is bad keeps its last good version, and the
+// others load. A Snapshot is immutable.
+type Snapshot struct {
+	// Table is nil only where no file ever was good.
+	Table *Table
+	// Files in the order of their names.
+	Files []FileState
+
+	good map[string]loaded
+}
+
+type loaded struct {
+	data []byte
+	file *File
+}
+
+// FileState says what became of one file.
+type FileState struct {
+	Name string
+	// Errors are those of the version on disk; none where that version is in force.
+	Errors strictyaml.Errors
+	// LastGood says that an earlier version is in force instead. Errors and not LastGood: nothing of the file is.
+	LastGood bool
+}
+
+// OK reports whether the file on disk is in force.
+func (f FileState) OK() bool { return len(f.Errors) == 0 }
+
+// Errors are those of all files.
+func (s *Snapshot) Errors() strictyaml.Errors {
+	var all strictyaml.Errors
+	for _, file := range s.Files {
+		all = append(all, file.Errors...)
+	}
+	return all
+}
+
+// candidate is the version of a file that is being tried.
+type candidate struct {
+	loaded
+	name    string
+	changed bool
+	errors  strictyaml.Errors
+}
+
+// Load takes the files of a folder as they are now. It keeps what it must of the snapshot before, which is nil at the start. A folder
+// that has lost all its files keeps everything: without limits everything would pass, and nobody asks for that by removing a file.
+func Load(before *Snapshot, sources []Source) *Snapshot {
+	if before == nil {
+		before = &Snapshot{}
+	}
+	candidates := make([]*candidate, len(sources))
+	for i, source := range sources {
+		candidates[i] = read(before, source)
+	}
+	// Files that did not change come first, so that a second file of one domain is the error of the one that changed.
+	slices.SortStableFunc(candidates, func(a, b *candidate) int {
+		if a.changed != b.changed {
+			if b.changed {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.name, b.name)
+	})
+	for {
+		table, errs := Build(files(candidates))
+		if len(errs) == 0 {
+			return snapshot(table, candidates)
+		}
+		if !sendBack(before, candidates, errs) {
+			kept := snapshot(before.Table, candidates)
+			kept.good = before.good
+			if len(sources) == 0 {
+				kept.Files = []FileState{{Name: errs[0].File, Errors: errs, LastGood: before.Table != nil}}
+			}
+			return kept
+		}
+	}
+}
+
+// read decodes one file, or falls back to its last good version.
+func read(before *Snapshot, source Source) *candidate {
+	good, known := before.good[source.Name]
+	if source.Err != nil {
+		return &candidate{loaded: good, name: source.Name, errors: strictyaml.Errors{{File: source.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: source.Err.Error()}}}
+	}
+	if known && bytes.Equal(good.data, source.Data) {
+		return &candidate{loaded: good, name: source.Name}
+	}
+	file, errs := Decode(source.Name, source.Data)
+	if len(errs) > 0 {
+		return &candidate{loaded: good, name: source.Name, errors: errs}
+	}
+	return &candidate{loaded: loaded{source.Data, file}, name: source.Name, changed: true}
+}
+
+// sendBack returns the changed files that errs are about to their last good versions, or out. False: there is none to send.
+func sendBack(before *Snapshot, candidates []*candidate, errs strictyaml.Errors) bool {
+	sent := false
+	for _, c := range candidates {
+		for _, err := range errs {
+			if err.File == c.name && c.file != nil && len(c.errors) == 0 {
+				c.errors = append(c.errors, err)
+				if c.loaded = (loaded{}); c.changed {
+					c.loaded = before.good[c.name]
+				}
+				sent = true
+			}
+		}
+	}
+	return sent
+}
+
+func files(candidates []*candidate) []*File {
+	var files []*File
+	for _, c := range candidates {
+		if c.file != nil {
+			files = append(files, c.file)
+		}
+	}
+	return files
+}
+
+func snapshot(table *Table, candidates []*candidate) *Snapshot {
+	s := &Snapshot{Table: table, good: map[string]loaded{}}
+	for _, c := range candidates {
+		if c.file != nil {
+			s.good[c.name] = c.loaded
+		}
+		s.Files = append(s.Files, FileState{Name: c.name, Errors: c.errors, LastGood: len(c.errors) > 0 && c.file != nil})
+	}
+	slices.SortFunc(s.Files, func(a, b FileState) int { return cmp.Compare(a.Name, b.Name) })
+	return s
+}
