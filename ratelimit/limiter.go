@@ -1,0 +1,293 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport-dev/sallyport/ratelimit/limits"
+	"github.com/sallyport-dev/sallyport/ratelimit/window"
+)
+
+// DefaultStoreTimeout is how long the store may take when the caller sent no deadline.
+const DefaultStoreTimeout = 50 * time.Millisecond
+
+// Options configure a [Limiter].
+type Options struct {
+	// Store holds the counters; it must not be nil.
+	Store Store
+	// Local counts in this process for rules that say `local` while Store cannot decide. Its counters run while Store is
+	// healthy too, so that a failing store hands out nothing anew. Nil: such rules refuse instead. Leave it nil when Store
+	// itself is in this process.
+	Local Store
+	// Replicas is how many processes share a limit when each counts for itself; zero or less means one. A share is rounded
+	// down, so that all of them together stay within the limit; a limit below Replicas then refuses everything.
+	Replicas int
+	// StoreTimeout is the most time the store may take. Zero: DefaultStoreTimeout, or four fifths of the time that the caller
+	// left, if it sent a deadline. The rest of the caller's time is for answering without the store.
+	StoreTimeout time.Duration
+	// Observer may be nil.
+	Observer Observer
+}
+
+// Limiter decides requests. It is safe for concurrent use, and decides nothing until [Limiter.Use] gave it a table.
+type Limiter struct {
+	store, local Store
+	replicas     uint32
+	timeout      time.Duration
+	observer     Observer
+	current      atomic.Pointer[generation]
+}
+
+// generation is a table with what is kept beside each of its rules, by the rule's ID. A request sees one generation.
+type generation struct {
+	table *limits.Table
+	rules []beside
+}
+
+type beside struct {
+	observer RuleObserver
+	share    []window.Window // the rule's windows for one replica of several
+}
+
+// New makes a limiter without a table.
+func New(o Options) *Limiter {
+	l := &Limiter{store: o.Store, local: o.Local, replicas: uint32(max(o.Replicas, 1)), timeout: o.StoreTimeout, observer: o.Observer}
+	if l.observer == nil {
+		l.observer = unobserved{}
+	}
+	return l
+}
+
+// Use takes a table into use for all requests that begin from now on. A nil table changes nothing.
+func (l *Limiter) Use(t *limits.Table) {
+	if t == nil {
+		return
+	}
+	g := &generation{table: t, rules: make([]beside, len(t.Rules()))}
+	for i, r := range t.Rules() {
+		b := beside{observer: l.observer.Rule(r), share: slices.Clone(r.Windows)}
+		for j := range b.share {
+			b.share[j].Limit /= l.replicas
+		}
+		g.rules[i] = b
+	}
+	l.current.Store(g)
+}
+
+// Table is the table in use; nil before the first.
+func (l *Limiter) Table() *limits.Table {
+	if g := l.current.Load(); g != nil {
+		return g.table
+	}
+	return nil
+}
+
+// Spend decides one request and spends its hits, in one trip to the store. It fails with one of the errors of this package, with
+// the context's error when the caller has gone, or with a [*StoreError] when the store could not decide and a rule wants an
+// error then.
+func (l *Limiter) Spend(ctx context.Context, req Request) (Response, error) {
+	if err := req.check(); err != nil {
+		return Response{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return Response{}, err
+	}
+	g := l.current.Load()
+	if g == nil {
+		return Response{}, ErrNoTable
+	}
+	s := spending{limiter: l, generation: g}
+	s.match(&req)
+	if len(s.charges) == 0 {
+		return s.response, nil
+	}
+	outcomes, err := l.ask(ctx, s.charges)
+	if err != nil {
+		if err := s.withoutStore(ctx, err); err != nil {
+			return Response{}, err
+		}
+		return s.response, nil
+	}
+	for i := range s.charges {
+		s.settle(i, &s.charges[i], &outcomes[i])
+	}
+	s.mirror(ctx, outcomes)
+	return s.response, nil
+}
+
+// ask spends a batch in the store, within the store's part of the caller's time.
+func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
+	allowed := l.timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		if part := time.Until(deadline) * 4 / 5; allowed == 0 || part < allowed {
+			allowed = part
+		}
+	} else if allowed == 0 {
+		allowed = DefaultStoreTimeout
+	}
+	within, cancel := context.WithTimeout(ctx, allowed)
+	defer cancel()
+	outcomes, err := l.store.Spend(within, batch)
+	if err == nil && len(outcomes) != len(batch) {
+		err = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
+	}
+	return outcomes, err
+}
+
+// spending is one request on its way.
+type spending struct {
+	limiter    *Limiter
+	generation *generation
+	response   Response
+	charges    []Charge
+	of         []int // the descriptor of each charge
+}
+
+// match finds each descriptor's limit, and makes the charges.
+func (s *spending) match(req *Request) {
+	table := s.generation.table
+	s.response = Response{Code: OK, Statuses: make([]Status, len(req.Descriptors))}
+	override := table.Override(req.Domain)
+	if override == nil {
+		s.limiter.observer.UnknownDomain()
+	}
+	s.charges = make([]Charge, 0, len(req.Descriptors))
+	s.of = make([]int, 0, len(req.Descriptors))
+	replacing := false
+	for i := range req.Descriptors {
+		d, status := &req.Descriptors[i], &s.response.Statuses[i]
+		status.Code = OK
+		if override == nil || len(d.Entries) == 0 {
+			continue
+		}
+		if d.Override != nil {
+			s.override(req, i, override)
+			continue
+		}
+		m := table.Match(req.Domain, d.Entries)
+		if m.Rule == nil {
+			continue
+		}
+		status.Rule = m.Rule
+		replacing = replacing || len(m.Rule.Replaces) > 0
+		s.charge(i, Charge{
+			Key: m.Key, Rule: m.Rule.Path, Windows: m.Rule.Windows, Algorithm: m.Rule.Algorithm, Hits: req.hits(d),
+			CountDenied: m.Rule.CountDenied, Shadow: m.Rule.Shadow,
+		})
+	}
+	if replacing {
+		s.replace()
+	}
+	s.unlimited(req)
+}
+
+func (s *spending) charge(descriptor int, c Charge) {
+	s.charges = append(s.charges, c)
+	s.of = append(s.of, descriptor)
+}
+
+// override charges a limit that the request brought itself: accounted like the reference's form, never in shadow.
+func (s *spending) override(req *Request, i int, rule *limits.Rule) {
+	d := &req.Descriptors[i]
+	o := d.Override
+	status := &s.response.Statuses[i]
+	status.Rule, status.Multiplier = rule, o.Multiplier
+	status.Limit = limits.Limit{Requests: o.Requests, Unit: o.Unit}
+	s.charge(i, Charge{
+		Key: limits.OverrideKey(req.Domain, d.Entries, o.span()), Rule: rule.Path + "." + o.Unit.String(),
+		Windows: []window.Window{{Limit: o.Requests, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: true,
+	})
+}
+
+// replace takes out the limits that another limit of the same request names: they say OK, and count nothing.
+func (s *spending) replace() {
+	replaced := func(name string) bool {
+		for _, status := range s.response.Statuses {
+			if status.Rule != nil && slices.Contains(status.Rule.Replaces, name) {
+				return true
+			}
+		}
+		return false
+	}
+	out := make([]bool, len(s.response.Statuses))
+	for i, status := range s.response.Statuses {
+		out[i] = status.Rule != nil && status.Rule.Name != "" && replaced(status.Rule.Name)
+	}
+	s.keep(func(charge int) bool { return !out[s.of[charge]] })
+	for i := range out {
+		if out[i] {
+			s.response.Statuses[i] = Status{Code: OK}
+		}
+	}
+}
+
+// unlimited answers the rules that count nothing.
+func (s *spending) unlimited(req *Request) {
+	s.keep(func(charge int) bool {
+		i := s.of[charge]
+		status := &s.response.Statuses[i]
+		if !status.Rule.Unlimited {
+			return true
+		}
+		status.Remaining = ^uint32(0)
+		if hits := s.charges[charge].Hits; hits > 0 {
+			s.generation.rules[status.Rule.ID].observer.Count(Tally{Total: uint64(hits), Within: uint64(hits)})
+		}
+		return false
+	})
+}
+
+// keep drops the charges that do not pass.
+func (s *spending) keep(pass func(charge int) bool) {
+	n := 0
+	for c := range s.charges {
+		if pass(c) {
+			s.charges[n], s.of[n] = s.charges[c], s.of[c]
+			n++
+		}
+	}
+	s.charges, s.of = s.charges[:n], s.of[:n]
+}
+
+// settle writes a charge's outcome into its status. The windows of c are what the outcome speaks of; the status shows the
+// rule's own limits.
+func (s *spending) settle(i int, c *Charge, o *Outcome) {
+	status := &s.response.Statuses[s.of[i]]
+	if len(o.Windows) != len(c.Windows) {
+		// Every store reports every window; one that does not cannot be believed, and the zero value refuses.
+		s.refuse(i)
+		return
+	}
+	w := reported(o.Windows)
+	if !status.Rule.Override {
+		status.Limit = status.Rule.Limits[w]
+	}
+	state := o.Windows[w]
+	status.Remaining, status.Reset = state.Remaining, state.Reset
+	status.Code = OK
+	if o.Over && !c.Shadow {
+		status.Code, s.response.Code = OverLimit, OverLimit
+	}
+	s.generation.rules[status.Rule.ID].observer.Count(tally(s.charges[i].Hits, c.Windows[w], state, o.Over, c.Shadow))
+}
+
+// reported picks the window that a status shows.
+func reported(states []window.State) int {
+	best := 0
+	for i, s := range states[1:] {
+		b := states[best]
+		if s.Over != b.Over {
+			if s.Over {
+				best = i + 1
+			}
+			continue
+		}
+		if s.Over && s.Reset > b.Reset || !s.Over && s.Remaining < b.Remaining {
+			best = i + 1
+		}
+	}
+	return best
+}
