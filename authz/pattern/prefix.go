@@ -64,9 +64,8 @@ func (p Prefix) Covers(tg *target.Target, spelling Spelling) bool {
 		if got == want || spelling != Exact && equalFold(got, want) {
 			continue
 		}
-		// Only the end of the path itself can have an extension, and only the end of the prefix can be a file's name.
-		ends := i == len(p.segments)-1 && endsAt(tg.Segments, i)
-		if spelling == Exact || !ends || !equalFold(withoutExtension(got), withoutExtension(want)) {
+		// Only the end of the path itself can have an extension that is cut.
+		if spelling == Exact || !endsAt(tg.Segments, i) || !equalFold(withoutExtension(got), withoutExtension(want)) {
 			return false
 		}
 	}
