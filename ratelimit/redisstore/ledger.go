@@ -1,0 +1,52 @@
+package redisstore
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sallyport-dev/sallyport/ratelimit"
+)
+
+// ledgerSize is how many counters are watched: enough that a server that was emptied under load is noticed at once, few enough
+// to cost nothing.
+const ledgerSize = 1024
+
+var ledgerSeed = maphash.MakeSeed()
+
+// ledger remembers which counters the server acknowledged lately, to notice that it has lost them. The latest counter of each
+// place is watched. Times are the server's own, so that answers that overtake each other are not mistaken for a loss.
+type ledger struct {
+	missed atomic.Uint64
+	places [ledgerSize]struct {
+		sync.Mutex
+		key     uint64 // hash of the key; zero: nothing is watched
+		held    int64  // when the server is known to have held it
+		expires int64  // when the server may forget it
+	}
+}
+
+// note takes in what a reply of the server at now says about the counter of a charge.
+func (l *ledger) note(c ratelimit.Charge, now int64, f fate) {
+	hash := maphash.String(ledgerSeed, c.Key) | 1
+	place := &l.places[(hash>>1)%ledgerSize]
+	place.Lock()
+	defer place.Unlock()
+	if f&existed == 0 && place.key == hash && place.held < now && now < place.expires {
+		place.key = 0
+		l.missed.Add(1)
+	}
+	if f&written != 0 && (place.key != hash || place.held < now) {
+		place.key, place.held, place.expires = hash, now, now+lifetime(c)
+	}
+}
+
+// lifetime is how long, in milliseconds, the server keeps the counter of a charge at least.
+func lifetime(c ratelimit.Charge) int64 {
+	var longest int64
+	for _, w := range c.Windows {
+		s := w.Shape(c.Algorithm)
+		longest = max(longest, s.Grain*int64(s.Cells))
+	}
+	return longest
+}

@@ -1,0 +1,161 @@
+// Package redisstore keeps the counters of rate limits in Redis or Valkey, so that any number of replicas share one budget:
+// one script decides a whole batch in one trip, on the server's clock. It is the door to go-redis for rate limits; the client
+// comes from outside, ready made.
+//
+// The bound of the limits holds while one primary keeps what it has acknowledged. A failover may lose the last writes, and lets
+// as many hits pass again; so does a server that evicts. Both are noticed: see [Store.LostCounters] and [Store.Probe].
+package redisstore
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sallyport-dev/sallyport/ratelimit"
+)
+
+// DefaultKeyPrefix stands before every key unless told otherwise. Its number changes with the meaning of the keys.
+const DefaultKeyPrefix = "sp1:"
+
+//go:embed spend.lua
+var source string
+
+var sourceHash = redis.NewScript(source).Hash()
+
+// Client is what the store needs of go-redis; every [redis.UniversalClient] is one.
+type Client interface {
+	Process(ctx context.Context, cmd redis.Cmder) error
+}
+
+// Options configure a [Store]; the zero value is usable.
+type Options struct {
+	// KeyPrefix stands before every key; empty means DefaultKeyPrefix. Services that share a server and a prefix share
+	// counters.
+	KeyPrefix string
+}
+
+// Store is a [ratelimit.Store] on a server. It is safe for concurrent use.
+type Store struct {
+	client Client
+	prefix string
+
+	clockSteps atomic.Uint64
+	lost       ledger
+
+	// clockForTest, if set, decides instead of the server's clock.
+	clockForTest func() int64
+}
+
+var _ ratelimit.Store = (*Store)(nil)
+
+// New makes a store that uses a client, which stays the caller's to close. It does not dial. It refuses a client that would
+// break the promises of the store: go-redis ignores the deadlines of contexts unless ContextTimeoutEnabled is set, and a
+// cluster would need every key of a batch in one slot.
+func New(client Client, o Options) (*Store, error) {
+	switch c := client.(type) {
+	case nil:
+		return nil, errors.New("redisstore: no client")
+	case *redis.ClusterClient, *redis.Ring:
+		return nil, errors.New("redisstore: cluster and ring clients are not supported: a batch is decided on one server")
+	case *redis.Client:
+		if !c.Options().ContextTimeoutEnabled {
+			return nil, errors.New("redisstore: the client ignores deadlines: set ContextTimeoutEnabled")
+		}
+	}
+	s := &Store{client: client, prefix: o.KeyPrefix}
+	if s.prefix == "" {
+		s.prefix = DefaultKeyPrefix
+	}
+	return s, nil
+}
+
+// ClockSteps is how many batches found a counter that had seen a later time: the server's clock has stepped back, or a server
+// whose clock is behind has taken over.
+func (s *Store) ClockSteps() uint64 { return s.clockSteps.Load() }
+
+// LostCounters is how many counters were found missing although the server had acknowledged them so lately that it should have
+// them still: it was emptied, it evicts, or a failover lost writes. A sample of the latest counters is watched, not all.
+func (s *Store) LostCounters() uint64 { return s.lost.missed.Load() }
+
+// Spend implements [ratelimit.Store]. The batch is one script on one server; it is never sent twice, since a lost answer does
+// not tell whether it ran.
+func (s *Store) Spend(ctx context.Context, batch []ratelimit.Charge) ([]ratelimit.Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &ratelimit.StoreError{Class: ratelimit.StoreTimeout, Err: err}
+	}
+	if err := ratelimit.ValidateBatch(batch); err != nil {
+		return nil, err
+	}
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	reply, err := s.run(ctx, s.arguments(batch))
+	if err != nil {
+		return nil, classified(err)
+	}
+	answer, err := readAnswer(reply, batch)
+	if err != nil {
+		return nil, &ratelimit.StoreError{Class: ratelimit.StoreOther, Err: err}
+	}
+	if answer.stepped {
+		s.clockSteps.Add(1)
+	}
+	for i := range batch {
+		s.lost.note(batch[i], answer.now, answer.fates[i])
+	}
+	return answer.outcomes, nil
+}
+
+// arguments are those of EVALSHA for a batch. What a client sent stands in keys only, and nothing but numbers in arguments.
+func (s *Store) arguments(batch []ratelimit.Charge) []any {
+	args := make([]any, 0, 4+2*len(batch))
+	args = append(args, "evalsha", sourceHash, len(batch))
+	for i := range batch {
+		args = append(args, s.prefix+batch[i].Key)
+	}
+	clock := ""
+	if s.clockForTest != nil {
+		clock = strconv.FormatInt(s.clockForTest(), 10)
+	}
+	args = append(args, clock)
+	for i := range batch {
+		args = append(args, appendCharge(nil, &batch[i]))
+	}
+	return args
+}
+
+// run sends the script by its hash, and by its text where the server does not know it: then, and only then, it is known not to
+// have run.
+func (s *Store) run(ctx context.Context, args []any) (any, error) {
+	reply, err := s.once(ctx, args)
+	if err == nil || !isNoScript(err) {
+		return reply, err
+	}
+	args[0], args[1] = "eval", source
+	return s.once(ctx, args)
+}
+
+func (s *Store) once(ctx context.Context, args []any) (any, error) {
+	cmd := onceCmd{redis.NewCmd(ctx, args...)}
+	if err := s.client.Process(ctx, cmd); err != nil {
+		return nil, err
+	}
+	return cmd.Result()
+}
+
+// onceCmd is a command that go-redis does not send again, whatever the client's retries are set to: a script whose answer was
+// lost may have run.
+type onceCmd struct{ *redis.Cmd }
+
+// NoRetry implements [redis.Cmder].
+func (onceCmd) NoRetry() bool { return true }
+
+func isNoScript(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && strings.HasPrefix(reply.Error(), "NOSCRIPT")
+}

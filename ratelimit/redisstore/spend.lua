@@ -1,0 +1,272 @@
+-- Decides a batch of rate-limit charges and writes the counters of those that pass, all or nothing.
+--
+-- KEYS     the counter of each charge; a key may stand several times.
+-- ARGV[1]  empty, so that the server's TIME is the clock. Tests pass milliseconds since the epoch.
+-- ARGV[i+1] charge i, big endian: flags 1 byte, hits 4, count of windows 1, then for each window grain 6, cells 2, limit 4.
+-- Returns  the time in milliseconds, whether a counter had seen a later time, and for each charge a string: which windows are
+--          over 1 byte, what became of the key 1 byte, and the counter as the charge left it.
+--
+-- A counter's bytes are: width of a cell 1, then for each window grain 6, cells 2, newest 6, total 6, and the cells.
+--
+-- Every number is an integer that a double holds exactly, below 2^53: milliseconds and cell numbers stay below 2^47, a cell
+-- below 2^32, and a total of 1001 cells below 2^42. floor(a/b) is exact too: a/b differs from the integer above it by at least
+-- 1/b, which is more than the rounding of a quotient of numbers that small.
+
+local GIVE_BACK, COUNT_DENIED, SHADOW = 1, 2, 4 -- flags of a charge
+local EXISTED, WRITTEN = 1, 2                   -- what became of a key
+local MAX_WINDOWS = 8
+local NARROW, WIDE = 2, 4
+
+local byte, sub, rep, char = string.byte, string.sub, string.rep, string.char
+local floor, min, max = math.floor, math.min, math.max
+local pack, unpack = struct.pack, struct.unpack
+
+local now, slack
+if ARGV[1] == '' then
+  local t = redis.call('TIME')
+  now, slack = t[1] * 1000 + floor(t[2] / 1000), 0
+else
+  -- The time to live runs by the server's clock even when the decision does not: let keys outlive the test.
+  now, slack = tonumber(ARGV[1]), 3600000
+end
+
+-- Reading a counter. Strings cannot change, so reading the same bytes again undoes whatever was done to the first reading.
+
+local function parse(raw)
+  local c = {width = NARROW, order = {}, rings = {}}
+  if not raw then return c end
+  local w = byte(raw, 1)
+  if w ~= NARROW and w ~= WIDE then error('sallyport: unknown layout of a counter') end
+  c.width = w
+  local pos = 2
+  while pos <= #raw do
+    local grain, n, newest, total, at = unpack('>I6I2I6I6', raw, pos)
+    local cells = sub(raw, at, at + n * w - 1)
+    if grain < 1 or n < 1 or #cells ~= n * w then error('sallyport: damaged counter') end
+    local shape = sub(raw, pos, pos + 7)
+    c.rings[shape] = {grain = grain, n = n, newest = newest, total = total, cells = cells}
+    c.order[#c.order + 1] = shape
+    pos = at + n * w
+  end
+  return c
+end
+
+local function serialise(c, shapes)
+  local parts = {char(c.width)}
+  for _, shape in ipairs(shapes) do
+    local r = c.rings[shape]
+    if r then
+      parts[#parts + 1] = shape
+      parts[#parts + 1] = pack('>I6I6', r.newest, r.total)
+      parts[#parts + 1] = r.cells
+    end
+  end
+  return table.concat(parts)
+end
+
+-- Rings of cells. Cell number i stands at i mod n.
+
+local function get(r, w, i)
+  local p = (i % r.n) * w + 1
+  if w == NARROW then
+    local a, b = byte(r.cells, p, p + 1)
+    return a * 256 + b
+  end
+  local a, b, c, d = byte(r.cells, p, p + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+local function blank(cells, w, from, count)
+  return sub(cells, 1, from * w) .. rep('\0', count * w) .. sub(cells, (from + count) * w + 1)
+end
+
+local function set(r, w, i, v)
+  local p = (i % r.n) * w
+  r.cells = sub(r.cells, 1, p) .. pack(w == NARROW and '>I2' or '>I4', v) .. sub(r.cells, p + w + 1)
+end
+
+-- Moves a ring to the present. The newest cell seen stays "now" when the clock steps back; says whether it has.
+local function advance(r, w)
+  local cell = floor(now / r.grain)
+  if cell <= r.newest then return cell < r.newest end
+  local fresh = cell - r.newest
+  if fresh >= r.n then
+    r.cells, r.total = rep('\0', r.n * w), 0
+  else
+    -- The cell that leaves stands where the new one will.
+    for i = r.newest + 1, cell do r.total = r.total - get(r, w, i) end
+    local from = (r.newest + 1) % r.n
+    local first = min(fresh, r.n - from)
+    r.cells = blank(r.cells, w, from, first)
+    if fresh > first then r.cells = blank(r.cells, w, 0, fresh - first) end
+  end
+  r.newest = cell
+  return false
+end
+
+local function charge(r, w, hits, cap)
+  local old = get(r, w, r.newest)
+  local v = max(old, min(old + hits, cap))
+  set(r, w, r.newest, v)
+  r.total = r.total + v - old
+end
+
+-- Takes hits out of the newest cells first.
+local function drain(r, w, hits)
+  local i = r.newest
+  while hits > 0 and r.total > 0 and i >= 0 and i > r.newest - r.n do
+    local old = get(r, w, i)
+    local take = min(old, hits)
+    if take > 0 then set(r, w, i, old - take) end
+    r.total, hits, i = r.total - take, hits - take, i - 1
+  end
+end
+
+-- Whether anything in the counter still counts.
+local function holds(c)
+  for _, r in pairs(c.rings) do
+    local copy = {grain = r.grain, n = r.n, newest = r.newest, total = r.total, cells = r.cells}
+    advance(copy, c.width)
+    if copy.total > 0 then return true end
+  end
+  return false
+end
+
+-- Lays a counter out for a charge: a ring for each of its shapes in its order, then those of other shapes that still live.
+local function prepare(c, ch)
+  if ch.cap > 65535 and c.width == NARROW then
+    for _, r in pairs(c.rings) do r.cells = string.gsub(r.cells, '..', '\0\0%0') end
+    c.width = WIDE
+  end
+  local order, rings = {}, {}
+  for i, shape in ipairs(ch.shapes) do
+    local r = c.rings[shape]
+    if not r then
+      local grain, n = unpack('>I6I2', shape)
+      r = {grain = grain, n = n, newest = floor(now / grain), total = 0, cells = rep('\0', n * c.width)}
+    end
+    order[i], rings[shape] = shape, r
+  end
+  for _, shape in ipairs(c.order) do
+    local r = c.rings[shape]
+    if not rings[shape] and #order < MAX_WINDOWS and floor(now / r.grain) - r.newest < r.n then
+      order[#order + 1], rings[shape] = shape, r
+    end
+  end
+  c.order, c.rings = order, rings
+end
+
+-- Charges.
+
+local function readCharge(s)
+  local flags, hits, count, pos = unpack('>I1I4I1', s)
+  local ch = {hits = hits, cap = 65535, windows = {}, shapes = {}}
+  local seen = {}
+  ch.giveBack = flags % 2 == GIVE_BACK
+  ch.countDenied = flags % 4 >= COUNT_DENIED
+  ch.shadow = flags >= SHADOW
+  for i = 1, count do
+    local shape, limit, at = unpack('>c8I4', s, pos)
+    ch.windows[i] = {limit = limit, shape = shape}
+    if not seen[shape] then
+      seen[shape] = true
+      ch.shapes[#ch.shapes + 1] = shape
+    end
+    if limit > 65535 then ch.cap = 4294967295 end
+    pos = at
+  end
+  return ch
+end
+
+local function over(limit, sum, ch)
+  if ch.giveBack then return false end
+  if limit == 0 then return true end
+  if ch.hits == 0 then return sum > limit end
+  return ch.hits > limit or sum > limit - ch.hits
+end
+
+local stepped = 0
+
+-- Which windows of a counter have no room for a charge, as a sum of powers of two.
+local function judge(c, ch)
+  local mask, bit = 0, 1
+  for _, win in ipairs(ch.windows) do
+    local r, sum = c.rings[win.shape], 0
+    if r then
+      if advance(r, c.width) then stepped = 1 end
+      sum = r.total
+    end
+    if over(win.limit, sum, ch) then mask = mask + bit end
+    bit = bit * 2
+  end
+  return mask
+end
+
+-- Writes a charge into its counter; says whether that changed anything.
+local function spend(c, ch)
+  if ch.hits == 0 or (ch.giveBack and not holds(c)) then return false end
+  prepare(c, ch)
+  for _, shape in ipairs(ch.shapes) do
+    local r = c.rings[shape]
+    advance(r, c.width)
+    if ch.giveBack then drain(r, c.width, ch.hits) else charge(r, c.width, ch.hits, ch.cap) end
+  end
+  return true
+end
+
+-- The batch.
+
+local raw, charges = {}, {}
+for i, key in ipairs(KEYS) do
+  if raw[key] == nil then raw[key] = redis.call('GET', key) end
+  charges[i] = readCharge(ARGV[i + 1])
+end
+
+local function read()
+  local counters = {}
+  for key, bytes in pairs(raw) do counters[key] = parse(bytes) end
+  return counters
+end
+
+local counters, dirty, reports = read(), {}, {}
+local denied, toUndo = false, false
+for i, key in ipairs(KEYS) do
+  local ch, c = charges[i], counters[key]
+  ch.over = judge(c, ch)
+  if ch.countDenied or ch.over == 0 then
+    ch.written = spend(c, ch)
+    if ch.written then
+      dirty[key] = true
+      toUndo = toUndo or not ch.countDenied
+    end
+  end
+  denied = denied or (ch.over > 0 and not ch.shadow)
+  reports[i] = serialise(c, ch.shapes)
+end
+
+if denied and toUndo then
+  -- Some of what was spent must not be: begin again, and spend only what counts denials.
+  counters, dirty = read(), {}
+  for i, key in ipairs(KEYS) do
+    local ch, c = charges[i], counters[key]
+    judge(c, ch)
+    ch.written = ch.countDenied and spend(c, ch)
+    if ch.written then dirty[key] = true end
+    reports[i] = serialise(c, ch.shapes)
+  end
+end
+
+for key in pairs(dirty) do
+  local c, ttl = counters[key], 0
+  -- So long after the last write no cell can hold a hit of the window any more, however the clock has stepped meanwhile.
+  for _, r in pairs(c.rings) do ttl = max(ttl, r.grain * r.n) end
+  redis.call('SET', key, serialise(c, c.order), 'PX', string.format('%.0f', ttl + slack))
+end
+
+local reply = {now, stepped}
+for i, key in ipairs(KEYS) do
+  local ch = charges[i]
+  local fate = (raw[key] and EXISTED or 0) + (ch.written and WRITTEN or 0)
+  reply[i + 2] = char(ch.over, fate) .. reports[i]
+end
+return reply

@@ -1,0 +1,125 @@
+package redisstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/sallyport-dev/sallyport/ratelimit"
+	"github.com/sallyport-dev/sallyport/ratelimit/window"
+)
+
+// Flags of a charge, as the script reads them.
+const (
+	giveBack    = 1
+	countDenied = 2
+	shadow      = 4
+)
+
+// fate is what became of a key, as the script reports it.
+type fate uint8
+
+const (
+	existed fate = 1
+	written fate = 2
+)
+
+// latestTime (in milliseconds since the epoch, beyond the year 6000) bounds the times that a server is believed.
+const latestTime = 1 << 47
+
+// appendCharge appends a charge in the form that the script reads: numbers only.
+func appendCharge(b []byte, c *ratelimit.Charge) []byte {
+	hits, flags := c.Hits, byte(0)
+	if hits < 0 {
+		hits, flags = -hits, giveBack
+	}
+	if c.CountDenied {
+		flags |= countDenied
+	}
+	if c.Shadow {
+		flags |= shadow
+	}
+	b = append(b, flags)
+	b = binary.BigEndian.AppendUint32(b, uint32(hits))
+	b = append(b, byte(len(c.Windows)))
+	for _, w := range c.Windows {
+		s := w.Shape(c.Algorithm)
+		b = binary.BigEndian.AppendUint16(b, uint16(s.Grain>>32))
+		b = binary.BigEndian.AppendUint32(b, uint32(s.Grain))
+		b = binary.BigEndian.AppendUint16(b, uint16(s.Cells))
+		b = binary.BigEndian.AppendUint32(b, w.Limit)
+	}
+	return b
+}
+
+// answer is what the script said of a batch.
+type answer struct {
+	now      int64 // the server's time, milliseconds since the epoch
+	stepped  bool
+	fates    []fate
+	outcomes []ratelimit.Outcome
+}
+
+var errGarbage = errors.New("redisstore: the server's answer makes no sense")
+
+// readAnswer reads the script's reply, and believes nothing of it that does not fit the batch.
+func readAnswer(reply any, batch []ratelimit.Charge) (*answer, error) {
+	parts, ok := reply.([]any)
+	if !ok || len(parts) != 2+len(batch) {
+		return nil, fmt.Errorf("%w: %T for a batch of %d", errGarbage, reply, len(batch))
+	}
+	now, ok := parts[0].(int64)
+	stepped, ok2 := parts[1].(int64)
+	if !ok || !ok2 || now < 0 || now > latestTime || stepped < 0 || stepped > 1 {
+		return nil, fmt.Errorf("%w: time %v, step %v", errGarbage, parts[0], parts[1])
+	}
+	windows := 0
+	for i := range batch {
+		windows += len(batch[i].Windows)
+	}
+	states := make([]window.State, 0, windows)
+	a := &answer{now: now, stepped: stepped == 1, fates: make([]fate, len(batch)), outcomes: make([]ratelimit.Outcome, len(batch))}
+	for i := range batch {
+		part, ok := parts[2+i].(string)
+		if !ok {
+			return nil, fmt.Errorf("%w: %T for charge %d", errGarbage, parts[2+i], i)
+		}
+		from := len(states)
+		v, f, err := readCounter(part, &batch[i])
+		if err != nil {
+			return nil, fmt.Errorf("%w: charge %d: %w", errGarbage, i, err)
+		}
+		states = v.counter.AppendStates(states, batch[i].Ask(), now, v.verdict)
+		a.fates[i] = f
+		a.outcomes[i] = ratelimit.Outcome{Over: v.verdict.Denied(), Windows: states[from:len(states):len(states)]}
+	}
+	return a, nil
+}
+
+// judged is a counter with what the script found of it.
+type judged struct {
+	counter window.Counter
+	verdict window.Verdict
+}
+
+// readCounter reads what the script said of one charge.
+func readCounter(part string, c *ratelimit.Charge) (judged, fate, error) {
+	if len(part) < 2 {
+		return judged{}, 0, errors.New("truncated")
+	}
+	over, f := part[0], fate(part[1])
+	if int(over) >= 1<<len(c.Windows) || f > existed|written {
+		return judged{}, 0, fmt.Errorf("verdict %#x and fate %#x", over, f)
+	}
+	if over != 0 && c.Hits < 0 {
+		return judged{}, 0, errors.New("hits given back are over")
+	}
+	counter, err := window.Decode([]byte(part[2:]))
+	if err != nil {
+		return judged{}, 0, err
+	}
+	if f&written != 0 && len(counter.Bytes()) == 0 {
+		return judged{}, 0, errors.New("a counter that was written holds nothing")
+	}
+	return judged{counter, window.Verdict{Over: over}}, f, nil
+}
