@@ -79,14 +79,20 @@ func (g *gate) taken() ([]*authv3.CheckRequest, []*rlsv3.RateLimitRequest) {
 // certificate and TLS 1.3, as the real ones do.
 func (g *gate) serve(t *testing.T, m *mesh, id string) (port string, stop func()) {
 	t.Helper()
+	return g.listen(t, grpc.Creds(credentials.NewTLS(&tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{m.certificate(t, id)},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: m.pool,
+	})))
+}
+
+// listen runs the gate on loopback; without options in plaintext, as the demo does.
+func (g *gate) listen(t *testing.T, options ...grpc.ServerOption) (port string, stop func()) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{m.certificate(t, id)},
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: m.pool,
-	})))
+	server := grpc.NewServer(options...)
 	authv3.RegisterAuthorizationServer(server, g)
 	rlsv3.RegisterRateLimitServiceServer(server, g)
 	healthpb.RegisterHealthServer(server, health.NewServer())
@@ -258,7 +264,7 @@ func describe(descriptor *commonv3.RateLimitDescriptor) string {
 	return text
 }
 
-var meshDescriptors = []string{"(who=user|shop|alice)", "(service=orders)(rule=list-orders)", "(service=orders)(rule=list-orders)(who=user|shop|alice)"}
+var threeOfTheMesh = []string{"(who=user|shop|alice)", "(service=orders)(rule=list-orders)", "(service=orders)(rule=list-orders)(who=user|shop|alice)"}
 
 // sidecar starts sidecar.yaml in front of an upstream, with the gates under the given identities.
 func sidecar(t *testing.T, authz, ratelimit string) (values map[string]string, m *mesh, g *gate, u *upstream, stop func()) {
@@ -311,7 +317,7 @@ func TestSidecarAsksBothGates(t *testing.T) {
 	if limits[0].GetDomain() != "mesh" {
 		t.Errorf("domain %q", limits[0].GetDomain())
 	}
-	if diff := cmp.Diff(meshDescriptors, descriptors(limits[0])); diff != "" {
+	if diff := cmp.Diff(threeOfTheMesh, descriptors(limits[0])); diff != "" {
 		t.Errorf("descriptors:\n%s", diff)
 	}
 
@@ -427,7 +433,7 @@ func TestEdgeAsksByAddressFirst(t *testing.T) {
 	if diff := cmp.Diff([]string{"(masked_remote_address=203.0.113.7/32)"}, descriptors(limits[0])); diff != "" || limits[0].GetDomain() != "edge" {
 		t.Errorf("first, in domain %q:\n%s", limits[0].GetDomain(), diff)
 	}
-	if diff := cmp.Diff(meshDescriptors, descriptors(limits[1])); diff != "" || limits[1].GetDomain() != "mesh" {
+	if diff := cmp.Diff(threeOfTheMesh, descriptors(limits[1])); diff != "" || limits[1].GetDomain() != "mesh" {
 		t.Errorf("then, in domain %q:\n%s", limits[1].GetDomain(), diff)
 	}
 
@@ -436,5 +442,49 @@ func TestEdgeAsksByAddressFirst(t *testing.T) {
 	status = ask(t, client(), http.MethodGet, url, nil)
 	if checks, _ := g.taken(); status != http.StatusServiceUnavailable || len(checks) != 0 || len(u.taken()) != 0 {
 		t.Errorf("without the limiter: %d, %d checks", status, len(checks))
+	}
+}
+
+// The demo's three doors: one asks as the edge does, one as the sidecar does, one asks nobody.
+func TestDemoHasThreeDoors(t *testing.T) {
+	m, g, u := newMesh(t), &gate{}, newUpstream(t, nil)
+	values := m.values(t, "demo.yaml")
+	freePorts(t, "demo.yaml", values)
+	values["SERVICE_PORT"] = portOf(t, u.Listener.Addr())
+	values["AUTHZ_PORT"], _ = g.listen(t)
+	values["RATELIMIT_PORT"], _ = g.listen(t)
+	startEnvoy(t, "demo.yaml", values)
+	from := http.Header{"X-Forwarded-For": {"203.0.113.7"}}
+	for _, c := range []struct {
+		url    string
+		client *tls.Config
+		pin    map[string]string
+		first  []string // what the limiter is asked before the gate
+		gated  bool
+	}{
+		{url: "http://127.0.0.1:" + values["GATED_PORT"] + "/orders/1", first: []string{"(masked_remote_address=203.0.113.7/32)"}, gated: true},
+		{url: "https://127.0.0.1:" + values["MESH_PORT"] + "/orders/1", client: client(m.certificate(t, frontendID)), pin: map[string]string{"service": "orders"}, gated: true},
+		{url: "http://127.0.0.1:" + values["UNGATED_PORT"] + "/orders/1"},
+	} {
+		status := ask(t, c.client, http.MethodGet, c.url, from)
+		checks, limits := g.taken()
+		if status != http.StatusOK || len(u.taken()) != 1 || (len(checks) == 1) != c.gated {
+			t.Errorf("%s: status %d, %d checks", c.url, status, len(checks))
+			continue
+		}
+		var asked []string
+		for _, limit := range limits {
+			asked = append(asked, descriptors(limit)...)
+		}
+		want := c.first
+		if c.gated {
+			want = append(want, threeOfTheMesh...)
+			if diff := cmp.Diff(c.pin, checks[0].GetAttributes().GetContextExtensions()); diff != "" {
+				t.Errorf("%s: context extensions:\n%s", c.url, diff)
+			}
+		}
+		if diff := cmp.Diff(want, asked); diff != "" {
+			t.Errorf("%s: descriptors:\n%s", c.url, diff)
+		}
 	}
 }
