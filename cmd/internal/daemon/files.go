@@ -1,0 +1,233 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// What a policy or limits folder may hold at most. People write these files; a bigger one is a mistake or an attack, and either
+// would be parsed before anybody noticed.
+const (
+	// MaxFileBytes is the largest file that is read.
+	MaxFileBytes = 1 << 20
+	// MaxFolderBytes is the largest sum of a folder's files.
+	MaxFolderBytes = 32 << 20
+)
+
+// ErrTooLarge is the File.Err of a file over MaxFileBytes.
+var ErrTooLarge = errors.New("is larger than 1 MiB: split it, a folder of *.yaml files is read as one")
+
+// stableReads is how often a folder is read before it is called unstable: two agreeing reads end the loop.
+const stableReads = 6
+
+// File is one file of a snapshot.
+type File struct {
+	// Name is the path as the operator would type it: the FILE given, or the DIR given joined with the entry's name.
+	Name string
+	// Data is the whole content. Nil when Err is set.
+	Data []byte
+	// Err says why this one file could not be read while others of its folder could, or wraps ErrTooLarge.
+	Err error
+}
+
+type snapshot struct {
+	files []File
+	sum   [sha256.Size]byte
+}
+
+// ReadFiles reads FILE, or the *.yaml and *.yml files of DIR (sorted by name, no dot files, no sub-folders), as one consistent
+// snapshot: a folder that changes while it is read is read again until two reads agree. The error means that there is no snapshot:
+// path is absent or unreadable, a folder without such a file, more than MaxFolderBytes, or one that does not hold still. Errors
+// of single files in a folder, and of a FILE that is too large, are in the snapshot.
+func ReadFiles(path string) ([]File, error) {
+	s, err := readStable(func() (snapshot, error) { return readOnce(path) })
+	return s.files, err
+}
+
+func readStable(read func() (snapshot, error)) (snapshot, error) {
+	last, err := read()
+	for range stableReads - 1 {
+		next, nextErr := read()
+		if (err == nil) == (nextErr == nil) && last.sum == next.sum {
+			return next, nextErr
+		}
+		last, err = next, nextErr
+	}
+	if err != nil {
+		return snapshot{}, err
+	}
+	return snapshot{}, errors.New("daemon: the files change faster than they can be read")
+}
+
+func readOnce(path string) (snapshot, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return snapshot{}, fmt.Errorf("daemon: read files: %w", err)
+	}
+	if info.IsDir() {
+		return readFolder(path)
+	}
+	data, err := readCapped(path)
+	if err != nil && !errors.Is(err, ErrTooLarge) {
+		return snapshot{}, fmt.Errorf("daemon: read files: %w", err)
+	}
+	return seal([]File{{Name: path, Data: data, Err: err}}), nil
+}
+
+func readFolder(path string) (snapshot, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return snapshot{}, fmt.Errorf("daemon: read files: %w", err)
+	}
+	var files []File
+	total := 0
+	for _, entry := range entries {
+		if !wanted(entry.Name()) {
+			continue
+		}
+		name := filepath.Join(path, entry.Name())
+		data, err := readCapped(name)
+		if total += len(data); total > MaxFolderBytes {
+			return snapshot{}, fmt.Errorf("daemon: read files: %s holds more than %d MiB of files", path, MaxFolderBytes>>20)
+		}
+		files = append(files, File{Name: name, Data: data, Err: err})
+	}
+	if len(files) == 0 {
+		return snapshot{}, fmt.Errorf("daemon: read files: the folder %s holds no *.yaml or *.yml file", path)
+	}
+	return seal(files), nil
+}
+
+// wanted says whether a folder's entry belongs to its snapshot. Dot files are editors' and the kubelet's own.
+func wanted(name string) bool {
+	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"))
+}
+
+// readCapped reads a regular file of at most MaxFileBytes. It opens without blocking: a named pipe would hang the gate.
+func readCapped(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > MaxFileBytes {
+		return nil, fmt.Errorf("%s %w", path, ErrTooLarge)
+	}
+	return data, nil
+}
+
+// seal sums up a snapshot: names, contents and errors, each with its length before it, so that no two snapshots share a sum.
+func seal(files []File) snapshot {
+	h := sha256.New()
+	put := func(b []byte) {
+		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
+		_, _ = h.Write(b)
+	}
+	for _, f := range files {
+		put([]byte(f.Name))
+		put(f.Data)
+		if f.Err != nil {
+			put([]byte(f.Err.Error()))
+		} else {
+			put(nil)
+		}
+	}
+	s := snapshot{files: files}
+	h.Sum(s.sum[:0])
+	return s
+}
+
+// FileWatcher hands over a FILE or DIR whenever its content changes. The content's hash decides; file-system events only make it
+// look sooner, since they are lost on some volumes and overflow on others. So a ConfigMap's symlink swap, an editor's rename and a
+// touch are one change, one change and none. Load first, then Run, from one goroutine at a time.
+type FileWatcher struct {
+	// Path is a FILE or a DIR, read as ReadFiles does.
+	Path string
+	// Changed receives every new snapshot. Its error means that the last good state stays; the same content is not offered again.
+	Changed func([]File) error
+	// Report is told each time the outcome changes: nil when what is on disk is in force, else why the last good state stays.
+	// Nil: nobody is told.
+	Report func(error)
+	// Interval is the time between two looks without a hint; zero is 10 s.
+	Interval time.Duration
+	// Debounce is how long to wait after a hint, so that the rest of the change arrives; zero is 100 ms.
+	Debounce time.Duration
+
+	hooks   watch // ticks and hints of tests
+	seen    [sha256.Size]byte
+	outcome error  // what Changed said to the content that was seen last
+	broken  string // the error of reading that was reported last; empty while reading works
+}
+
+// Load reads the files and offers them for the first time. A path that cannot be read at all is an ExitUnable error; an error of
+// Changed is an ExitInvalid error, unless it carries a code of its own.
+func (w *FileWatcher) Load() error {
+	s, err := readStable(func() (snapshot, error) { return readOnce(w.Path) })
+	if err != nil {
+		return Unable(err)
+	}
+	w.seen = s.sum
+	return Invalid(w.Changed(s.files))
+}
+
+// Run looks for changes until ctx ends, and then returns nil.
+func (w *FileWatcher) Run(ctx context.Context) error {
+	loop := w.hooks
+	loop.interval, loop.debounce = w.Interval, w.Debounce
+	base := filepath.Base(w.Path)
+	loop.folders = []string{filepath.Dir(w.Path), w.Path}
+	loop.relevant = func(event string) bool {
+		name := filepath.Base(event)
+		return name == base || wanted(name) || strings.HasPrefix(name, "..")
+	}
+	return loop.run(ctx, w.look)
+}
+
+func (w *FileWatcher) look() {
+	once := func() (snapshot, error) { return readOnce(w.Path) }
+	s, err := once()
+	if err != nil || s.sum != w.seen {
+		// Only what is news is read twice.
+		s, err = readStable(once)
+	}
+	switch {
+	case err != nil:
+		if w.broken != err.Error() {
+			w.broken = err.Error()
+			w.report(err)
+		}
+	case s.sum != w.seen:
+		w.seen, w.broken = s.sum, ""
+		w.outcome = w.Changed(s.files)
+		w.report(w.outcome)
+	case w.broken != "":
+		w.broken = ""
+		w.report(w.outcome)
+	}
+}
+
+func (w *FileWatcher) report(err error) {
+	if w.Report != nil {
+		w.Report(err)
+	}
+}
