@@ -1,0 +1,135 @@
+// Package rls is the door between Envoy's rate limit service and the limiter: it reads a RateLimitRequest, judges nothing, and
+// writes the verdict in one table. It is the only importer of that API, so that Envoy changes in one place.
+package rls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sallyport-dev/sallyport/ratelimit"
+)
+
+// The most that one request may hold. Envoy's own limits (60 KiB of headers) keep honest requests far below.
+const (
+	// MaxDescriptors is the most descriptors of a request.
+	MaxDescriptors = 100
+	// MaxEntries is the most entries of a descriptor.
+	MaxEntries = 32
+	// MaxKeyBytes is the longest domain and the longest key of an entry.
+	MaxKeyBytes = 1 << 10
+	// MaxValueBytes is the longest value of an entry.
+	MaxValueBytes = 64 << 10
+)
+
+// Limiter decides requests; a [*ratelimit.Limiter] is one.
+type Limiter interface {
+	Spend(ctx context.Context, req ratelimit.Request) (ratelimit.Response, error)
+}
+
+// Options configure a [Server]; the zero value is usable.
+type Options struct {
+	// Metrics are told of every request; nil for none.
+	Metrics *Metrics
+	// OnPanic is told of a panic that was caught while a request was decided, with the stack. It may be nil, and must be safe
+	// for concurrent use.
+	OnPanic func(value any, stack []byte)
+}
+
+// Server answers Envoy. It is safe for concurrent use.
+type Server struct {
+	limiter Limiter
+	metrics *Metrics
+	onPanic func(value any, stack []byte)
+}
+
+var _ rlsv3.RateLimitServiceServer = (*Server)(nil)
+
+// New makes a server of a limiter, which must not be nil.
+func New(limiter Limiter, o Options) *Server {
+	return &Server{limiter: limiter, metrics: o.Metrics, onPanic: o.OnPanic}
+}
+
+// Register adds the service to a gRPC server, so that whoever listens need not know Envoy's API.
+func (s *Server) Register(registrar grpc.ServiceRegistrar) {
+	rlsv3.RegisterRateLimitServiceServer(registrar, s)
+}
+
+// ServiceName is the service's full gRPC name, for health reports and access lists.
+const ServiceName = "envoy.service.ratelimit.v3.RateLimitService"
+
+// ShouldRateLimit implements the service. A refused request is an OK call whose overall code is OVER_LIMIT, because Envoy treats
+// an error as a failure of the service, which by default lets the request pass; the code is never UNKNOWN, which Envoy lets
+// pass too.
+func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest) (out *rlsv3.RateLimitResponse, err error) {
+	if s.metrics != nil {
+		defer s.metrics.called(time.Now())
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			out, err = nil, s.panicked(r)
+		}
+	}()
+	req, err := decode(in)
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	answer, err := s.limiter.Spend(ctx, req)
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	return encode(answer), nil
+}
+
+func (s *Server) panicked(value any) error {
+	if s.metrics != nil {
+		s.metrics.panics.Inc()
+	}
+	if s.onPanic != nil {
+		s.onPanic(value, debug.Stack())
+	}
+	return status.Error(codes.Internal, "internal error")
+}
+
+// failed turns an error into the status that Envoy gets. Nothing of a store's or an unforeseen error leaves.
+func (s *Server) failed(err error) error {
+	code, text, kind := statusOf(err)
+	if s.metrics != nil {
+		s.metrics.failures.WithLabelValues(kind).Inc()
+	}
+	return status.Error(code, text)
+}
+
+// The kinds of errors that the reference's metric knows.
+const (
+	kindStore   = "redis_error"
+	kindService = "service_error"
+)
+
+func statusOf(err error) (code codes.Code, text, kind string) {
+	var store *ratelimit.StoreError
+	switch {
+	case errors.Is(err, ratelimit.ErrNoDomain), errors.Is(err, ratelimit.ErrNoDescriptors), errors.Is(err, ratelimit.ErrInvalid):
+		return codes.InvalidArgument, err.Error(), kindService
+	case errors.Is(err, ratelimit.ErrNoTable):
+		return codes.Unavailable, err.Error(), kindService
+	case errors.As(err, &store):
+		return codes.Unavailable, "the store of the rate limits could not decide", kindStore
+	case errors.Is(err, context.Canceled):
+		return codes.Canceled, "the caller has gone", kindService
+	case errors.Is(err, context.DeadlineExceeded):
+		return codes.DeadlineExceeded, "no answer in time", kindService
+	}
+	return codes.Internal, "internal error", kindService
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ratelimit.ErrInvalid, fmt.Sprintf(format, args...))
+}
