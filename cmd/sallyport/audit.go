@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/audit"
+	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
+)
+
+// openAudit opens the audit log that --audit names and lets the daemon drive it. Off is a nil log, which records nothing.
+func openAudit(s streams, d *daemon.Daemon, destination string) (*audit.Log, error) {
+	if destination == "off" {
+		return nil, nil //nolint:nilnil // a nil log is the one that is off
+	}
+	var w io.Writer = s.out
+	var file *audit.File
+	if destination != "stdout" {
+		var err error
+		if file, err = audit.Open(destination); err != nil {
+			return nil, daemon.Unable(err)
+		}
+		w = file
+	}
+	host, _ := os.Hostname()
+	log := audit.New(w, audit.Options{Instance: host})
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- log.Run(ctx) }()
+	// Flushed after the last call was answered, so that no decision is missing from the log.
+	d.Closer("audit", func(context.Context) error {
+		stop()
+		err := <-done
+		if file != nil {
+			if closed := file.Close(); err == nil {
+				err = closed
+			}
+		}
+		return err
+	})
+	d.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "sallyport_audit_dropped_total", Help: "Audit records that found the queue full. The log says so in its place.",
+	}, func() float64 { return float64(log.Dropped()) }))
+	d.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "sallyport_audit_write_errors_total", Help: "Writes of the audit log that failed.",
+	}, func() float64 { return float64(log.WriteErrors()) }))
+	return log, nil
+}
+
+// decisions writes authorization decisions into the audit log.
+type decisions struct{ log *audit.Log }
+
+// Record implements authz.Recorder.
+func (a decisions) Record(d *authz.Decision, r *authz.Request) {
+	requestID, _ := r.Headers.One("x-request-id")
+	traceparent, _ := r.Headers.One("traceparent")
+	record := audit.Record{
+		Time: d.Time, DecisionID: d.ID, Verdict: d.Verdict.String(), Reason: d.Reason.String(), Detail: d.Detail,
+		Service: d.ServiceName(), Rule: d.RuleName(), PolicyDigest: d.Policy,
+		Method: r.Method, Host: r.Host, Caller: d.Caller, Object: d.Object,
+		RequestID: requestID, Traceparent: traceparent, Status: d.Status(), Latency: time.Since(d.Time),
+	}
+	if d.Address.IsValid() {
+		record.Address = d.Address.String()
+	}
+	if d.Rule != nil && len(d.Rule.Patterns) > 0 {
+		record.Route = d.Rule.Patterns[0].String()
+	}
+	if p := d.Principal; p != nil {
+		record.Issuer, record.Subject, record.Kind = p.Identity.Issuer, p.Identity.Subject, p.Identity.Kind.String()
+		record.ClientID, record.TokenID = p.ClientID, p.TokenID
+	}
+	a.log.Record(record)
+}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/extauthz"
+	"github.com/sallyport-dev/sallyport/authz/jwks"
+	"github.com/sallyport-dev/sallyport/authz/jwt"
+	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
+)
+
+// firstTry bounds how long a new issuer's keys are waited for before a policy that names it comes into force.
+const firstTry = 5 * time.Second
+
+// wireAuthz makes a daemon the authorization gate.
+func wireAuthz(s streams, d *daemon.Daemon, f *authzFlags) error {
+	log, err := openAudit(s, d, f.audit)
+	if err != nil {
+		return err
+	}
+	g := &authzGate{
+		daemon:     d,
+		service:    f.service,
+		whole:      f.policy,
+		authorizer: authz.New(authz.Options{Service: f.service, Recorder: decisions{log}}),
+		issuers:    map[string]*issuerKeys{},
+		fileOK: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sallyport_policy_file_ok", Help: "1 if the file on disk is in force, 0 if its last good version is, or nothing of it.",
+		}, []string{"file"}),
+		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_policy_info", Help: "Always 1; the label is the policy in force."}, []string{"digest"}),
+	}
+	d.Registry.MustRegister(g.fileOK, g.info, keyAges{g})
+	authv3.RegisterAuthorizationServer(d.Server, extauthz.New(g.authorizer, extauthz.NewMetrics(d.Registry)))
+	d.Task("issuer keys", g.run)
+	return d.WatchFiles(f.policy, g.load)
+}
+
+// authzGate keeps the authorizer's bundle in step with the policy files: the policy, and one key set and verifier per issuer.
+type authzGate struct {
+	daemon     *daemon.Daemon
+	service    string
+	whole      string // the path given as --policy
+	authorizer *authz.Authorizer
+	fileOK     *prometheus.GaugeVec
+	info       *prometheus.GaugeVec
+
+	mu       sync.Mutex
+	running  context.Context // of the key sets; nil until the daemon runs
+	refresh  sync.WaitGroup
+	snapshot *policy.Snapshot
+	issuers  map[string]*issuerKeys
+	// shown is issuers as a scrape sees them, which must not wait for a reload.
+	shown atomic.Pointer[map[string]*issuerKeys]
+}
+
+// issuerKeys is one issuer's key set, its refreshing, and the verifier built on it.
+type issuerKeys struct {
+	issuer   *policy.Issuer
+	keys     *jwks.Set
+	verifier *jwt.Verifier
+	stop     context.CancelFunc // nil until it refreshes
+}
+
+// run lets the key sets refresh until the daemon ends.
+func (g *authzGate) run(ctx context.Context) error {
+	g.mu.Lock()
+	g.running = ctx
+	for name, keys := range g.issuers {
+		g.start(name, keys)
+	}
+	g.mu.Unlock()
+	<-ctx.Done()
+	g.refresh.Wait()
+	return nil
+}
+
+// load takes a snapshot of the policy files. What is good of it is in force when load returns; the error says what is not.
+func (g *authzGate) load(files []daemon.File) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	first := g.snapshot == nil
+	var readable []policy.File
+	var unreadable strictyaml.Errors
+	for _, file := range files {
+		if file.Err != nil {
+			unreadable = append(unreadable, &strictyaml.Error{File: file.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: file.Err.Error()})
+			if data, ok := g.snapshot.LastGood(file.Name); ok {
+				readable = append(readable, policy.File{Name: file.Name, Data: data})
+			}
+			continue
+		}
+		readable = append(readable, policy.File{Name: file.Name, Data: file.Data})
+	}
+	next := policy.Load(g.snapshot, readable)
+	errs := unreadable
+	for _, file := range next.Files {
+		errs = append(errs, file.Errors...)
+	}
+	single := len(files) == 1 && files[0].Name == g.whole
+	if first && single && len(errs) > 0 {
+		return daemon.Invalid(errors.New("the policy does not load:\n" + errs.Pretty()))
+	}
+	if g.service != "" && next.Policy.Service(g.service) == nil {
+		return daemon.Invalid(fmt.Errorf("the policy has no service `%s`, which --service names: %w", g.service, orNone(errs)))
+	}
+	g.use(next)
+	g.report(next, unreadable)
+	if first && len(errs) > 0 {
+		g.daemon.Status.Set("files:"+g.whole, daemon.Degraded(errs.Error()))
+		g.daemon.Log.Error("some policy files do not load: their services answer 421", "err", errs.Error())
+		return nil
+	}
+	return errs.Err()
+}
+
+func orNone(errs strictyaml.Errors) error {
+	if len(errs) == 0 {
+		return errors.New("write the service's name as the policy has it")
+	}
+	return errs
+}
+
+// use brings a snapshot into force, as one bundle.
+func (g *authzGate) use(next *policy.Snapshot) {
+	issuers := map[string]*issuerKeys{}
+	verifiers := authz.Verifiers{}
+	var fresh []*issuerKeys
+	for name, issuer := range next.Policy.Issuers {
+		keys := g.keysFor(name, issuer)
+		if keys.stop == nil {
+			fresh = append(fresh, keys)
+		}
+		issuers[name] = keys
+		verifiers[name] = keys.verifier
+	}
+	if g.running != nil {
+		g.try(fresh)
+	}
+	for name, old := range g.issuers {
+		if kept := issuers[name]; kept == nil || kept.keys != old.keys {
+			g.drop(name, old, kept == nil)
+		}
+	}
+	for name, keys := range issuers {
+		if g.issuers[name] == nil && g.running == nil {
+			g.daemon.Status.Expect("jwks:" + name)
+		}
+		g.start(name, keys)
+	}
+	if g.snapshot != nil {
+		g.info.DeleteLabelValues(g.snapshot.Policy.Digest)
+	}
+	g.info.WithLabelValues(next.Policy.Digest).Set(1)
+	g.issuers, g.snapshot = issuers, next
+	g.shown.Store(&issuers)
+	g.authorizer.Use(&authz.Bundle{Policy: next.Policy, Verifiers: verifiers})
+}
+
+// keysFor keeps what did not change: an unchanged issuer keeps its keys, its verified tokens and its counters; one whose rules for
+// tokens changed keeps its keys.
+func (g *authzGate) keysFor(name string, issuer *policy.Issuer) *issuerKeys {
+	old := g.issuers[name]
+	switch {
+	case old != nil && old.issuer.Digest == issuer.Digest:
+		return old
+	case old != nil && sameSource(old.issuer, issuer):
+		return &issuerKeys{issuer: issuer, keys: old.keys, verifier: jwt.New(issuer, old.keys, jwt.Options{}), stop: old.stop}
+	}
+	keys := jwks.New(issuer.Keys, issuer.Issuer, jwks.Options{MaxStale: issuer.MaxStale, Observe: g.observe(name)})
+	return &issuerKeys{issuer: issuer, keys: keys, verifier: jwt.New(issuer, keys, jwt.Options{})}
+}
+
+func sameSource(a, b *policy.Issuer) bool {
+	x, y := a.Keys, b.Keys
+	return a.Issuer == b.Issuer && a.MaxStale == b.MaxStale && x.URL == y.URL && x.File == y.File && x.Discovery == y.Discovery &&
+		x.CAFile == y.CAFile && x.PlainHTTP == y.PlainHTTP && slices.Equal(x.Networks, y.Networks)
+}
+
+// try asks new issuers for their keys once, together, before requests depend on them.
+func (g *authzGate) try(fresh []*issuerKeys) {
+	ctx, cancel := context.WithTimeout(g.running, firstTry)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, keys := range fresh {
+		all.Go(func() { _ = keys.keys.Try(ctx) }) // how it went is in the set's health
+	}
+	all.Wait()
+}
+
+// start lets a key set refresh, once the daemon runs.
+func (g *authzGate) start(name string, keys *issuerKeys) {
+	if g.running == nil || keys.stop != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(g.running)
+	keys.stop = cancel
+	g.refresh.Go(func() {
+		if err := keys.keys.Run(ctx); err != nil && ctx.Err() == nil {
+			g.daemon.Log.Error("an issuer's keys are no longer refreshed", "issuer", name, "err", err)
+		}
+	})
+}
+
+func (g *authzGate) drop(name string, old *issuerKeys, forget bool) {
+	if old.stop != nil {
+		old.stop()
+	}
+	if forget {
+		g.daemon.Status.Forget("jwks:" + name)
+	}
+}
+
+// observe tells log and status how each attempt to read an issuer's keys went.
+func (g *authzGate) observe(name string) func(jwks.Attempt) {
+	part := "jwks:" + name
+	return func(a jwks.Attempt) {
+		defer g.daemon.Status.Tried(part)
+		if a.Err != nil {
+			g.daemon.Status.Set(part, daemon.Degraded(a.Err.Error()))
+			g.daemon.Log.Warn("an issuer's keys could not be read", "issuer", name, "err", a.Err)
+			return
+		}
+		g.daemon.Status.Set(part, daemon.OK())
+		if a.Changed {
+			g.daemon.Log.Info("an issuer's keys changed", "issuer", name, "keys", a.Keys, "refused", a.Refused, "skipped", a.Skipped)
+		}
+		for _, refusal := range a.Refusals {
+			g.daemon.Log.Warn("a key was refused", "issuer", name, "why", refusal)
+		}
+	}
+}
+
+// report tells metrics and log what became of each file.
+func (g *authzGate) report(next *policy.Snapshot, unreadable strictyaml.Errors) {
+	g.fileOK.Reset()
+	for _, file := range next.Files {
+		ok := 0.0
+		if file.OK() && !slices.ContainsFunc(unreadable, func(e *strictyaml.Error) bool { return e.File == file.Name }) {
+			ok = 1
+		}
+		g.fileOK.WithLabelValues(file.Name).Set(ok)
+	}
+	for _, warning := range next.Policy.Warnings {
+		g.daemon.Log.Warn("policy: "+strings.ReplaceAll(warning.Error(), "\n", " "), slog.String("hint", warning.Hint))
+	}
+}
+
+// keyAges exports how old each issuer's keys are, as of the scrape.
+type keyAges struct{ gate *authzGate }
+
+var (
+	ageDesc   = prometheus.NewDesc("sallyport_jwks_age_seconds", "Time since the issuer last confirmed its key set; absent until it has.", []string{"issuer"}, nil)
+	countDesc = prometheus.NewDesc("sallyport_jwks_keys", "Usable keys of the issuer.", []string{"issuer"}, nil)
+	failDesc  = prometheus.NewDesc("sallyport_jwks_failures_total", "Attempts to read the issuer's keys that failed.", []string{"issuer"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (keyAges) Describe(ch chan<- *prometheus.Desc) { ch <- ageDesc; ch <- countDesc; ch <- failDesc }
+
+// Collect implements prometheus.Collector.
+func (k keyAges) Collect(ch chan<- prometheus.Metric) {
+	issuers := k.gate.shown.Load()
+	if issuers == nil {
+		return
+	}
+	for name, keys := range *issuers {
+		stats := keys.keys.Stats()
+		if !stats.Fetched.IsZero() {
+			ch <- prometheus.MustNewConstMetric(ageDesc, prometheus.GaugeValue, time.Since(stats.Fetched).Seconds(), name)
+		}
+		ch <- prometheus.MustNewConstMetric(countDesc, prometheus.GaugeValue, float64(stats.Keys), name)
+		ch <- prometheus.MustNewConstMetric(failDesc, prometheus.CounterValue, float64(stats.Failures), name)
+	}
+}

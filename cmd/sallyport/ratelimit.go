@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
+	"github.com/sallyport-dev/sallyport/cmd/internal/redisdial"
+	"github.com/sallyport-dev/sallyport/ratelimit/rls"
+)
+
+// inMemory is the --store of one process for itself.
+const inMemory = "memory"
+
+type ratelimitFlags struct {
+	daemon.Options
+	limits, store, audit string
+	dial                 redisdial.Options
+	keyPrefix            string
+	replicas, maxKeys    int
+}
+
+func newRatelimit(s streams) *cobra.Command {
+	f := &ratelimitFlags{Options: daemon.Options{Listen: "127.0.0.1:8081", Admin: "127.0.0.1:6070"}}
+	cmd := &cobra.Command{
+		Use:   "ratelimit --limits FILE|DIR",
+		Short: "Serve Envoy's rate-limit service: how many may come at once",
+		Long: `Ratelimit serves envoy.service.ratelimit.v3.RateLimitService by the limits files (the format of envoyproxy/ratelimit, and
+Sallyport's own keys), which are read again when they change: a file that does not load keeps its last good version, and says why
+in the log, on /readyz and as a metric.
+
+Replicas that share a --store share every limit. While the store is away each rule does what its on_store_failure says.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serveRatelimit(cmd.Context(), s, f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.limits, "limits", "", "limits file, or a folder of *.yaml files, one domain each (required)")
+	flags.StringVar(&f.store, "store", "", "where counters live: memory, redis://HOST:PORT/DB, rediss://..., redis+sentinel://MASTER@HOST,HOST/DB, unix:///PATH (default memory, on loopback only)")
+	flags.StringVar(&f.dial.Username, "store-username", "", "the store's user (ACL)")
+	flags.StringVar(&f.dial.PasswordFile, "store-password-file", "", "file with the store's password; read again for every connection")
+	flags.StringVar(&f.dial.CAFile, "store-ca", "", "authorities that sign the store's certificate, PEM")
+	flags.StringVar(&f.keyPrefix, "store-key-prefix", "", "stands before every key; services that share it share counters (default sp1:)")
+	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself while the store is away")
+	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory; the rest of a rule shares one")
+	flags.StringVar(&f.audit, "audit", "stdout", "where one line per decision goes: stdout, a file, or off")
+	f.Bind(flags)
+	fromEnvironment(cmd, s)
+	return cmd
+}
+
+func (f *ratelimitFlags) check() error {
+	switch {
+	case f.limits == "":
+		return errors.New("ratelimit needs --limits FILE or DIR: the limits that it answers by")
+	case f.store == "" && !onLoopback(f.Listen):
+		return errors.New("--listen is off loopback, so --store must be written: `--store memory` counts for this process alone, a redis:// URL for all replicas")
+	case f.replicas < 1:
+		return errors.New("--replicas is at least 1")
+	case f.maxKeys < 1:
+		return errors.New("--store-max-keys is at least 1")
+	}
+	return nil
+}
+
+// onLoopback reports whether an address of --listen is this machine's only.
+func onLoopback(listen string) bool {
+	if strings.HasPrefix(listen, "unix:") {
+		return true
+	}
+	address, err := netip.ParseAddrPort(listen)
+	return err == nil && address.Addr().IsLoopback()
+}
+
+func serveRatelimit(ctx context.Context, s streams, f *ratelimitFlags) error {
+	if err := f.check(); err != nil {
+		return daemon.Unable(err)
+	}
+	log, err := logger(s, f.Options)
+	if err != nil {
+		return daemon.Unable(err)
+	}
+	d, err := daemon.Open(ctx, daemon.Config{Options: f.Options, Service: rls.ServiceName, Build: readBuild().daemon(), Log: log})
+	if err != nil {
+		return err
+	}
+	if err := wireRatelimit(s, d, f); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	if err := d.Run(ctx); err != nil {
+		return daemon.Unable(fmt.Errorf("ratelimit: %w", err))
+	}
+	return nil
+}
