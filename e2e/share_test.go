@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/sallyport-dev/sallyport/ratelimit/storetest"
+)
+
+func dial(t testing.TB, port int) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(local(port), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+func whoIs(who string) *rlsv3.RateLimitRequest {
+	return &rlsv3.RateLimitRequest{Domain: "mesh", Descriptors: []*ratelimitv3.RateLimitDescriptor{
+		{Entries: []*ratelimitv3.RateLimitDescriptor_Entry{{Key: "who", Value: who}}},
+	}}
+}
+
+// admitted asks n times, turn by turn, and counts the answers that are OK.
+func admitted(t *testing.T, who string, n int, gates ...*gate) int {
+	t.Helper()
+	clients := make([]rlsv3.RateLimitServiceClient, len(gates))
+	for i, g := range gates {
+		clients[i] = rlsv3.NewRateLimitServiceClient(dial(t, g.listen))
+	}
+	count := 0
+	for i := range n {
+		resp, err := clients[i%len(clients)].ShouldRateLimit(context.Background(), whoIs(who))
+		if err != nil {
+			t.Fatalf("call %d: %v", i, err)
+		}
+		switch resp.GetOverallCode() {
+		case rlsv3.RateLimitResponse_OK:
+			count++
+		case rlsv3.RateLimitResponse_OVER_LIMIT:
+		default:
+			t.Fatalf("call %d: overall code %v, which Envoy lets pass", i, resp.GetOverallCode())
+		}
+	}
+	return count
+}
+
+const hourly = `domain: mesh
+descriptors:
+  - key: who
+    algorithm: sliding_window
+    rate_limits:
+      - {requests_per_unit: 100, unit: hour}
+      - {requests_per_unit: 1000, unit: day}
+    on_store_failure: %s
+`
+
+func limitsFile(t *testing.T, failure string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "limits.yaml")
+	write(t, path, fmt.Sprintf(hourly, failure))
+	return path
+}
+
+// Two replicas on one store share one budget.
+func TestReplicasShareOneBudget(t *testing.T) {
+	store := "redis://" + storetest.StartValkey(t)
+	path := limitsFile(t, "local")
+	one := serve(t, "ratelimit", "--limits", path, "--store", store, "--replicas", "2", "--audit", "off")
+	two := serve(t, "ratelimit", "--limits", path, "--store", store, "--replicas", "2", "--audit", "off")
+	if got := admitted(t, "user|shop|alice", 150, one, two); got != 100 {
+		t.Errorf("%d of 150 were admitted, the limit is 100", got)
+	}
+	if got := admitted(t, "user|shop|bob", 1, two); got != 1 {
+		t.Error("alice spent bob's budget")
+	}
+}
+
+// Without its store a replica of two spends half a limit, less what it has seen pass already.
+func TestStoreGone(t *testing.T) {
+	for failure, want := range map[string]int{"local": 50, "open": 150, "closed": 0} {
+		t.Run(failure, func(t *testing.T) {
+			g := serve(t, "ratelimit", "--limits", limitsFile(t, failure), "--store", "redis://"+local(freePort(t)), "--replicas", "2", "--audit", "off")
+			if got := admitted(t, "user|shop|alice", 150, g); got != want {
+				t.Errorf("%d of 150 were admitted, want %d", got, want)
+			}
+			if got := g.metric("sallyport_ratelimit_store_errors_total"); got != 150 {
+				t.Errorf("%v store errors are counted, of 150", got)
+			}
+		})
+	}
+	t.Run("error", func(t *testing.T) {
+		g := serve(t, "ratelimit", "--limits", limitsFile(t, "error"), "--store", "redis://"+local(freePort(t)), "--audit", "off")
+		_, err := rlsv3.NewRateLimitServiceClient(dial(t, g.listen)).ShouldRateLimit(context.Background(), whoIs("user|shop|alice"))
+		if err == nil || strings.Contains(err.Error(), "refused") {
+			t.Errorf("the error is absent, or tells what only the log should: %v", err)
+		}
+	})
+}
