@@ -3,8 +3,10 @@ package daemon
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -353,6 +355,39 @@ func TestSizeLimits(t *testing.T) {
 				t.Errorf("the service was called: %v", ok)
 			}
 		})
+	}
+}
+
+// What the server tells every client in its first frame: Envoy opens up to 1,024 streams before it has read it, and takes a smaller
+// number for errors; without a number, a client may open as many as it likes.
+func TestSettingsFrame(t *testing.T) {
+	g := startGate(t, Config{}, nil)
+	conn, err := net.Dial("tcp", g.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	header := make([]byte, 9)
+	if _, err := io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, header); err != nil || header[3] != 4 {
+		t.Fatalf("%v, %v: not a SETTINGS frame", header, err)
+	}
+	frame := make([]byte, int(header[0])<<16|int(header[1])<<8|int(header[2]))
+	if _, err := io.ReadFull(conn, frame); err != nil {
+		t.Fatal(err)
+	}
+	settings := map[uint16]uint32{}
+	for ; len(frame) >= 6; frame = frame[6:] {
+		settings[binary.BigEndian.Uint16(frame)] = binary.BigEndian.Uint32(frame[2:])
+	}
+	const maxConcurrentStreams, maxHeaderListSize = 3, 6 // RFC 9113, section 6.5.2
+	if n := settings[maxConcurrentStreams]; n < 1024 || n > 65536 {
+		t.Errorf("%d streams on a connection, want at least 1,024 and not any number", n)
+	}
+	if n := settings[maxHeaderListSize]; n != MaxHeaderBytes {
+		t.Errorf("%d bytes of headers, want %d", n, MaxHeaderBytes)
 	}
 }
 
