@@ -41,8 +41,7 @@ func (w watch) run(ctx context.Context, look func()) error {
 			if settled == nil && (w.relevant == nil || w.relevant(event.Name)) {
 				settled = time.After(orDefault(w.debounce, 100*time.Millisecond))
 			}
-		case <-errs:
-			// Events were lost.
+		case <-errs: //nolint:errcheck // whatever the error says, it means that events were lost
 			if settled == nil {
 				settled = time.After(orDefault(w.debounce, 100*time.Millisecond))
 			}
