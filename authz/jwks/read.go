@@ -88,7 +88,8 @@ type store struct {
 
 func newStore() *store {
 	s := &store{Storage: jwkset.NewMemoryStorage(), keys: map[string]jwkset.JWK{}}
-	// Both must be said: with sig alone, keys that leave out the optional `use` are refused. New fails only without a storage.
+	// purpose has judged `use` already; keyfunc is told too, so that it never hands out a key that purpose would not. Both must be
+	// said: with sig alone, keys that leave out the optional `use` are refused. New fails only without a storage.
 	s.lookup, _ = keyfunc.New(keyfunc.Options{Storage: s, UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}})
 	return s
 }

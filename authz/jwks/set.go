@@ -94,7 +94,7 @@ type Set struct {
 	origin origin
 
 	mu sync.Mutex
-	// busy: a refresh is under way or asked for. Guarded by mu, like all below.
+	// busy: a refresh is under way. Guarded by mu, like all below.
 	busy    bool
 	ended   time.Time // when the last attempt ended, well or not
 	due     time.Time // when Run makes the next
@@ -156,7 +156,6 @@ func (s *Set) unknown(kid, alg string, now time.Time) (crypto.PublicKey, uint64,
 		// The last attempt failed, so it did not show that the key does not exist. Run tries again by itself.
 		return nil, 0, authz.ErrKeysUnavailable
 	}
-	s.busy = true
 	select {
 	case s.wake <- struct{}{}:
 	default:

@@ -425,6 +425,29 @@ func TestUnknownKids(t *testing.T) {
 	wantKey(t, s, authztest.RSA(), at.Now())
 }
 
+// Clients ask for a refresh once per cooldown, a failed one included: a host that is down is not asked more often because they are many.
+func TestCooldownAfterAFailure(t *testing.T) {
+	h, at := newHost(t, serve(authztest.JWKS(authztest.RSA()))), newClock()
+	s := New(fromURL(h.URL), authztest.Issuer, Options{Now: at.Now})
+	mustTry(t, s)
+	h.says(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	at.advance(defaultCooldown)
+	if s.Try(t.Context()) == nil {
+		t.Fatal("a 500 was taken for an answer")
+	}
+	wantErr(t, s, "ec-1", at.Now(), authz.ErrKeysUnavailable)
+	if len(s.wake) != 0 {
+		t.Error("a refresh was asked for within the cooldown of a failed one")
+	}
+	at.advance(defaultCooldown)
+	for range 10 {
+		wantErr(t, s, "ec-1", at.Now(), authz.ErrKeysUnavailable)
+	}
+	if len(s.wake) != 1 {
+		t.Error("no refresh was asked for after the cooldown")
+	}
+}
+
 // A clock that was set back an hour does not silence refreshes for an hour.
 func TestClockSetBack(t *testing.T) {
 	h, at := newHost(t, serve(authztest.JWKS(authztest.RSA()))), newClock()
