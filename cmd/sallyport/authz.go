@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport-dev/sallyport/authz/extauthz"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 )
 
@@ -44,7 +44,7 @@ func serveAuthz(ctx context.Context, s streams, f *authzFlags) error {
 		return daemon.Unable(err)
 	}
 	d, err := daemon.Open(ctx, daemon.Config{
-		Options: f.Options, Service: authv3.Authorization_ServiceDesc.ServiceName, Build: readBuild().daemon(), Log: log,
+		Options: f.Options, Service: extauthz.ServiceName, Build: readBuild().daemon(), Log: log,
 	})
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport-dev/sallyport/authz"
@@ -44,7 +43,7 @@ func wireAuthz(s streams, d *daemon.Daemon, f *authzFlags) error {
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_policy_info", Help: "Always 1; the label is the policy in force."}, []string{"digest"}),
 	}
 	d.Registry.MustRegister(g.fileOK, g.info, keyAges{g})
-	authv3.RegisterAuthorizationServer(d.Server, extauthz.New(g.authorizer, extauthz.NewMetrics(d.Registry)))
+	extauthz.Register(d.Server, extauthz.New(g.authorizer, extauthz.NewMetrics(d.Registry)))
 	d.Task("issuer keys", g.run)
 	return d.WatchFiles(f.policy, g.load)
 }
