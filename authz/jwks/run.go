@@ -164,5 +164,5 @@ func (s *Set) stay(asked time.Duration) time.Duration {
 
 // early shortens a wait by up to a tenth, so that many replicas that started together do not ask together for ever.
 func early(d time.Duration) time.Duration {
-	return d - rand.N(d/10+1)
+	return d - rand.N(d/10+1) //nolint:gosec // G404: jitter keeps replicas apart and hides nothing
 }

@@ -168,7 +168,7 @@ func TestHostileAnswersTakeNothingAway(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Fatalf("Try = %v, want an error that says %q", err, c.says)
 			}
-			if last.Err != err || last.Changed || last.Keys != 1 {
+			if !errors.Is(last.Err, err) || last.Changed || last.Keys != 1 {
 				t.Errorf("observed %+v", last)
 			}
 			if after := wantKey(t, s, authztest.RSA(), at.Now()); after != before {

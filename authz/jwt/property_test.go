@@ -110,7 +110,7 @@ func TestCacheNamesTheSettings(t *testing.T) {
 	if a.fingerprint("token") == b.fingerprint("token") {
 		t.Error("two settings, one name")
 	}
-	if a.fingerprint("token") == a.fingerprint("token.") || a.fingerprint("token") != a.fingerprint("token") {
+	if first, again := a.fingerprint("token"), a.fingerprint("token"); first == a.fingerprint("token.") || first != again {
 		t.Error("the name is not the token's")
 	}
 }

@@ -153,7 +153,9 @@ func TestParseErrors(t *testing.T) {
 			t.Errorf("Parse(%q) returned half a pattern", tt.in)
 		}
 	}
-	if _, err := pattern.Parse("GET /"); err.Error() != "pattern: byte 6: "+err.(*pattern.ParseError).Msg {
+	_, err := pattern.Parse("GET /")
+	var fault *pattern.ParseError
+	if !errors.As(err, &fault) || err.Error() != "pattern: byte 6: "+fault.Msg {
 		t.Errorf("Error() = %q", err)
 	}
 }

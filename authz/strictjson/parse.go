@@ -35,7 +35,7 @@ func Parse(data []byte, lim Limits) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	if _, err := p.dec.ReadToken(); err != io.EOF {
+	if _, err := p.dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return Value{}, p.refuse("something follows the value")
 	}
 	return v, nil

@@ -149,7 +149,7 @@ func cutName(name string) string {
 var phpUnderscores = strings.NewReplacer(".", "_", " ", "_", "[", "_")
 
 func phpName(name string) string {
-	if strings.IndexAny(name, ". [") < 0 {
+	if !strings.ContainsAny(name, ". [") {
 		return name
 	}
 	return phpUnderscores.Replace(name)

@@ -123,7 +123,7 @@ func TestJoin(t *testing.T) {
 		if got != tt.want || !errors.Is(err, tt.err) {
 			t.Errorf("Join(%q, %q) = %q, %v, want %q, %v", tt.list, tt.sep, got, err, tt.want, tt.err)
 		}
-		if headerval.ValidSeparator(tt.sep) != (tt.err != headerval.ErrNoJoin) {
+		if headerval.ValidSeparator(tt.sep) == errors.Is(tt.err, headerval.ErrNoJoin) {
 			t.Errorf("ValidSeparator(%q)", tt.sep)
 		}
 	}

@@ -346,7 +346,7 @@ func TestBusyPoolObeysTheDeadline(t *testing.T) {
 	defer letGo()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { s.Spend(hog, []ratelimit.Charge{perMinute("hog", 3)}) })
+	wg.Go(func() { _, _ = s.Spend(hog, []ratelimit.Charge{perMinute("hog", 3)}) })
 	<-arrived
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

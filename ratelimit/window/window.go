@@ -69,9 +69,6 @@ func (w Window) Shape(a Algorithm) Shape {
 	return Shape{Grain: (span + k - 1) / k, Cells: w.Cells + 1}
 }
 
-// lifetime is how long after a hit, in milliseconds, no cell can still hold it.
-func (s Shape) lifetime() int64 { return s.Grain * int64(s.Cells) }
-
 // State is what one window says after a charge.
 type State struct {
 	// Remaining is the hits that would still pass now, as far as this window goes.
