@@ -120,9 +120,14 @@ func (p *process) signal(s os.Signal) {
 // wait returns the exit code, once the process has ended by itself.
 func (p *process) wait() int {
 	p.t.Helper()
+	return p.waitFor(patience)
+}
+
+func (p *process) waitFor(long time.Duration) int {
+	p.t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(long):
 		p.t.Fatalf("%s does not end:\n%s", p.name, tail(p.output.String(), 4000))
 	}
 	var exit *exec.ExitError
@@ -173,6 +178,13 @@ func freePort(t testing.TB) int {
 
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
+// client follows no redirect: an answer is judged as it came.
+var client = &http.Client{
+	Timeout:       patience,
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 16},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
 // get asks an admin port.
 func get(address, path string) (int, string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -181,7 +193,7 @@ func get(address, path string) (int, string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -529,7 +541,7 @@ func (m *mesh) try(path, token string, headers ...string) (answer, error) {
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return answer{}, err
 	}
