@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"time"
 
@@ -18,7 +17,7 @@ func openAudit(s streams, d *daemon.Daemon, destination string) (*audit.Log, err
 	if destination == "off" {
 		return nil, nil //nolint:nilnil // a nil log is the one that is off
 	}
-	var w io.Writer = s.out
+	w := s.out
 	var file *audit.File
 	if destination != "stdout" {
 		var err error

@@ -31,7 +31,7 @@ Exit codes: 0 yes, 1 no (an invalid file, a story that did not hold), 2 could no
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return daemon.Unable(fmt.Errorf("%w (see \"%s --help\")", err, cmd.CommandPath()))
 	})
-	root.AddCommand(newAuthz(s), newRatelimit(s), newPolicy(s), newLimits(s), newVersion(s))
+	root.AddCommand(newAuthz(s), newRatelimit(s), newDemo(s), newPolicy(s), newLimits(s), newVersion(s))
 	return root
 }
 
