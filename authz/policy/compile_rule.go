@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
+	"github.com/sallyport-dev/sallyport/authz/target"
 	"github.com/sallyport-dev/sallyport/internal/headerval"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
@@ -363,6 +364,9 @@ func (r *ruleSource) reference(n *strictyaml.Node) Reference {
 		}
 		return Reference{Source: SourcePath, Name: name}
 	case source == "query":
+		if !target.ReadableName(name) {
+			r.Errorf(n, "name the parameter as clients write it", "%q cannot stand in a query as it is", name)
+		}
 		return Reference{Source: SourceQuery, Name: name}
 	case source == "header":
 		if !headerval.ValidName(name) || name != strings.ToLower(name) || strings.Contains(name, "_") {

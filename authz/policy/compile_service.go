@@ -21,6 +21,11 @@ var methodChoosers = []string{
 	"x-original-method", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-method",
 }
 
+// Chooser reports whether name, in any spelling of its dashes, is a header by which clients ask for another method or path.
+func Chooser(name string) bool {
+	return slices.Contains(methodChoosers, strings.ReplaceAll(name, "_", "-"))
+}
+
 func (c *compiler) services(src *source) {
 	for _, n := range src.List(src.root.Get("services")) {
 		m := src.Map(n, slices.Concat(serviceKeys, laterSvc)...)

@@ -67,6 +67,9 @@ func (c *compiler) link() {
 		}
 		s.Strip = append(s.Strip, methodChoosers...)
 		s.rules.sources = nil
+		if s.probes = s.Probes; s.Edge {
+			s.probes = slices.Concat(s.Probes, p.Probes)
+		}
 	}
 	p.Strip = append(names, methodChoosers...)
 	for _, g := range built {

@@ -78,6 +78,8 @@ type Service struct {
 	pos   strictyaml.Pos
 	file  string
 	rules *group
+	// probes are its own and, for an edge service, those at the top of the files.
+	probes []Probe
 }
 
 // group is a tree of rules that are chosen among together.
@@ -280,6 +282,9 @@ func (p *Policy) Choose(pin Pin) (Choice, bool) {
 			return Choice{}, false
 		}
 	}
+	if pin.Flag != "" && p.runsElsewhere(name, pin.Destination) {
+		return Choice{}, false
+	}
 	if name != "" {
 		return p.chosen(p.byName[name])
 	}
@@ -302,11 +307,7 @@ func (p *Policy) chosen(service *Service) (Choice, bool) {
 	if service == nil {
 		return Choice{}, false
 	}
-	probes := service.Probes
-	if len(probes) == 0 && service.Edge {
-		probes = p.Probes
-	}
-	return Choice{Service: service, rules: service.rules, probes: probes}, true
+	return Choice{Service: service, rules: service.rules, probes: service.probes}, true
 }
 
 func (p *Policy) runningAs(destination string) (found *Service, several bool) {
@@ -319,6 +320,20 @@ func (p *Policy) runningAs(destination string) (found *Service, several bool) {
 		}
 	}
 	return found, false
+}
+
+// runsElsewhere reports whether destination is the identity of other services, and not of the named one.
+func (p *Policy) runsElsewhere(name, destination string) bool {
+	elsewhere := false
+	for _, service := range p.Services {
+		if anyMatches(service.Workloads, destination) {
+			if service.Name == name {
+				return false
+			}
+			elsewhere = true
+		}
+	}
+	return elsewhere
 }
 
 // Probe reports the probe that method and path ask for, if any.

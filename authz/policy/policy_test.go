@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,6 +138,14 @@ func TestRefused(t *testing.T) {
 		"host with a port":   {"[orders.shop.svc.cluster.local]", "[\"orders.shop:8080\"]", "is no host"},
 		"header host":        {"x-user-id: token.sub", "host: token.sub", "cannot be set"},
 		"header x-envoy":     {"x-user-id: token.sub", "x-envoy-user: token.sub", "cannot be set"},
+		"header hop-by-hop":  {"x-user-id: token.sub", "Connection: token.sub", "cannot be set"},
+		"header framing":     {"x-user-id: token.sub", "content-length: token.sub", "cannot be set"},
+		"header forwarded":   {"x-user-id: token.sub", "x-forwarded-user: token.sub", "cannot be set"},
+		"header of ours":     {"x-user-id: token.sub", "x-sallyport-user: token.sub", "cannot be set"},
+		"header pseudo":      {"x-user-id: token.sub", "\":path\": token.sub", "cannot be set"},
+		"header empty":       {"x-user-id: token.sub", "\"\": token.sub", "cannot be set"},
+		"header in two":      {"x-user-id: token.sub", "x-user-id: token.sub, X-User-Id: token.plan", "is set twice"},
+		"header from nobody": {"x-user-id: token.sub", "x-user-id: request.path", "is no source of a value"},
 		"header underscore":  {"x-user-id: token.sub", "x_user_id: token.sub", "no header name"},
 		"header of a list":   {"x-user-id: token.sub", "x-roles: token.roles", "is of type strings"},
 		"undeclared claim":   {"x-user-id: token.sub", "x-user-id: token.uid", "declares no claim `uid`"},
@@ -167,6 +176,15 @@ func TestRefused(t *testing.T) {
 		"public with scopes":       {"        public: true\n", "        public: true\n        scopes: [a]\n", "a public rule asks nobody who they are"},
 		"public with an owner":     {"        public: true\n", "        public: true\n        owner: none\n", "a public rule asks nobody who they are"},
 		"public with callers":      {"        public: true\n", "        public: true\n        callers: [a/b]\n", "a public rule asks nobody who they are"},
+		"public with an issuer":    {"        public: true\n", "        public: true\n        issuer: shop\n", "a public rule asks nobody who they are"},
+		"public with roles":        {"        public: true\n", "        public: true\n        roles: [admin]\n", "a public rule asks nobody who they are"},
+		"public with a claim":      {"        public: true\n", "        public: true\n        metadata: {plan: token.plan}\n", "is never set"},
+		"owner of an odd query":    {"of: path.user_id", "of: query.user%20id", "cannot stand in a query as it is"},
+		"owner of an odd header":   {"of: path.user_id", "of: header.X_User", "is no header name"},
+		"except under a token":     {"        owner: none\n", "        owner: none\n        except: [/x/]\n", "belongs to rules that ask for no token"},
+		"except without a rest":    {"GET,HEAD /assets/{rest...}", "GET,HEAD /assets/all", "takes from a `{rest...}`"},
+		"deny without a status":    {"deny: 410", "deny: true", ""},
+		"upgrade of capitals":      {"        owner: none\n", "        owner: none\n        upgrades: [WebSocket]\n", "is no upgrade"},
 		"public false":             {"        public: true\n", "        public: false\n", "says nothing"},
 		"rest without except":      {"        except: [/assets/private/]\n", "", "covers everything that will ever lie below it"},
 		"token none and no caller": {"        callers: [batch/*]\n", "", "would ask nobody anything"},
@@ -304,6 +322,7 @@ services:
   - name: e1
     edge: true
     hosts: [www.example, "*.www.example"]
+    probes: [/readyz]
     rules: [{name: e1, match: GET /one, public: true}]
   - name: e2
     edge: true
@@ -331,6 +350,10 @@ func TestChooseService(t *testing.T) {
 		{"empty context", Pin{HasContext: true}, "b.example", "/", ""},
 		{"context against flag", Pin{Flag: "a", Context: "b", HasContext: true}, "a.example", "/", ""},
 		{"context with flag", Pin{Flag: "a", Context: "a", HasContext: true}, "a.example", "/", "a/r"},
+		{"flag, the sidecar's own identity", Pin{Flag: "b", Destination: "spiffe://td/ns/shop/sa/b"}, "b.example", "/", "b/r"},
+		{"flag, a stranger's identity", Pin{Flag: "a", Destination: "spiffe://td/ns/shop/sa/x"}, "a.example", "/", "a/r"},
+		{"flag, another service's identity", Pin{Flag: "a", Destination: "spiffe://td/ns/shop/sa/b"}, "a.example", "/", ""},
+		{"context, another service's identity", Pin{Context: "a", HasContext: true, Destination: "spiffe://td/ns/shop/sa/b"}, "a.example", "/", "a/r"},
 		{"workload", Pin{Destination: "spiffe://td/ns/shop/sa/b"}, "b.example", "/", "b/r"},
 		{"workload, another's host", Pin{Destination: "spiffe://td/ns/shop/sa/b"}, "a.example", "/", ""},
 		// The host alone chooses only among edge services.
@@ -415,11 +438,76 @@ func TestProbes(t *testing.T) {
 		{Pin{Flag: "a"}, "GET", "/livez", false},
 		{Pin{}, "GET", "/livez", true},
 		{Pin{}, "GET", "/healthz", false},
+		// An edge service answers for its own probes, where it is pinned, and for those at the top.
+		{Pin{Flag: "e1"}, "GET", "/readyz", true},
+		{Pin{Flag: "e1"}, "GET", "/livez", true},
+		{Pin{Flag: "e2"}, "GET", "/livez", true},
+		{Pin{Flag: "e2"}, "GET", "/readyz", false},
+		{Pin{}, "GET", "/readyz", false},
 	}
 	for _, test := range tests {
 		choice, _ := p.Choose(test.pin)
 		if _, got := choice.Probe(test.method, test.path); got != test.want {
 			t.Errorf("%+v %s %s: %v", test.pin, test.method, test.path, got)
+		}
+	}
+}
+
+// Where a file names two issuers, each rule says whose tokens it takes.
+func TestIssuerOfRule(t *testing.T) {
+	text := strings.Replace(shop, "services:\n", "  partner: {issuer: \"https://partner.example\", audiences: [orders-api]}\nservices:\n", 1)
+	if p, errs := parse(text); p != nil || !strings.Contains(errs, "does not say its `issuer`, and this file names 2") {
+		t.Errorf("a rule of nobody in particular loads:\n%s", errs)
+	}
+}
+
+// `kubernetes` stands for the four names of a Service, the last by the cluster's domain.
+func TestKubernetesNames(t *testing.T) {
+	text := bend(t, "hosts: [orders.shop.svc.cluster.local]", "kubernetes: shop/orders")
+	for domain, last := range map[string]string{"": "orders.shop.svc.cluster.local", "cluster_domain: mesh.internal\n": "orders.shop.svc.mesh.internal"} {
+		p := mustParse(t, strings.Replace(text, "services:\n", domain+"services:\n", 1))
+		if got, want := strings.Join(p.Services[0].Hosts, " "), "orders orders.shop orders.shop.svc "+last; got != want {
+			t.Errorf("%q: %s", domain, got)
+		}
+	}
+	for _, bad := range []string{"orders", "shop/orders/x", "Shop/orders", "shop/*", "/orders"} {
+		if p, _ := parse(strings.Replace(text, "kubernetes: shop/orders", "kubernetes: "+bad, 1)); p != nil {
+			t.Errorf("%q is a Kubernetes service", bad)
+		}
+	}
+}
+
+// No rule may write over what every answer carries.
+func TestBuiltInMetadata(t *testing.T) {
+	for _, name := range []string{"decision", "reason", "rule", "service", "decision_id", "policy", "who", "subject", "issuer", "client_id", "caller", "address", "ext_authz_duration"} {
+		if p, errs := parse(bend(t, "          plan: {", "          "+name+": {")); p != nil || !strings.Contains(errs, "built in") {
+			t.Errorf("%s is a rule's to set:\n%s", name, errs)
+		}
+	}
+}
+
+// Every header by which a client asks for another request is removed from every service's requests, and so is every identity header
+// of the policy that the service does not set itself.
+func TestStrip(t *testing.T) {
+	p := mustParse(t, strings.Replace(services, "    probes: [/healthz]", "    headers: {x-caller: caller}\n    probes: [/healthz]", 1))
+	for _, s := range p.Services {
+		for _, name := range methodChoosers {
+			if !slices.Contains(s.Strip, name) || !slices.Contains(p.Strip, name) {
+				t.Errorf("%s: %s reaches the upstream", s.Name, name)
+			}
+		}
+		if slices.Contains(s.Strip, "x-caller") == (s.Name == "a") {
+			t.Errorf("%s: strips %v", s.Name, s.Strip)
+		}
+	}
+	for name, want := range map[string]bool{"x-caller": true, "x_caller": true, "x-other": false, "x_other": false, "": false} {
+		if p.IdentityHeader(name) != want {
+			t.Errorf("%q is an identity header: %v", name, !want)
+		}
+	}
+	for name, want := range map[string]bool{"x-http-method-override": true, "x_http-method_override": true, "x_rewrite_url": true, "x-user-id": false, "": false} {
+		if Chooser(name) != want {
+			t.Errorf("%q chooses: %v", name, !want)
 		}
 	}
 }
