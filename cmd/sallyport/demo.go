@@ -58,6 +58,8 @@ func tell(cmd *cobra.Command, s streams, f *demoFlags) error {
 	switch {
 	case err != nil && cmd.Context().Err() != nil:
 		return daemon.Unable(errors.New("interrupted before the end of the story"))
+	case errors.Is(err, syscall.EPIPE):
+		return daemon.Unable(errors.New("")) // there is nobody left to tell
 	case err != nil:
 		return daemon.Unable(err)
 	case score.Broken > 0:
