@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
 // Recorder is told of every decision, exactly once, before it is answered. It must not wait: a slow record is dropped and counted,
@@ -31,6 +33,7 @@ type Options struct {
 type Authorizer struct {
 	options Options
 	bundle  atomic.Pointer[Bundle]
+	steps   []step // never changed, except by tests before the first Check
 }
 
 // New returns an Authorizer that denies everything until [Authorizer.Use].
@@ -41,7 +44,7 @@ func New(options Options) *Authorizer {
 	if options.Ceiling <= 0 {
 		options.Ceiling = time.Second
 	}
-	return &Authorizer{options: options}
+	return &Authorizer{options: options, steps: steps[:]}
 }
 
 // Use puts a bundle in force. Requests under way keep the one that they began with.
@@ -76,12 +79,12 @@ func (a *Authorizer) decide(ctx context.Context, d *Decision, r *Request) {
 		if p := recover(); p != nil {
 			deny(d, Panicked, fmt.Errorf("authz: recovered while deciding: %v", p))
 			if d.Who == "" {
-				d.Who = "ip|unknown"
+				d.Who = "ip|" + policy.LimitGroup(d.Address)
 			}
 		}
 	}()
 	c := check{ctx: ctx, pin: a.options.Service, r: r, d: d, bundle: a.bundle.Load()}
-	d.Reason = c.decide()
+	d.Reason = c.decide(a.steps)
 	switch d.Reason {
 	case Allowed, Public, Probe:
 		d.Verdict = Allow

@@ -30,23 +30,28 @@ type check struct {
 	hidden   bool
 }
 
-// decide reads as a policy reads. Each step either passes the request on or ends it with a reason.
-func (c *check) decide() Reason {
-	steps := [...]func(*check) Reason{
-		(*check).readPeer,
-		(*check).readTarget,
-		(*check).findService,
-		(*check).readHeaders,
-		(*check).findRule,
-		(*check).holdUpgrade,
-		(*check).holdCaller,
-		(*check).holdToken,
-		(*check).holdScopes,
-		(*check).holdRoles,
-		(*check).holdOwner,
-		(*check).setHeaders,
-		(*check).setMetadata,
-	}
+// step passes a request on, by saying proceed, or ends it with a reason.
+type step func(*check) Reason
+
+// steps are a decision, from top to bottom as a policy reads.
+var steps = [...]step{
+	(*check).readPeer,
+	(*check).readTarget,
+	(*check).findService,
+	(*check).readHeaders,
+	(*check).findRule,
+	(*check).holdUpgrade,
+	(*check).holdCaller,
+	(*check).holdToken,
+	(*check).holdScopes,
+	(*check).holdRoles,
+	(*check).holdOwner,
+	(*check).setHeaders,
+	(*check).setMetadata,
+}
+
+// decide takes the steps.
+func (c *check) decide(steps []step) Reason {
 	for _, step := range steps {
 		if reason := step(c); reason != proceed {
 			return reason
@@ -118,6 +123,12 @@ func (c *check) findService() Reason {
 
 // admitProbe lets a health probe pass with no identity at all: every header that could carry one is removed.
 func (c *check) admitProbe(probe policy.Probe) Reason {
+	if reason := c.readHeaders(); reason != proceed {
+		return reason
+	}
+	if asksUpgrade(&c.r.Headers, nil) {
+		return Upgrade // a probe asks one question; what would follow an upgrade is judged by nobody
+	}
 	if !probe.AdmitsCaller(c.d.Caller) {
 		return Caller
 	}
@@ -125,14 +136,15 @@ func (c *check) admitProbe(probe policy.Probe) Reason {
 	return Probe
 }
 
-// readHeaders refuses a second spelling of a header that only the gate may set: an upstream that reads `_` as `-` would see two.
+// readHeaders refuses a second spelling of a header that only the gate may set, or that the gate removes by name: an upstream that
+// reads `_` as `-` would see the client's.
 func (c *check) readHeaders() Reason {
 	p := c.bundle.Policy
 	for i := range c.r.Headers.Fields {
 		field := &c.r.Headers.Fields[i]
 		switch {
 		case strings.IndexByte(field.Name, '_') >= 0:
-			if p.IdentityHeader(field.Name) {
+			if p.IdentityHeader(field.Name) || policy.Chooser(field.Name) {
 				return BadHeader
 			}
 		case field.Name == "connection":
@@ -172,21 +184,29 @@ func (c *check) findRule() Reason {
 	return proceed
 }
 
-// holdUpgrade refuses to hand the connection over (RFC 9110 7.8) unless the rule says to what. Envoy shows an extended CONNECT as a
-// GET with this header.
+// holdUpgrade refuses to hand the connection over unless the rule says to what.
 func (c *check) holdUpgrade() Reason {
-	for i := range c.r.Headers.Fields {
-		field := &c.r.Headers.Fields[i]
+	if asksUpgrade(&c.r.Headers, c.d.Rule.Upgrades) {
+		return Upgrade
+	}
+	return proceed
+}
+
+// asksUpgrade reports whether a request asks to upgrade the connection (RFC 9110 7.8) to anything but what is admitted. Envoy shows an
+// extended CONNECT as a GET with this header.
+func asksUpgrade(h *Headers, admitted []string) bool {
+	for i := range h.Fields {
+		field := &h.Fields[i]
 		if field.Name != "upgrade" && field.Name != ":protocol" {
 			continue
 		}
 		for wanted := range strings.SplitSeq(field.Value, ",") {
-			if !slices.Contains(c.d.Rule.Upgrades, strings.ToLower(strings.Trim(wanted, " \t"))) {
-				return Upgrade
+			if !slices.Contains(admitted, strings.ToLower(strings.Trim(wanted, " \t"))) {
+				return true
 			}
 		}
 	}
-	return proceed
+	return false
 }
 
 func (c *check) holdCaller() Reason {
@@ -234,7 +254,13 @@ func (c *check) holdToken() Reason {
 func (c *check) refusedToken(err error) Reason {
 	c.d.Err = err
 	var refused *TokenError
-	if !errors.As(err, &refused) {
+	switch {
+	case errors.As(err, &refused):
+	case errors.Is(err, context.DeadlineExceeded):
+		return Deadline
+	case errors.Is(err, context.Canceled):
+		return Cancelled
+	default:
 		return Undecided
 	}
 	c.d.Detail = refused.Detail
@@ -354,7 +380,7 @@ func (c *check) text(v policy.Value) (string, bool) {
 // who is the name that limits count by: the first that holds of a verified person, a verified machine, a caller that the rule
 // demands and that speaks for itself, and an address.
 func (c *check) who() string {
-	if principal := c.d.Principal; principal != nil {
+	if principal := c.d.Principal; principal != nil && principal.Identity.Subject != "" {
 		switch id := principal.Identity; id.Kind {
 		case Person:
 			return "user|" + id.Issuer + "|" + id.Subject

@@ -8,6 +8,10 @@ import (
 // setHeaders says what the upstream gets to know of who asks: the service's headers, each exactly once, and none of another
 // service's, whoever sent it. A value that cannot stand in a header denies; it is never trimmed to fit.
 func (c *check) setHeaders() Reason {
+	if c.d.Rule.Credential == policy.CredentialPublic {
+		c.d.Remove = c.bundle.Policy.Strip // a public rule looks at nobody, so it names nobody
+		return proceed
+	}
 	service := c.d.Rule.Service
 	c.d.Remove = service.Strip
 	shared := true // Remove is the policy's own list until something is added to it
@@ -31,9 +35,6 @@ func (c *check) setHeaders() Reason {
 }
 
 func (c *check) headerValue(header *policy.Header) (value string, set, ok bool) {
-	if c.d.Rule.Credential == policy.CredentialPublic {
-		return "", false, true // a public rule looks at nobody, so it names nobody
-	}
 	if header.Encoding == policy.EncodeJoin {
 		return c.joined(header)
 	}
