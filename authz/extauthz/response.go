@@ -1,7 +1,9 @@
 package extauthz
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/internal/headerval"
 )
 
 // denial is how one HTTP status is told: what a gRPC caller gets, and the status phrase of RFC 9110. Envoy maps 404 to
@@ -32,6 +35,20 @@ var denials = map[int]denial{
 	http.StatusUnsupportedMediaType:  {codes.InvalidArgument, "Unsupported Media Type"},
 	http.StatusMisdirectedRequest:    {codes.Unimplemented, "Misdirected Request"},
 	http.StatusServiceUnavailable:    {codes.Unavailable, "Service Unavailable"},
+}
+
+// sound holds an allow to what can travel: a line break in a value would be a second header at an Envoy without validate_mutations,
+// and nothing in Envoy stops an empty name. What the policy sets was checked before, so an unsound allow is a defect, and a denial.
+func sound(d *authz.Decision) *authz.Decision {
+	for i := range d.Set {
+		if field := &d.Set[i]; !headerval.ValidName(field.Name) || strings.ContainsAny(field.Value, "\r\n\x00") {
+			refused := *d
+			refused.Verdict, refused.Reason, refused.Hidden = authz.Deny, authz.HeaderValue, false
+			refused.Set, refused.Remove, refused.Metadata = nil, nil, nil
+			return &refused
+		}
+	}
+	return d
 }
 
 // response turns a decision into the one message that Envoy acts on. Only [allowed] and [denied] make one, and both set its status:
@@ -110,8 +127,11 @@ func challenge(d *authz.Decision, reason authz.Reason) string {
 	case authz.InvalidRequest:
 		return `Bearer realm="sallyport", error="invalid_request"`
 	case authz.InsufficientScope:
-		scopes := strings.Join(append(append([]string(nil), d.Rule.Scopes...), d.Rule.AnyScope...), " ")
-		return `Bearer realm="sallyport", error="insufficient_scope", scope="` + scopes + `"`
+		value := `Bearer realm="sallyport", error="insufficient_scope"`
+		if d.Rule != nil {
+			value += `, scope="` + headerval.Clean(strings.Join(slices.Concat(d.Rule.Scopes, d.Rule.AnyScope), " ")) + `"`
+		}
+		return value
 	}
 	return ""
 }
@@ -143,8 +163,8 @@ func metadata(d *authz.Decision) *structpb.Struct {
 	put("rule", d.RuleName())
 	put("service", d.ServiceName())
 	put("decision_id", d.ID)
-	put("policy", d.Policy)
-	put("who", d.Who)
+	put("policy", cmp.Or(d.Policy, "none"))
+	put("who", cmp.Or(d.Who, "ip|unknown"))
 	put("caller", d.Caller)
 	if d.Address.IsValid() {
 		put("address", d.Address.String())

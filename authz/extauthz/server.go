@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sallyport-dev/sallyport/authz"
@@ -33,6 +36,34 @@ func New(checker Checker, metrics *Metrics) *Server {
 	return &Server{checker: checker, metrics: metrics}
 }
 
+// Register serves s on r. Unlike the generated registration it answers a message that cannot be read too: text that is no UTF-8 makes
+// one (CVE-2023-27488), and as an RPC error it would be an outage of the gate to Envoy. It is judged as the empty request that it is.
+func Register(r grpc.ServiceRegistrar, s *Server) {
+	desc := authv3.Authorization_ServiceDesc
+	desc.Methods = slices.Clone(desc.Methods)
+	for i := range desc.Methods {
+		method := desc.Methods[i].Handler
+		desc.Methods[i].Handler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			return method(srv, ctx, readable(decode), interceptor)
+		}
+	}
+	r.RegisterService(&desc, s)
+}
+
+// readable decodes what cannot be decoded as an empty message.
+func readable(decode func(any) error) func(any) error {
+	return func(into any) error {
+		if err := decode(into); err != nil {
+			message, ok := into.(proto.Message)
+			if !ok {
+				return err
+			}
+			proto.Reset(message)
+		}
+		return nil
+	}
+}
+
 // Check answers with an allow or a denial, and never with an RPC error: Envoy takes an error for an outage of the gate, which
 // failure_mode_allow could turn into an open door.
 func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
@@ -45,7 +76,7 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 		}
 	}()
 	r := request(in)
-	d := s.checker.Check(ctx, r)
+	d := sound(s.checker.Check(ctx, r))
 	out = response(d, speaksGRPC(&r.Headers))
 	s.metrics.observe(d, time.Since(start))
 	return out, nil
