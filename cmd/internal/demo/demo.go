@@ -78,10 +78,12 @@ func Run(ctx context.Context, opt Options) (score Score, err error) {
 			act()
 		}
 	}
+	if ctx.Err() == nil {
+		w.p.line("\n%s", w.p.paint(bold, s.score.String()))
+	}
 	if s.err != nil {
 		return s.score, s.err
 	}
-	w.p.line("\n%s", w.p.paint(bold, s.score.String()))
 	if opt.Once {
 		return s.score, w.p.err
 	}

@@ -85,7 +85,7 @@ func (w want) faults(a answered) []string {
 	differs("the service's words", a.echo.Says, w.says)
 	differs("reason", a.why(), w.reason)
 	differs("rule", a.which(), w.rule)
-	if refused := w.status == 0 || w.status >= http.StatusBadRequest; refused && a.called {
+	if demanded, got := refuses(w.status), refuses(a.status); demanded && got && a.called {
 		faults = append(faults, "it was refused, and yet the service was called")
 	}
 	if w.more != nil {
@@ -95,6 +95,9 @@ func (w want) faults(a answered) []string {
 	}
 	return faults
 }
+
+// refuses says that a status lets nobody in; none at all is no connection.
+func refuses(status int) bool { return status == 0 || status >= http.StatusBadRequest }
 
 // The further demands of the story.
 

@@ -138,7 +138,7 @@ func (s *stage) killedStore() {
 	if s.over() {
 		return
 	}
-	says := "Valkey is killed; Erin goes on"
+	says := "Valkey is killed; Erin asks"
 	if s.store == nil {
 		s.omit(says, "there is no Valkey")
 		return
@@ -159,7 +159,7 @@ func (s *stage) killedStore() {
 	s.pour(flood{says: says, request: orders, room: 100, before: 200, sent: before, lost: all.lost,
 		with: want{status: 429, reason: "over_limit", rule: "mesh.who", more: storeless},
 		notes: func(a answered) string {
-			return "60 requests before, 40 after: the gate goes on counting where the store left off; its audit log says " + orDash(a.Detail)
+			return "60 requests before, 40 after: it counts on where the store left off (in its audit log: " + orDash(a.Detail) + ")"
 		}})
 	if s.over() {
 		return
