@@ -11,6 +11,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sallyport-dev/sallyport/authz"
@@ -36,29 +37,34 @@ func New(checker Checker, metrics *Metrics) *Server {
 	return &Server{checker: checker, metrics: metrics}
 }
 
-// Register serves s on r. Unlike the generated registration it answers a message that cannot be read too: text that is no UTF-8 makes
-// one (CVE-2023-27488), and as an RPC error it would be an outage of the gate to Envoy. It is judged as the empty request that it is.
+// Register serves s on r. Unlike the generated registration it answers a request with text that is no UTF-8 in it (CVE-2023-27488),
+// which cannot be decoded: as an RPC error it would be an outage of the gate to Envoy. It is judged as an empty request, and denied.
 func Register(r grpc.ServiceRegistrar, s *Server) {
 	desc := authv3.Authorization_ServiceDesc
 	desc.Methods = slices.Clone(desc.Methods)
 	for i := range desc.Methods {
 		method := desc.Methods[i].Handler
 		desc.Methods[i].Handler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-			return method(srv, ctx, readable(decode), interceptor)
+			return method(srv, ctx, forgiving(decode), interceptor)
 		}
 	}
 	r.RegisterService(&desc, s)
 }
 
-// readable decodes what cannot be decoded as an empty message.
-func readable(decode func(any) error) func(any) error {
+// forgiving decodes in two strokes, because gRPC answers the caller as soon as the first fails: into a message without fields, which
+// keeps all of them as bytes, and from there. What is no protobuf message at all stays an RPC error.
+func forgiving(decode func(any) error) func(any) error {
 	return func(into any) error {
-		if err := decode(into); err != nil {
-			message, ok := into.(proto.Message)
-			if !ok {
-				return err
-			}
-			proto.Reset(message)
+		var message emptypb.Empty
+		if err := decode(&message); err != nil {
+			return err
+		}
+		in, ok := into.(proto.Message)
+		if !ok {
+			return fmt.Errorf("extauthz: decode into %T", into)
+		}
+		if err := proto.Unmarshal(message.ProtoReflect().GetUnknown(), in); err != nil {
+			proto.Reset(in)
 		}
 		return nil
 	}
