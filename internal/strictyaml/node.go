@@ -122,6 +122,7 @@ func (b *builder) text(pos Pos, s string, plain bool) *Node {
 	n := &Node{kind: String, pos: pos, text: s, plain: plain, size: 1, height: 1}
 	if plain {
 		n.kind = plainKind(s)
+		n.pos = b.c.beforeSpaces(pos, s)
 	}
 	if !utf8.ValidString(s) {
 		b.c.add(pos, "", "an escape that is not a character")
@@ -130,6 +131,21 @@ func (b *builder) text(pos Pos, s string, plain bool) *Node {
 		b.c.add(pos, "", "an escaped control character")
 	}
 	return n
+}
+
+// beforeSpaces mends the place of a plain scalar: the library moves one that ends its line right by the spaces after it. Very
+// long lines are left, so that looking costs no more than the file.
+func (c *collector) beforeSpaces(at Pos, s string) Pos {
+	line := c.lines[min(at.Line, len(c.lines))-1]
+	trimmed := strings.TrimRight(line, " ")
+	spaces := len(line) - len(trimmed)
+	if spaces == 0 || len(line) > 4096 || s == "" || !strings.HasSuffix(trimmed, s) {
+		return at
+	}
+	if want := utf8.RuneCountInString(trimmed) - utf8.RuneCountInString(s) + 1; at.Column == want+spaces {
+		at.Column = want
+	}
+	return at
 }
 
 func (b *builder) sequence(n *ast.SequenceNode) *Node {

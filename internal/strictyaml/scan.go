@@ -70,7 +70,8 @@ type watcher struct {
 	path int // bytes of the newest keys of all open levels: what the library spends on each node's path
 
 	spent, nulls, count int
-	content             bool // something other than a comment or a first "---" was seen
+	last                *token.Token // the newest one that is not a comment
+	content             bool         // something other than a comment or a first "---" was seen
 }
 
 // scan splits the source into tokens. It reports refused constructs and stops at the first bound that is passed.
@@ -111,10 +112,12 @@ func (w *watcher) see(t *token.Token) bool {
 		w.c.add(at, "split it into several files", "the file holds too many values")
 		return false
 	}
-	w.refuse(t, at)
-	switch t.Type {
-	case token.CommentType:
+	if t.Type == token.CommentType {
 		return true
+	}
+	w.refuse(t, at)
+	w.last = t
+	switch t.Type {
 	case token.MappingStartType, token.SequenceStartType:
 		w.push(level{kind: t.Type})
 	case token.MappingEndType, token.SequenceEndType:
@@ -150,6 +153,19 @@ func (w *watcher) bounded(at Pos) bool {
 
 // refuse reports constructs that no file of ours needs and that change what the reader sees elsewhere.
 func (w *watcher) refuse(t *token.Token, at Pos) {
+	if w.flow > 0 && t.Prev != nil && t.Prev.Type == token.MappingValueType && at == after(tokenPos(t.Prev)) && bare(t.Prev.Prev) {
+		w.c.add(tokenPos(t.Prev), "write a space after the colon, or quote the text that holds it", "{a:b} and [a:b] are a map to some YAML readers and text to others")
+	}
+	if dash := w.last; dash != nil && dash.Type == token.SequenceEntryType && at.Line > dash.Position.Line && at.Column <= dash.Position.Column {
+		// The library would take a key of the map around the list for the item.
+		w.c.add(tokenPos(dash), "write the item, or remove the dash", "a list item without a value")
+	}
+	if t.Type == token.StringType && !literal(w.last) && strings.Contains(strings.Trim(t.Origin, " \n"), "\n") {
+		w.c.add(at, "write it on one line, in quotes, or after | or >-", "plain text on several lines")
+	}
+	if t.Type == token.StringType && (t.Value == "?" || strings.HasPrefix(t.Value, "? ")) {
+		w.c.add(at, `write "key: value"`, `an explicit key ("?")`)
+	}
 	switch t.Type {
 	case token.DocumentHeaderType:
 		if w.content || w.count > 1 && t.Prev != nil && t.Prev.Type == token.DocumentHeaderType {
@@ -178,6 +194,18 @@ func (w *watcher) refuse(t *token.Token, at Pos) {
 	}
 }
 
+// literal says that a token announces a block scalar, whose text is the next token but for comments.
+func literal(t *token.Token) bool {
+	return t != nil && (t.Type == token.LiteralType || t.Type == token.FoldedType)
+}
+
+func after(p Pos) Pos { return Pos{p.Line, p.Column + 1} }
+
+// bare says that a key has no quotes; after quotes a colon is a colon to every reader.
+func bare(key *token.Token) bool {
+	return key != nil && key.Type != token.DoubleQuoteType && key.Type != token.SingleQuoteType
+}
+
 func (w *watcher) push(l level) {
 	if l.kind == token.MappingStartType || l.kind == token.SequenceStartType {
 		w.flow++
@@ -203,7 +231,6 @@ func (w *watcher) closeFlow() {
 // block opens or continues the block list or map whose dash or key stands at the column.
 func (w *watcher) block(t *token.Token, column int, list bool) {
 	if list {
-		// A dash right after a colon or a dash that ended its line leaves that one empty.
 		w.emptyBefore(t, column, true)
 	}
 	if w.flow > 0 {
@@ -232,6 +259,10 @@ func (w *watcher) colon(t *token.Token, at Pos) bool {
 	if key == nil {
 		return true // the parser complains
 	}
+	if key.Type == token.CommentType || key.Position.Line != t.Position.Line {
+		w.c.add(at, "write the key and its colon on one line", "a colon without its key")
+		return false
+	}
 	if len(key.Value) > MaxKeyBytes {
 		w.c.add(tokenPos(key), "", "a key of more than %d bytes", MaxKeyBytes)
 		return false
@@ -246,25 +277,18 @@ func (w *watcher) colon(t *token.Token, at Pos) bool {
 	return true
 }
 
-// emptyBefore counts the empty value of a colon or a dash that is followed by the key or dash at the column. A list may stand
-// under its key without an indent.
+// emptyBefore counts the empty value of a colon that is followed by the key or dash at the column. A list may stand under its key
+// without an indent.
 func (w *watcher) emptyBefore(t *token.Token, column int, list bool) {
 	prev := t.Prev
 	if prev == nil || w.flow > 0 || prev.Position.Line == t.Position.Line {
 		return
 	}
-	switch prev.Type {
-	case token.MappingValueType:
-		if prev.Prev == nil {
-			return
-		}
-		if under := tokenPos(prev.Prev).Column; column < under || column == under && !list {
-			w.nulls++
-		}
-	case token.SequenceEntryType:
-		if column <= prev.Position.Column {
-			w.nulls++
-		}
+	if prev.Type != token.MappingValueType || prev.Prev == nil {
+		return
+	}
+	if under := tokenPos(prev.Prev).Column; column < under || column == under && !list {
+		w.nulls++
 	}
 }
 

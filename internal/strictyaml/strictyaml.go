@@ -59,6 +59,10 @@ func ParseWith(file string, data []byte, opts Options) (doc *Document, errs Erro
 		return nil, Errors{{File: file, Pos: Pos{1, 1}, Msg: fmt.Sprintf("file is larger than %d bytes", MaxBytes), Hint: "split it into several files"}}
 	}
 	source := string(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")))
+	if !strings.HasSuffix(source, "\n") {
+		// The library forgets a tag that the file ends with, and so would let it pass.
+		source += "\n"
+	}
 	c := &collector{file: file, lines: strings.Split(source, "\n")}
 	// The library is fuzzed by us, but it is not ours: a panic in it is a file we cannot read, never a dead gate.
 	defer func() {
@@ -119,7 +123,11 @@ func (c *collector) addSyntax(err error) {
 		GetMessage() string
 	}
 	if errors.As(err, &at) {
-		c.add(tokenPos(at.GetToken()), "", "%s", at.GetMessage())
+		hint := ""
+		if strings.HasSuffix(at.GetMessage(), "must be specified") {
+			hint = "quote text that holds braces, brackets, commas or quotes"
+		}
+		c.add(tokenPos(at.GetToken()), hint, "%s", at.GetMessage())
 		return
 	}
 	c.add(Pos{1, 1}, "", "this file cannot be read as YAML")

@@ -51,6 +51,16 @@ func TestParseRefuses(t *testing.T) {
 		{"directive", "%YAML 1.1\n---\na: 1\n", "f.yaml:1:1: a YAML directive"},
 		{"explicit key", "? a\n: b\n", `f.yaml:1:1: an explicit key ("?")`},
 
+		// What the library reads in its own way, and other readers in another.
+		{"tag at the end of the file", "a: !t", "f.yaml:1:4: a tag (!t)"},
+		{"colon without a space, map", "a: {b:c}\n", "f.yaml:1:6: {a:b} and [a:b] are a map to some YAML readers and text to others"},
+		{"colon before a brace", "a: {b:}\n", "f.yaml:1:6: {a:b} and [a:b] are a map to some YAML readers and text to others"},
+		{"item left empty before a key", "a:\n-\nb: 1\n", "f.yaml:2:1: a list item without a value"},
+		{"item left empty before an item", "- a\n- # why\n- b\n", "f.yaml:2:1: a list item without a value"},
+		{"colon on the next line", "a #\n: b\n", "f.yaml:2:1: a colon without its key"},
+		{"explicit key on its own line", "a:\n?\n", `f.yaml:2:1: an explicit key ("?")`},
+		{"plain text on two lines", "a: b\n  c\n", "f.yaml:1:4: plain text on several lines"},
+
 		// Keys that are not text.
 		{"number key", "1: a\n", "f.yaml:1:1: config error, key is not of type string: 1 is not text"},
 		{"boolean key", "true: a\n", "f.yaml:1:1: config error, key is not of type string: true is not text"},
@@ -113,7 +123,7 @@ func TestParseCollects(t *testing.T) {
 
 // What the YAML library would turn into something else stays as it is written.
 func TestSourceIsExact(t *testing.T) {
-	doc := mustParse(t, "- 1.10\n- 012\n- 0x10\n- 1_000\n- 1e3\n- yes\n- ~\n-\n- null\n- .inf\n- 2001-01-01\n- +5\n- True\n- 1.2.3\n- 10.0.0.0/8\n- '012'\n- \"a\\u0041\"\n- |\n  one\n   two\n- >-\n  one\n  two\n- 5m\n- .5\n- 1.\n- 99999999999999999999\n- -\n")
+	doc := mustParse(t, "- 1.10\n- 012\n- 0x10\n- 1_000\n- 1e3\n- yes\n- ~\n- null\n- .inf\n- 2001-01-01\n- +5\n- True\n- 1.2.3\n- 10.0.0.0/8\n- '012'\n- \"a\\u0041\"\n- |\n  one\n   two\n- >-\n  one\n  two\n- 5m\n- .5\n- 1.\n- 99999999999999999999\n- - 1\n")
 	type scalar struct {
 		Kind Kind
 		Text string
@@ -123,13 +133,28 @@ func TestSourceIsExact(t *testing.T) {
 		got = append(got, scalar{n.Kind(), SourceText(n)})
 	}
 	want := []scalar{
-		{Float, "1.10"}, {Int, "012"}, {Int, "0x10"}, {Int, "1_000"}, {Float, "1e3"}, {String, "yes"}, {Null, ""}, {Null, ""}, {Null, ""},
+		{Float, "1.10"}, {Int, "012"}, {Int, "0x10"}, {Int, "1_000"}, {Float, "1e3"}, {String, "yes"}, {Null, ""}, {Null, ""},
 		{Float, ".inf"}, {String, "2001-01-01"}, {Int, "+5"}, {Bool, "True"}, {String, "1.2.3"}, {String, "10.0.0.0/8"}, {String, "012"}, {String, "aA"},
 		{String, "one\n two\n"}, {String, "one two"}, {String, "5m"}, {Float, ".5"}, {Float, "1."}, {Int, "99999999999999999999"},
 		{List, ""},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What people write every day stays what it looks like.
+func TestTextKeepsItsMeaning(t *testing.T) {
+	for source, want := range map[string]string{
+		"- read:orders": "read:orders", "- http://x:80/y": "http://x:80/y", "- GET /a/{b}:cancel": "GET /a/{b}:cancel", "- GET,HEAD /x/{r...}": "GET,HEAD /x/{r...}",
+		"- token.a == 'b' && c": "token.a == 'b' && c", "- e#f": "e#f", "- a # b": "a", "- spiffe://a/*": "spiffe://a/*",
+		"[read:orders]": "read:orders", "[https://x/y]": "https://x/y", "[token.a == 'b']": "token.a == 'b'",
+		"- | # why\n  one\n  two\n": "one\ntwo\n", "- >-\n  one\n  two\n": "one two", "- 'one\n  two'": "one two",
+	} {
+		doc := mustParse(t, source)
+		if got, _ := NewDecoder(doc).Texts(doc.Root); len(got) != 1 || got[0] != want {
+			t.Errorf("%q: %q, want %q", source, got, want)
+		}
 	}
 }
 
@@ -143,11 +168,14 @@ func TestPositions(t *testing.T) {
 	}
 	flow := d.OpenMap(top.Get("é"))
 	got = append(got, flow.Pos("y"), flow.Get("y").Pos(), flow.Get("y").items[2].Pos())
+	spaced := mustParse(t, "a: é5   \n")
+	got = append(got, spaced.Root.entries[0].value.Pos())
 	second := d.OpenMap(top.Get("b").items[1])
 	got = append(got, second.Node().Pos(), second.Pos("e"), second.Get("e").Pos(), second.Pos("absent"))
 	want := []Pos{
 		{2, 1}, {2, 4}, {3, 1}, {4, 1}, {8, 1}, {8, 3}, {9, 1}, {9, 4},
 		{2, 11}, {2, 16}, {2, 23},
+		{1, 4},
 		{5, 5}, {6, 5}, {6, 8}, {5, 5},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -256,10 +284,6 @@ func TestSuggest(t *testing.T) {
 }
 
 func TestPretty(t *testing.T) {
-	_, errs := Parse("p.yaml", []byte("version: 1\nname: orders\n  é: 1\nname: x\n"))
-	if len(errs) != 1 {
-		t.Fatal(errs)
-	}
 	doc := mustParse(t, "version: 1\nééé: {isuer: x}\n")
 	d := NewDecoder(doc)
 	d.Map(d.OpenMap(doc.Root).Get("ééé"), "issuer")
