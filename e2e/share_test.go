@@ -107,3 +107,17 @@ func TestStoreGone(t *testing.T) {
 		}
 	})
 }
+
+// An outage of the store is told by the gate, once, and not by a library, once a request.
+func TestStoreGoneIsQuiet(t *testing.T) {
+	g := serve(t, "ratelimit", "--limits", limitsFile(t, "local"), "--store", "redis://"+local(freePort(t)), "--audit", "off", "--log-format", "json")
+	admitted(t, "user|shop|alice", 50, g)
+	for line := range strings.Lines(g.output.String()) {
+		if !strings.HasPrefix(line, "{") {
+			t.Errorf("a line that is not the log's: %s", line)
+		}
+	}
+	if lines := strings.Count(g.output.String(), "\n"); lines > 10 {
+		t.Errorf("%d lines for one outage", lines)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -70,9 +71,19 @@ func Parse(url string) (Options, error) {
 	return Options{URL: url}, nil
 }
 
+// quiet makes go-redis say nothing on stderr, once for the process, for its logger is the process's: it prints a line for every dial
+// that fails, in a form of its own, and each of those failures is returned, counted and shown by us.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+// Printf implements go-redis's logger.
+func (silence) Printf(context.Context, string, ...any) {}
+
 // New makes a client. It reads the files that the options name, so that a missing one is found at start, and neither dials nor
 // waits. The caller closes the client.
 func New(o Options) (redis.UniversalClient, error) {
+	quiet()
 	t, err := parse(o.URL)
 	if err != nil {
 		return nil, fmt.Errorf("redisdial: store URL: %w", err)
