@@ -78,9 +78,7 @@ func (a *Authorizer) decide(ctx context.Context, d *Decision, r *Request) {
 	defer func() {
 		if p := recover(); p != nil {
 			deny(d, Panicked, fmt.Errorf("authz: recovered while deciding: %v", p))
-			if d.Who == "" {
-				d.Who = "ip|" + policy.LimitGroup(d.Address)
-			}
+			d.Who = "ip|" + policy.LimitGroup(d.Address)
 		}
 	}()
 	c := check{ctx: ctx, pin: a.options.Service, r: r, d: d, bundle: a.bundle.Load()}

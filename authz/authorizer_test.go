@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/authztest"
+	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
 // The Host header is held to the service's hosts, folded, with one port and one final dot cut.
@@ -340,6 +342,29 @@ func TestCallers(t *testing.T) {
 	}
 }
 
+// What no policy that loads can say is held to all the same: a rule of `token: none` that demands no caller, or one that a gateway is.
+func TestCallersThatCannotLoad(t *testing.T) {
+	p := mustParse(t, shop)
+	a := authz.New(authz.Options{})
+	a.Use(&authz.Bundle{Policy: p})
+	var reindex *policy.Rule
+	for _, rule := range p.Services[0].Rules {
+		if rule.Name == "reindex" {
+			reindex = rule
+		}
+	}
+	p.Gateways = append(p.Gateways, reindex.Callers...)
+	if got := verdict(a.Check(t.Context(), post("/internal/reindex", from(nightly)))); got != "403 caller reindex" {
+		t.Errorf("a gateway: %s", got)
+	}
+	p.Gateways, reindex.Callers = nil, nil
+	for _, principal := range []string{"", nightly} {
+		if got := verdict(a.Check(t.Context(), post("/internal/reindex", from(principal)))); got != "403 caller reindex" {
+			t.Errorf("no callers, from %q: %s", principal, got)
+		}
+	}
+}
+
 // A service's callers are demanded beside the rule's; a public rule may set them aside, in writing.
 func TestServiceCallers(t *testing.T) {
 	text := strings.NewReplacer(
@@ -429,6 +454,40 @@ func TestNoVerifier(t *testing.T) {
 	}
 }
 
+// Each rule's tokens are its own issuer's: a token that another issuer signed proves nothing to it, though the sub is the same.
+func TestTwoIssuers(t *testing.T) {
+	p := mustParse(t, `version: 1
+issuers:
+  shop: {issuer: "https://auth.example.com", audiences: [a], machine: never}
+  partner: {issuer: "https://partner.example", audiences: [a], machine: never}
+services:
+  - name: orders
+    hosts: ["*"]
+    headers: {x-who: token.who}
+    rules:
+      - {name: ours, match: "GET /ours/{id}", issuer: shop, owner: {of: path.id, is: token.sub}}
+      - {name: theirs, match: "GET /theirs/{id}", issuer: partner, owner: {of: path.id, is: token.sub}}
+`)
+	stranger := with(person("alice", "", nil), func(p *authz.Principal) { p.Identity.Issuer = "partner" })
+	a := authz.New(authz.Options{})
+	a.Use(&authz.Bundle{Policy: p, Verifiers: authz.Verifiers{
+		"shop": authztest.Verifier{"shop-alice": person("alice", "", nil)}, "partner": authztest.Verifier{"partner-alice": stranger},
+	}})
+	show := func(d *authz.Decision) string {
+		words := verdict(d) + " " + d.Who
+		for _, field := range d.Set {
+			words += " " + field.Name + "=" + field.Value
+		}
+		return words
+	}
+	judge(t, a, show, []line{
+		{"ours", get("/ours/alice", as("shop-alice")), "200 allowed ours user|shop|alice x-who=user|shop|alice"},
+		{"theirs", get("/theirs/alice", as("partner-alice")), "200 allowed theirs user|partner|alice x-who=user|partner|alice"},
+		{"theirs for ours", get("/ours/alice", as("partner-alice")), "401 invalid_token ours ip|203.0.113.9"},
+		{"ours for theirs", get("/theirs/alice", as("shop-alice")), "401 invalid_token theirs ip|203.0.113.9"},
+	})
+}
+
 // Scopes are compared octet by octet.
 func TestScopes(t *testing.T) {
 	judge(t, gate(t, shop), verdict, []line{
@@ -506,8 +565,10 @@ func TestOwnerInQuery(t *testing.T) {
 		// A body that many frameworks merge into the query.
 		{"a form", post("/search?user=alice", as("alice"), header("content-type", "application/x-www-form-urlencoded"), header("content-length", "8")), "400 bad_parameter search"},
 		{"a multipart form", post("/search?user=alice", as("alice"), header("content-type", "Multipart/Form-Data; boundary=x"), header("content-length", "8")), "400 bad_parameter search"},
+		{"another multipart", post("/search?user=alice", as("alice"), header("content-type", "multipart/mixed; boundary=x"), header("content-length", "8")), "400 bad_parameter search"},
 		{"JSON", post("/search?user=alice", as("alice"), header("content-type", "application/ld+json"), header("content-length", "8")), "400 bad_parameter search"},
 		{"JSON of unknown length", post("/search?user=alice", as("alice"), header("content-type", "application/json")), "400 bad_parameter search"},
+		{"JSON of an empty length", post("/search?user=alice", as("alice"), header("content-type", "application/json"), header("content-length", "")), "400 bad_parameter search"},
 		{"JSON of two lengths", post("/search?user=alice", as("alice"), header("content-type", "application/json"), header("content-length", "0"), header("content-length", "0")), "400 bad_parameter search"},
 		{"JSON in a second type", post("/search?user=alice", as("alice"), header("content-type", "text/plain"), header("content-type", "application/json"), header("content-length", "8")), "400 bad_parameter search"},
 		{"JSON of no length", post("/search?user=alice", as("alice"), header("content-type", "application/json"), header("content-length", "0")), "200 allowed search"},

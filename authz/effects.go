@@ -14,6 +14,7 @@ func (c *check) setHeaders() Reason {
 	}
 	service := c.d.Rule.Service
 	c.d.Remove = service.Strip
+	c.d.Set = make([]Field, 0, len(service.Headers))
 	shared := true // Remove is the policy's own list until something is added to it
 	for i := range service.Headers {
 		header := &service.Headers[i]
@@ -68,6 +69,10 @@ func (c *check) joined(header *policy.Header) (value string, set, ok bool) {
 // the limit with it.
 func (c *check) setMetadata() Reason {
 	rule := c.d.Rule
+	if len(rule.Metadata) == 0 {
+		return proceed
+	}
+	c.d.Metadata = make([]Field, 0, len(rule.Metadata))
 	for i := range rule.Metadata {
 		entry := &rule.Metadata[i]
 		value, ok := c.text(entry.Value)

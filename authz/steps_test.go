@@ -34,7 +34,7 @@ services:
 		step   func(cancel context.CancelFunc, good step) step
 	}{
 		"it panics":                 {Panicked, func(_ context.CancelFunc, _ step) step { return func(*check) Reason { panic("a defect") } }},
-		"it panics with nil":        {Panicked, func(_ context.CancelFunc, _ step) step { return func(*check) Reason { panic(nil) } }},
+		"it panics with nil":        {Panicked, func(_ context.CancelFunc, _ step) step { return func(*check) Reason { panic(nil) } }}, //nolint:govet // nilness: on purpose
 		"it says nothing":           {Undecided, func(_ context.CancelFunc, _ step) step { return func(*check) (reason Reason) { return } }},
 		"it says what is no reason": {Undecided, func(_ context.CancelFunc, _ step) step { return func(*check) Reason { return proceed + 1 } }},
 		"the caller goes": {Cancelled, func(cancel context.CancelFunc, good step) step {
@@ -148,7 +148,7 @@ func TestTokenError(t *testing.T) {
 		t.Error(got)
 	}
 	err := &TokenError{Detail: DetailExpired, Err: cause}
-	if got := err.Error(); got != "token refused: expired: a cause" || err.Unwrap() != cause {
+	if got := err.Error(); got != "token refused: expired: a cause" || !errors.Is(err, cause) {
 		t.Error(got)
 	}
 }
