@@ -149,7 +149,9 @@ func request(s string) ratelimit.Request {
 		if hits, rest, ok := strings.Cut(part, "*"); ok {
 			part, d.HasHits = rest, true
 			d.Negative = strings.HasPrefix(hits, "-")
-			fmt.Sscan(strings.TrimPrefix(hits, "-"), &d.Hits)
+			if _, err := fmt.Sscan(strings.TrimPrefix(hits, "-"), &d.Hits); err != nil {
+				panic(err)
+			}
 		}
 		for entry := range strings.SplitSeq(part, ",") {
 			key, value, _ := strings.Cut(entry, "=")

@@ -105,20 +105,29 @@ func Sign(key *Key, alg, signed string) []byte {
 		size := (private.Curve.Params().BitSize + 7) / 8
 		return append(r.FillBytes(make([]byte, size)), s.FillBytes(make([]byte, size))...)
 	default:
-		return ed25519.Sign(key.Private.(ed25519.PrivateKey), []byte(signed))
+		return ed25519.Sign(as[ed25519.PrivateKey](key), []byte(signed))
 	}
+}
+
+// as is a key's private half; a test that asks for another kind than the key's is wrong.
+func as[K any](key *Key) K {
+	private, ok := key.Private.(K)
+	if !ok {
+		panic("authztest: a key of another kind")
+	}
+	return private
 }
 
 // SignPSS signs with a salt of any length, where RFC 7518 3.5 demands the length of the hash.
 func SignPSS(key *Key, alg, signed string, salt int) []byte {
-	signature, err := rsa.SignPSS(rand.Reader, key.Private.(*rsa.PrivateKey), hashes[alg], digest(alg, signed), &rsa.PSSOptions{SaltLength: salt})
+	signature, err := rsa.SignPSS(rand.Reader, as[*rsa.PrivateKey](key), hashes[alg], digest(alg, signed), &rsa.PSSOptions{SaltLength: salt})
 	must(err)
 	return signature
 }
 
 // SignDER makes an ECDSA signature in ASN.1, where RFC 7518 3.4 demands r and s of fixed size.
 func SignDER(key *Key, alg, signed string) []byte {
-	signature, err := ecdsa.SignASN1(rand.Reader, key.Private.(*ecdsa.PrivateKey), digest(alg, signed))
+	signature, err := ecdsa.SignASN1(rand.Reader, as[*ecdsa.PrivateKey](key), digest(alg, signed))
 	must(err)
 	return signature
 }

@@ -47,9 +47,11 @@ func (m *Metrics) observe(d *authz.Decision, took time.Duration) {
 	}
 	m.seconds.Observe(took.Seconds())
 	key := counterKey{d.ServiceName(), d.RuleName(), d.Reason, d.Verdict}
-	counter, ok := m.counters.Load(key)
+	known, ok := m.counters.Load(key)
 	if !ok {
-		counter, _ = m.counters.LoadOrStore(key, m.decisions.WithLabelValues(key.service, key.rule, key.verdict.String(), key.reason.String()))
+		known, _ = m.counters.LoadOrStore(key, m.decisions.WithLabelValues(key.service, key.rule, key.verdict.String(), key.reason.String()))
 	}
-	counter.(prometheus.Counter).Inc()
+	if counter, ok := known.(prometheus.Counter); ok {
+		counter.Inc()
+	}
 }

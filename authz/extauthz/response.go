@@ -102,7 +102,7 @@ func denied(d *authz.Decision, grpcCaller bool) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(how.grpc), Message: reason.String()},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)}, //nolint:gosec // G115: one of the nine statuses above
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: fields,
 			Body:    body,
 		}},
@@ -141,7 +141,7 @@ func challenge(d *authz.Decision, reason authz.Reason) string {
 func overwrite(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
 		Header:       &corev3.HeaderValue{Key: name, Value: value},
-		Append:       notAppended,
+		Append:       notAppended, //nolint:staticcheck // SA1019: deprecated, and still the only one of the two that Envoy 1.40 obeys
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
 }
