@@ -63,7 +63,7 @@ func BenchmarkShouldRateLimitRPC(b *testing.B) {
 			gate := limitCall(rlsv3.NewRateLimitServiceClient(serve(b, "tcp", ours)), requests, true)
 			stock := limitCall(rlsv3.NewRateLimitServiceClient(serve(b, "tcp", noop)), requests, false)
 			for _, c := range callers {
-				b.Run(c.name, func(b *testing.B) { versus(b, c.n, gate, stock) })
+				b.Run(c.name, func(b *testing.B) { versus(b, c.n, gate, "noop", stock) })
 			}
 		})
 	}
@@ -128,7 +128,7 @@ func fullMemory(b *testing.B) ratelimit.Store {
 	var behind atomic.Int64
 	behind.Store(int64(time.Hour))
 	store := memstore.New(memstore.Options{Now: func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) }})
-	limiter := ratelimit.New(ratelimit.Options{Store: store})
+	limiter := ratelimit.New(ratelimit.Options{Store: store, StoreTimeout: callTimeout})
 	limiter.Use(table(b))
 	spend := func() {
 		for i := range people {
