@@ -1,6 +1,7 @@
 package authz_test
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -404,6 +405,7 @@ func TestCredentials(t *testing.T) {
 		{"two, joined with a space", get("/me", credentials("Bearer alice, Bearer bob")), "400 invalid_request me (credentials)"},
 		{"another scheme first", get("/me", credentials("Basic x, bearer alice")), "400 invalid_request me (credentials)"},
 		{"another scheme first, a tab", get("/me", credentials("Basic x,\tBearer alice")), "400 invalid_request me (credentials)"},
+		{"another scheme first, a tab behind", get("/me", credentials("Basic x, Bearer\talice")), "400 invalid_request me (credentials)"},
 		{"inside another scheme", get("/me", credentials(`Digest realm="x, Bearer alice"`)), "400 invalid_request me (credentials)"},
 		{"an empty one first", get("/me", credentials(", Bearer alice")), "400 invalid_request me (credentials)"},
 		{"a comma at the end", get("/me", credentials("Bearer alice,")), "400 invalid_request me (credentials)"},
@@ -426,6 +428,7 @@ func TestCredentials(t *testing.T) {
 func TestTokens(t *testing.T) {
 	judge(t, gate(t, shop), detail, []line{
 		{"unknown", get("/me", as("forged")), "401 invalid_token me (malformed)"},
+		{"unknown, with padding", get("/me", as("forged==")), "401 invalid_token me (malformed)"},
 		{"expired", get("/me", as("dead")), "401 invalid_token me (expired)"},
 		{"the issuer's other audience", get("/me", as("stock-only")), "401 invalid_token me (audience)"},
 		{"no audience", get("/me", as("no-aud")), "401 invalid_token me (audience)"},
@@ -666,6 +669,7 @@ func TestHeaders(t *testing.T) {
 		{"a name that no header can hold", get("/me", as("auditor"), from(frontend)), "x-user-id=auditor x-user-name=Zo%C3%AB%20%C3%85ngstr%C3%B6m%2C%20CPA x-roles=auditor;admin x-caller=" + frontend + " -x-tenant"},
 		{"a machine has no sub", get("/me", as("robot")), "x-roles=customer -x-tenant -x-user-id -x-user-name -x-caller"},
 		{"an empty claim is unset", get("/me", as("nameless")), "-x-tenant -x-user-id -x-user-name -x-roles -x-caller"},
+		{"an empty list is unset", get("/me", as("roleless")), "x-user-id=alice -x-tenant -x-user-name -x-roles -x-caller"},
 		{"a workload without a token", post("/internal/reindex", from(nightly)), "x-caller=" + nightly + " -x-tenant -x-user-id -x-user-name -x-roles"},
 		// Where nobody is looked at, nobody is named.
 		{"public", get("/assets/app.js", as("alice"), from(frontend)), "-x-caller -x-roles -x-tenant -x-user-id -x-user-name"},
@@ -693,6 +697,17 @@ func TestHeaders(t *testing.T) {
 	for _, field := range d.Set {
 		if slices.Contains(d.Remove, field.Name) {
 			t.Errorf("%s is set and removed, and Envoy removes last", field.Name)
+		}
+	}
+}
+
+// A name that occurs twice has no one value.
+func TestHeadersByName(t *testing.T) {
+	h := authz.Headers{Fields: []authz.Field{{Name: "a", Value: "1"}, {Name: "b", Value: "2"}, {Name: "a", Value: "3"}}}
+	for name, want := range map[string]string{"a": "2 \"\" [1 3]", "b": "1 \"2\" [2]", "c": "0 \"\" []", "A": "0 \"\" []"} {
+		value, count := h.One(name)
+		if got := fmt.Sprintf("%d %q %v", count, value, h.All(name)); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 }
@@ -795,7 +810,7 @@ func TestWholeDecision(t *testing.T) {
 		Set:      []authz.Field{{Name: "x-user-id", Value: "bob"}, {Name: "x-roles", Value: "customer"}, {Name: "x-caller", Value: frontend}},
 		Metadata: []authz.Field{{Name: "plan", Value: "gold"}, {Name: "asker", Value: "user|shop|bob"}},
 	}
-	if !reflect.DeepEqual(want, d) {
+	if !reflect.DeepEqual(want, d) { //nolint:govet // deepequalerrors: Err is nil in both
 		t.Errorf("got %+v, want %+v", d, want)
 	}
 	if d.Service.Name != "orders" || d.Rule.Name != "list-orders" || d.Principal.Identity.Subject != "bob" {

@@ -159,20 +159,21 @@ func with(p *authz.Principal, change func(*authz.Principal)) *authz.Principal {
 func tokens() authztest.Verifier {
 	admin := map[string]any{"roles": []string{"admin"}}
 	return authztest.Verifier{
-		"alice":   person("alice", "read:orders", nil),
-		"bob":     person("bob", "read:orders stock:read", map[string]any{"roles": []string{"customer"}, "plan": "gold", "team": "red"}),
-		"root":    person("root", "read:orders", admin),
-		"auditor": person("auditor", "", map[string]any{"roles": []string{"auditor", "admin"}, "name": "Zoë Ångström, CPA"}),
-		"staff":   person("staff", "", map[string]any{"plan": "staff"}),
-		"noscope": person("alice", "", nil),
-		"almost":  person("alice", "readonly Read:orders read:order read:orders:all", nil),
-		"empty":   person("alice", "read:orders", map[string]any{"team": "", "plan": ""}),
-		"comma":   person("al,ice", "read:orders", nil),
-		"padded":  person("alice ", "read:orders", nil),
-		"umlaut":  person("älice", "read:orders", nil),
-		"split":   person("alice", "", map[string]any{"roles": []string{"a;b"}}),
-		"void":    person("alice", "", map[string]any{"roles": []string{"a", ""}}),
-		"pipe":    person("shop|alice", "", nil),
+		"alice":    person("alice", "read:orders", nil),
+		"bob":      person("bob", "read:orders stock:read", map[string]any{"roles": []string{"customer"}, "plan": "gold", "team": "red"}),
+		"root":     person("root", "read:orders", admin),
+		"auditor":  person("auditor", "", map[string]any{"roles": []string{"auditor", "admin"}, "name": "Zoë Ångström, CPA"}),
+		"staff":    person("staff", "", map[string]any{"plan": "staff"}),
+		"noscope":  person("alice", "", nil),
+		"almost":   person("alice", "readonly Read:orders read:order read:orders:all", nil),
+		"empty":    person("alice", "read:orders", map[string]any{"team": "", "plan": ""}),
+		"comma":    person("al,ice", "read:orders", nil),
+		"padded":   person("alice ", "read:orders", nil),
+		"umlaut":   person("älice", "read:orders", nil),
+		"split":    person("alice", "", map[string]any{"roles": []string{"a;b"}}),
+		"void":     person("alice", "", map[string]any{"roles": []string{"a", ""}}),
+		"roleless": person("alice", "", map[string]any{"roles": []string{}}),
+		"pipe":     person("shop|alice", "", nil),
 		"robot": with(person("robot", "read:orders", admin), func(p *authz.Principal) {
 			p.Identity.Kind, p.ClientID = authz.Machine, "robot"
 			p.Token = condition.NewToken(map[string]any{"client_id": "robot", "roles": []string{"customer"}, "plan": "batch"})
