@@ -267,6 +267,7 @@ func TestRuleChoice(t *testing.T) {
 		{"the literal in capitals", get("/catalogue/FEATURED", as("alice")), "400 ambiguous_path none"},
 		{"the literal with an extension", get("/catalogue/featured.json", as("alice")), "400 ambiguous_path none"},
 		{"the literal with a final slash", get("/catalogue/featured/", as("alice")), "400 ambiguous_path none"},
+		{"a literal with a final slash", get("/me/", as("alice")), "400 ambiguous_path none"},
 		{"an escaped literal", post("/orders/7%3Acancel", as("alice")), "400 ambiguous_path none"},
 		// Methods are exact.
 		{"HEAD is not GET", ask("HEAD", "/me", as("alice")), "403 no_rule none"},

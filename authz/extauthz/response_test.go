@@ -295,7 +295,7 @@ func TestAnswersAreSafe(t *testing.T) {
 		})
 		service := &policy.Service{Name: text.Draw(rt, "service")}
 		d := &authz.Decision{
-			Verdict: rapid.SampledFrom([]authz.Verdict{authz.Deny, authz.Allow}).Draw(rt, "verdict"), Reason: authz.Reason(rapid.Byte().Draw(rt, "reason")),
+			Verdict: rapid.SampledFrom([]authz.Verdict{authz.Deny, authz.Allow}).Draw(rt, "verdict"), Reason: rapid.SampledFrom(append(authz.Reasons(), 255)).Draw(rt, "reason"),
 			Detail: text.Draw(rt, "detail"), ID: text.Draw(rt, "id"), Policy: text.Draw(rt, "policy"), Who: text.Draw(rt, "who"), Caller: text.Draw(rt, "caller"), Object: text.Draw(rt, "object"),
 			Hidden: rapid.Bool().Draw(rt, "hidden"), Service: service,
 			Rule:      &policy.Rule{Name: text.Draw(rt, "rule"), Service: service, Scopes: []string{text.Draw(rt, "scope")}},

@@ -77,6 +77,9 @@ func counted(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 			for _, l := range m.GetLabel() {
 				labels[l.GetName()] = l.GetValue()
 			}
+			if family.GetName() != "sallyport_authz_decisions_total" {
+				t.Errorf("a metric of another name: %s", family.GetName())
+			}
 			all[labels["service"]+"/"+labels["rule"]+"/"+labels["verdict"]+"/"+labels["reason"]] = m.GetCounter().GetValue()
 		}
 	}

@@ -44,6 +44,7 @@ func (c *compiler) link() {
 	p := c.policy
 	p.hosts, p.suffixes = map[string]*group{}, map[string]*group{}
 	c.sharedHosts()
+	p.indexWorkloads()
 	built := map[string]*group{}
 	for _, s := range p.Services {
 		if !s.Edge {
@@ -74,6 +75,24 @@ func (c *compiler) link() {
 	p.Strip = append(names, methodChoosers...)
 	for _, g := range built {
 		g.sources = nil
+	}
+}
+
+// indexWorkloads finds each service by the identities that it runs as.
+func (p *Policy) indexWorkloads() {
+	p.workloads = map[string][]*Service{}
+	for _, s := range p.Services {
+		for _, workload := range s.Workloads {
+			id := workload.String()
+			switch {
+			case slices.Contains(workload.segments, "*"):
+				if !slices.Contains(p.starred, s) {
+					p.starred = append(p.starred, s)
+				}
+			case !slices.Contains(p.workloads[id], s):
+				p.workloads[id] = append(p.workloads[id], s)
+			}
+		}
 	}
 }
 

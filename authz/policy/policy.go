@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/condition"
@@ -45,6 +46,9 @@ type Policy struct {
 	byName   map[string]*Service
 	hosts    map[string]*group
 	suffixes map[string]*group // by ".suffix"; "" is "*"
+	// workloads are the services by the identities that they name exactly; starred are those that name some with a star.
+	workloads map[string][]*Service
+	starred   []*Service
 	// identity holds every header name that any service sets, folded with `_` as `-`.
 	identity map[string]bool
 }
@@ -282,22 +286,19 @@ func (p *Policy) Choose(pin Pin) (Choice, bool) {
 			return Choice{}, false
 		}
 	}
-	if pin.Flag != "" && p.runsElsewhere(name, pin.Destination) {
-		return Choice{}, false
-	}
 	if name != "" {
-		return p.chosen(p.byName[name])
-	}
-	if pin.Destination != "" {
-		service, several := p.runningAs(pin.Destination)
-		if several {
+		service := p.byName[name]
+		if running := p.runningAs(pin.Destination); pin.Flag != "" && len(running) > 0 && !slices.Contains(running, service) {
 			return Choice{}, false
 		}
-		if service != nil {
-			return p.chosen(service)
-		}
+		return p.chosen(service)
 	}
-	if len(p.Services) == 1 {
+	switch running := p.runningAs(pin.Destination); {
+	case len(running) == 1:
+		return p.chosen(running[0])
+	case len(running) > 1:
+		return Choice{}, false
+	case len(p.Services) == 1:
 		return p.chosen(p.Services[0])
 	}
 	return Choice{probes: p.Probes}, len(p.Services) > 0
@@ -310,30 +311,15 @@ func (p *Policy) chosen(service *Service) (Choice, bool) {
 	return Choice{Service: service, rules: service.rules, probes: service.probes}, true
 }
 
-func (p *Policy) runningAs(destination string) (found *Service, several bool) {
-	for _, service := range p.Services {
-		if anyMatches(service.Workloads, destination) {
-			if found != nil {
-				return nil, true
-			}
-			found = service
+// runningAs are the services that run as an identity. Whoever named the identity exactly is found without asking every service.
+func (p *Policy) runningAs(destination string) []*Service {
+	running := p.workloads[destination]
+	for _, service := range p.starred {
+		if anyMatches(service.Workloads, destination) && !slices.Contains(running, service) {
+			running = append(slices.Clip(running), service)
 		}
 	}
-	return found, false
-}
-
-// runsElsewhere reports whether destination is the identity of other services, and not of the named one.
-func (p *Policy) runsElsewhere(name, destination string) bool {
-	elsewhere := false
-	for _, service := range p.Services {
-		if anyMatches(service.Workloads, destination) {
-			if service.Name == name {
-				return false
-			}
-			elsewhere = true
-		}
-	}
-	return elsewhere
+	return running
 }
 
 // Probe reports the probe that method and path ask for, if any.

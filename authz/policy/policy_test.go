@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -394,6 +395,52 @@ func serve(t *testing.T, p *Policy, pin Pin, host, path string) string {
 		return "none"
 	}
 	return rule.Service.Name + "/" + rule.Name
+}
+
+// A star among the workloads is one more way to run as somebody, and several services that do are none.
+func TestStarredWorkloads(t *testing.T) {
+	text := strings.NewReplacer("workloads: [shop/a]", "workloads: [shop/a, shop/a, \"shop/*\"]", "workloads: [shop/b]", "workloads: [shop/b, other/b]").Replace(services)
+	p := mustParse(t, text)
+	for destination, want := range map[string]string{"shop/a": "a", "shop/x": "a", "other/b": "b", "shop/b": "", "other/x": "none"} {
+		namespace, account, _ := strings.Cut(destination, "/")
+		choice, ok := p.Choose(Pin{Destination: "spiffe://td/ns/" + namespace + "/sa/" + account})
+		got := "none"
+		switch {
+		case !ok:
+			got = ""
+		case choice.Service != nil:
+			got = choice.Service.Name
+		}
+		if got != want {
+			t.Errorf("%s runs as %q, want %q", destination, got, want)
+		}
+	}
+	if _, ok := p.Choose(Pin{Flag: "b", Destination: "spiffe://td/ns/shop/sa/b"}); !ok {
+		t.Error("one of two that run as it, and named by the flag, is refused")
+	}
+}
+
+// Finding the service of a sidecar costs the same among ten and among ten thousand.
+func BenchmarkChoose(b *testing.B) {
+	for _, n := range []int{10, 10_000} {
+		p := &Policy{byName: map[string]*Service{}}
+		for i := range n {
+			workload, err := ParseCallerPattern(fmt.Sprintf("shop/service-%d", i), "td")
+			if err != nil {
+				b.Fatal(err)
+			}
+			p.Services = append(p.Services, &Service{Name: fmt.Sprintf("service-%d", i), Workloads: []CallerPattern{workload}})
+		}
+		p.indexWorkloads()
+		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if choice, ok := p.Choose(Pin{Destination: "spiffe://td/ns/shop/sa/service-7"}); !ok || choice.Service != p.Services[7] {
+					b.Fatal("another service")
+				}
+			}
+		})
+	}
 }
 
 // A single service needs no pin.
