@@ -95,6 +95,8 @@ func TestFlagValues(t *testing.T) {
 	}{
 		{"--tls-min=1.2", true}, {"--tls-min=1.3", true}, {"--tls-min=1.1", false}, {"--tls-min=", false},
 		{"--socket-mode=660", true}, {"--socket-mode=0777", true}, {"--socket-mode=1777", false}, {"--socket-mode=-1", false}, {"--socket-mode=0o660", false}, {"--socket-mode=8", false},
+		{"--socket-mode=0", false}, {"--socket-mode=0000", false}, {"--drain-timeout=1ms", true}, {"--drain-timeout=0", false}, {"--drain-timeout=-1s", false},
+		{"--drain-delay=0", true}, {"--max-connection-age=0", true},
 	} {
 		o := Options{}
 		flags := pflag.NewFlagSet("t", pflag.ContinueOnError)

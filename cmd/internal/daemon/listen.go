@@ -24,11 +24,11 @@ type endpoint struct {
 	addr netip.AddrPort
 }
 
-// parseEndpoint reads "unix:/path", "IP:port" or "localhost:port". Host names are refused: what a name resolves to would decide
+// parseEndpoint reads "unix:/path" (or "unix:///path", as gRPC and URLs write it), "IP:port" or "localhost:port". Host names are refused: what a name resolves to would decide
 // whether the gate is open to the network.
 func parseEndpoint(flag, address string) (endpoint, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return parseSocket(flag, path)
+		return parseSocket(flag, strings.TrimPrefix(path, "//"))
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Addresses: an IP and a port, or the whole path of a socket. Names are refused, since their meaning is somebody else's.
@@ -23,6 +24,7 @@ func TestParseEndpoint(t *testing.T) {
 		{address: "[::ffff:127.0.0.1]:9191", local: true},
 		{address: "127.0.0.1:0", local: true},
 		{address: "unix:/run/sallyport/authz.sock", local: true},
+		{address: "unix:///run/sallyport/authz.sock", local: true}, // as gRPC writes it
 		{address: "0.0.0.0:9191"},
 		{address: "[::]:9191"},
 		{address: "10.0.0.1:9191"},
@@ -39,6 +41,8 @@ func TestParseEndpoint(t *testing.T) {
 		{address: "unix:@abstract", refused: "write a whole path"},
 		{address: "unix:/run/../run/a.sock", refused: "write a whole path"},
 		{address: "unix:/", refused: "write a whole path"},
+		{address: "unix://", refused: "write a whole path"},
+		{address: "unix://run/a.sock", refused: "write a whole path"},
 		{address: "unix:/" + strings.Repeat("x", 107), refused: "108 bytes"},
 	} {
 		e, err := parseEndpoint("--listen", c.address)
@@ -79,6 +83,15 @@ func TestWhatWouldLeaveTheGateOpenIsRefused(t *testing.T) {
 		{"a list without authorities", Options{Listen: "127.0.0.1:1", TLS: TLSFiles{Cert: "c", Key: "k", ClientIDs: []string{"dns:envoy"}}}, "needs --tls-client-ca"},
 		{"an old version", Options{Listen: "127.0.0.1:1", TLS: TLSFiles{Cert: "c", Key: "k", Min: 0x0301}}, "1.2 or 1.3"},
 		{"a bad admin address", Options{Listen: "127.0.0.1:1", Admin: "admin"}, "--admin"},
+
+		// gRPC panics at the first connection of a negative age, and below a second nothing but new connections would be left.
+		{"connections of no age", Options{Listen: "127.0.0.1:1", MaxConnectionAge: 0}, ""},
+		{"connections of a second", Options{Listen: "127.0.0.1:1", MaxConnectionAge: time.Second}, ""},
+		{"connections of less", Options{Listen: "127.0.0.1:1", MaxConnectionAge: time.Second - 1}, "--max-connection-age"},
+		{"connections of a nanosecond", Options{Listen: "127.0.0.1:1", MaxConnectionAge: 1}, "--max-connection-age"},
+		{"connections before their time", Options{Listen: "127.0.0.1:1", MaxConnectionAge: -time.Second}, "--max-connection-age"},
+		{"a delay before its time", Options{Listen: "127.0.0.1:1", DrainDelay: -1}, "--drain-delay"},
+		{"a timeout before its time", Options{Listen: "127.0.0.1:1", DrainTimeout: -1}, "--drain-timeout"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, _, err := c.options.endpoints()

@@ -23,7 +23,7 @@ type Options struct {
 	Plaintext bool
 	// TLS is what Listen shows and whom it lets in.
 	TLS TLSFiles
-	// MaxConnectionAge moves long-lived connections to other replicas; zero is never.
+	// MaxConnectionAge moves long-lived connections to other replicas; zero is never, and the shortest is a second.
 	MaxConnectionAge time.Duration
 	// DrainDelay is the time between NOT_SERVING and the end of listening, for clients to notice; zero is none.
 	DrainDelay time.Duration
@@ -37,6 +37,7 @@ type Options struct {
 func (o *Options) Bind(flags *pflag.FlagSet) {
 	o.SocketMode = orDefault(o.SocketMode, 0o660)
 	o.TLS.Min = orDefault(o.TLS.Min, tls.VersionTLS13)
+	o.DrainTimeout = orDefault(o.DrainTimeout, defaultDrainTimeout)
 	flags.StringVar(&o.Listen, "listen", o.Listen, "gRPC address: 127.0.0.1:9191, [::1]:9191 or unix:/path")
 	flags.StringVar(&o.Admin, "admin", o.Admin, "address of /healthz, /readyz and /metrics; empty turns them off")
 	flags.Var((*modeValue)(&o.SocketMode), "socket-mode", "mode of Unix sockets, in octal")
@@ -48,15 +49,32 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 	flags.Var((*versionValue)(&o.TLS.Min), "tls-min", "lowest TLS version: 1.3 or 1.2")
 	flags.DurationVar(&o.MaxConnectionAge, "max-connection-age", orDefault(o.MaxConnectionAge, 15*time.Minute), "close connections after this time, so that calls spread over replicas; 0 is never")
 	flags.DurationVar(&o.DrainDelay, "drain-delay", orDefault(o.DrainDelay, 5*time.Second), "time between NOT_SERVING and the end of listening")
-	flags.DurationVar(&o.DrainTimeout, "drain-timeout", orDefault(o.DrainTimeout, defaultDrainTimeout), "how long calls may finish after that")
+	flags.Var((*timeoutValue)(&o.DrainTimeout), "drain-timeout", "how long calls may finish after that")
 	flags.StringVar(&o.LogFormat, "log-format", orDefault(o.LogFormat, "text"), "text or json")
 	flags.StringVar(&o.LogLevel, "log-level", orDefault(o.LogLevel, "info"), "debug, info, warn or error")
 }
 
 const defaultDrainTimeout = 20 * time.Second
 
+// checkTimes refuses times that gRPC would panic over (a negative age, at the first connection) and ages at which connections would
+// end faster than they are of use.
+func (o Options) checkTimes() error {
+	switch {
+	case o.MaxConnectionAge < 0 || o.MaxConnectionAge > 0 && o.MaxConnectionAge < time.Second:
+		return fmt.Errorf("daemon: --max-connection-age %s: write 0 (never) or at least 1s", o.MaxConnectionAge)
+	case o.DrainDelay < 0:
+		return fmt.Errorf("daemon: --drain-delay %s: write 0 or more", o.DrainDelay)
+	case o.DrainTimeout < 0:
+		return fmt.Errorf("daemon: --drain-timeout %s: write more than 0", o.DrainTimeout)
+	}
+	return nil
+}
+
 // endpoints parses the two addresses and refuses what would leave the gate open.
 func (o Options) endpoints() (listen, admin endpoint, err error) {
+	if err = o.checkTimes(); err != nil {
+		return listen, admin, err
+	}
 	if listen, err = parseEndpoint("--listen", o.Listen); err != nil {
 		return listen, admin, err
 	}
@@ -83,10 +101,25 @@ func (m *modeValue) String() string { return fmt.Sprintf("%04o", fs.FileMode(*m)
 func (m *modeValue) Type() string   { return "mode" }
 func (m *modeValue) Set(text string) error {
 	n, err := strconv.ParseUint(text, 8, 32)
-	if err != nil || n > 0o777 {
+	if err != nil || n == 0 || n > 0o777 {
+		// Zero would shut everybody out; and in Options it stands for the default, which would let in more than was asked.
 		return errors.New("write an octal mode such as 0660")
 	}
 	*m = modeValue(n)
+	return nil
+}
+
+// timeoutValue is a time to wait at most as a flag. Nothing is refused: in Options it stands for the default.
+type timeoutValue time.Duration
+
+func (t *timeoutValue) String() string { return time.Duration(*t).String() }
+func (t *timeoutValue) Type() string   { return "duration" }
+func (t *timeoutValue) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return errors.New("write a time above 0 such as 20s")
+	}
+	*t = timeoutValue(d)
 	return nil
 }
 
