@@ -23,6 +23,7 @@ type Metrics struct {
 	loaded, notLoaded prometheus.Counter
 
 	storeErrors, fallbacks *prometheus.CounterVec
+	unjudged               *prometheus.CounterVec
 	unknownDomains, panics prometheus.Counter
 	collectors             []prometheus.Collector
 }
@@ -57,6 +58,7 @@ func NewMetrics() *Metrics {
 	m.fallbacks = m.vec("sallyport_ratelimit_fallbacks_total", "Limits answered without the store, by what answered.", "how")
 	m.unknownDomains = m.counter("sallyport_ratelimit_unknown_domain_total", "Requests for a domain that no limits file names.")
 	m.panics = m.counter("sallyport_ratelimit_panics_total", "Panics caught while a request was decided.")
+	m.unjudged = m.vec("sallyport_ratelimit_unjudged_total", "Requests that were refused because they could not be judged.", "why")
 	m.touch()
 	return m
 }
@@ -69,6 +71,7 @@ func (m *Metrics) touch() {
 	for _, how := range []limits.Failure{limits.FailError, limits.FailLocal, limits.FailOpen, limits.FailClosed} {
 		m.fallbacks.WithLabelValues(how.String())
 	}
+	m.unjudged.WithLabelValues(undecodable)
 	m.failures.WithLabelValues(kindStore)
 	m.failures.WithLabelValues(kindService)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
@@ -57,9 +58,13 @@ func New(limiter Limiter, o Options) *Server {
 	return &Server{limiter: limiter, metrics: o.Metrics, onPanic: o.OnPanic}
 }
 
-// Register adds the service to a gRPC server, so that whoever listens need not know Envoy's API.
+// Register adds the service to a gRPC server, so that whoever listens need not know Envoy's API. Unlike the generated
+// registration it answers requests that protobuf cannot decode: those with text that is not UTF-8 are judged as any other, and
+// what is no request at all is over the limit.
 func (s *Server) Register(registrar grpc.ServiceRegistrar) {
-	rlsv3.RegisterRateLimitServiceServer(registrar, s)
+	desc := rlsv3.RateLimitService_ServiceDesc
+	desc.Methods = []grpc.MethodDesc{{MethodName: "ShouldRateLimit", Handler: s.handle}}
+	registrar.RegisterService(&desc, s)
 }
 
 // ServiceName is the service's full gRPC name, for health reports and access lists.
@@ -88,6 +93,23 @@ func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest
 	return encode(answer), nil
 }
 
+// undecodable refuses what cannot be read, and so has no descriptors to speak of.
+func (s *Server) undecodable() *rlsv3.RateLimitResponse {
+	if s.metrics != nil {
+		s.metrics.called(time.Now())
+	}
+	return s.refused(undecodable, 0)
+}
+
+// refused is the answer to a request that the limiter never judged: over the limit, with a status for each descriptor.
+func (s *Server) refused(why string, descriptors int) *rlsv3.RateLimitResponse {
+	if s.metrics != nil {
+		s.metrics.unjudged.WithLabelValues(why).Inc()
+	}
+	status := &rlsv3.RateLimitResponse_DescriptorStatus{Code: rlsv3.RateLimitResponse_OVER_LIMIT}
+	return &rlsv3.RateLimitResponse{OverallCode: rlsv3.RateLimitResponse_OVER_LIMIT, Statuses: slices.Repeat([]*rlsv3.RateLimitResponse_DescriptorStatus{status}, descriptors)}
+}
+
 func (s *Server) panicked(value any) error {
 	if s.metrics != nil {
 		s.metrics.panics.Inc()
@@ -106,6 +128,9 @@ func (s *Server) failed(err error) error {
 	}
 	return status.Error(code, text)
 }
+
+// Why a request is refused without the limiter's judgement.
+const undecodable = "undecodable"
 
 // The kinds of errors that the reference's metric knows.
 const (
