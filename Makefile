@@ -89,7 +89,7 @@ manifests: build ## Render k8s/ with kustomize and decode it strictly
 ##@ More
 
 .PHONY: bench
-bench: servers ## Benchmarks with allocations (BENCH=regexp)
+bench: build servers ## Benchmarks with allocations (BENCH=regexp), see docs/benchmarks.md
 	$(call say,benchmarks; figures of a busy machine are noise)
 	@go test -vet=off -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
