@@ -1,6 +1,8 @@
 package rls
 
 import (
+	"math"
+
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -9,20 +11,18 @@ import (
 	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 )
 
-// decode reads a request. It refuses only what is out of all proportion; whether the rest makes sense is the limiter's to say.
-func decode(in *rlsv3.RateLimitRequest) (ratelimit.Request, error) {
+// decode reads a request. False: it is out of all proportion, and only its domain was read; whether the rest makes sense is the
+// limiter's to say. Long texts are in proportion, since the limits hash them.
+func decode(in *rlsv3.RateLimitRequest) (ratelimit.Request, bool) {
 	descriptors := in.GetDescriptors()
 	req := ratelimit.Request{Domain: in.GetDomain(), Hits: in.GetHitsAddend()}
-	if len(req.Domain) > MaxKeyBytes {
-		return req, invalid("a domain of %d bytes, at most %d", len(req.Domain), MaxKeyBytes)
-	}
 	if len(descriptors) > MaxDescriptors {
-		return req, invalid("%d descriptors, at most %d", len(descriptors), MaxDescriptors)
+		return req, false
 	}
 	total := 0
 	for _, d := range descriptors {
-		if n := len(d.GetEntries()); n > MaxEntries {
-			return req, invalid("a descriptor of %d entries, at most %d", n, MaxEntries)
+		if len(d.GetEntries()) > MaxEntries {
+			return req, false
 		}
 		total += len(d.GetEntries())
 	}
@@ -31,20 +31,19 @@ func decode(in *rlsv3.RateLimitRequest) (ratelimit.Request, error) {
 	for i, d := range descriptors {
 		first := len(entries)
 		for _, e := range d.GetEntries() {
-			if len(e.GetKey()) > MaxKeyBytes || len(e.GetValue()) > MaxValueBytes {
-				return req, invalid("an entry with a key of %d bytes and a value of %d, at most %d and %d", len(e.GetKey()), len(e.GetValue()), MaxKeyBytes, MaxValueBytes)
-			}
 			entries = append(entries, limits.Entry{Key: e.GetKey(), Value: e.GetValue()})
 		}
 		out := &req.Descriptors[i]
 		out.Entries = entries[first:len(entries):len(entries)]
 		out.Negative = d.GetIsNegativeHits()
 		if hits := d.GetHitsAddend(); hits != nil {
-			out.HasHits, out.Hits = true, hits.GetValue()
+			// Envoy can take the hits from a header, so too many of them are as many as there are, and no error, which would let
+			// the request pass.
+			out.HasHits, out.Hits = true, min(hits.GetValue(), math.MaxUint32)
 		}
 		out.Override = overrideOf(d.GetLimit())
 	}
-	return req, nil
+	return req, true
 }
 
 func overrideOf(l *commonv3.RateLimitDescriptor_RateLimitOverride) *ratelimit.Override {

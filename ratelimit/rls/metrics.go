@@ -71,7 +71,9 @@ func (m *Metrics) touch() {
 	for _, how := range []limits.Failure{limits.FailError, limits.FailLocal, limits.FailOpen, limits.FailClosed} {
 		m.fallbacks.WithLabelValues(how.String())
 	}
-	m.unjudged.WithLabelValues(undecodable)
+	for _, why := range []string{undecodable, oversize} {
+		m.unjudged.WithLabelValues(why)
+	}
 	m.failures.WithLabelValues(kindStore)
 	m.failures.WithLabelValues(kindService)
 }

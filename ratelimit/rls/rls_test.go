@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"strings"
 	"testing"
@@ -24,7 +23,6 @@ import (
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sallyport-dev/sallyport/ratelimit"
 	"github.com/sallyport-dev/sallyport/ratelimit/limits"
@@ -164,21 +162,12 @@ func TestShouldRateLimit(t *testing.T) {
 	}
 }
 
+// What only an operator can have written is an error.
 func TestNonsense(t *testing.T) {
-	entry := func(key, value string) *commonv3.RateLimitDescriptor_Entry {
-		return &commonv3.RateLimitDescriptor_Entry{Key: key, Value: value}
-	}
 	one := func(d *commonv3.RateLimitDescriptor) *rlsv3.RateLimitRequest {
 		return &rlsv3.RateLimitRequest{Domain: "mesh", Descriptors: []*commonv3.RateLimitDescriptor{d}}
 	}
-	entries := make([]*commonv3.RateLimitDescriptor_Entry, rls.MaxEntries+1)
-	for i := range entries {
-		entries[i] = entry("who", "u")
-	}
-	descriptors := make([]*commonv3.RateLimitDescriptor, rls.MaxDescriptors+1)
-	for i := range descriptors {
-		descriptors[i] = &commonv3.RateLimitDescriptor{Entries: entries[:1]}
-	}
+	entries := []*commonv3.RateLimitDescriptor_Entry{{Key: "who", Value: "u"}}
 	for _, tt := range []struct {
 		name string
 		req  *rlsv3.RateLimitRequest
@@ -189,20 +178,8 @@ func TestNonsense(t *testing.T) {
 		{"nothing", &rlsv3.RateLimitRequest{}, codes.InvalidArgument, "rate limit domain must not be empty"},
 		{"no descriptors", &rlsv3.RateLimitRequest{Domain: "mesh"}, codes.InvalidArgument, "rate limit descriptor list must not be empty"},
 		// An override that ends the reference's process.
-		{"an override of no unit", one(&commonv3.RateLimitDescriptor{Entries: entries[:1], Limit: &commonv3.RateLimitDescriptor_RateLimitOverride{RequestsPerUnit: 1}}), codes.InvalidArgument, "limit override without a unit"},
-		{"an override of a unit to come", one(&commonv3.RateLimitDescriptor{Entries: entries[:1], Limit: &commonv3.RateLimitDescriptor_RateLimitOverride{Unit: typev3.RateLimitUnit(99)}}), codes.InvalidArgument, "limit override without a unit"},
-		{"more hits than there are", one(&commonv3.RateLimitDescriptor{Entries: entries[:1], HitsAddend: wrapperspb.UInt64(math.MaxUint64)}), codes.InvalidArgument, "hits"},
-		{"more give-backs than there are", one(&commonv3.RateLimitDescriptor{Entries: entries[:1], HitsAddend: wrapperspb.UInt64(1 << 63), IsNegativeHits: true}), codes.InvalidArgument, "hits"},
-		// Out of all proportion.
-		{"descriptors", &rlsv3.RateLimitRequest{Domain: "mesh", Descriptors: descriptors}, codes.InvalidArgument, "101 descriptors"},
-		{"entries", one(&commonv3.RateLimitDescriptor{Entries: entries}), codes.InvalidArgument, "33 entries"},
-		{"domain", &rlsv3.RateLimitRequest{Domain: strings.Repeat("d", rls.MaxKeyBytes+1)}, codes.InvalidArgument, "a domain of 1025 bytes"},
-		{"key", one(&commonv3.RateLimitDescriptor{Entries: []*commonv3.RateLimitDescriptor_Entry{entry(strings.Repeat("k", rls.MaxKeyBytes+1), "v")}}), codes.InvalidArgument, "a key of 1025 bytes"},
-		{"value", one(&commonv3.RateLimitDescriptor{Entries: []*commonv3.RateLimitDescriptor_Entry{entry("who", strings.Repeat("v", rls.MaxValueBytes+1))}}), codes.InvalidArgument, "a value of 65537"},
-		// As much as is allowed.
-		{"a full request", &rlsv3.RateLimitRequest{Domain: "mesh", Descriptors: descriptors[1:]}, codes.OK, ""},
-		{"the longest value", one(&commonv3.RateLimitDescriptor{Entries: []*commonv3.RateLimitDescriptor_Entry{entry("who", strings.Repeat("v", rls.MaxValueBytes))}}), codes.OK, ""},
-		{"the most hits", one(&commonv3.RateLimitDescriptor{Entries: entries[:1], HitsAddend: wrapperspb.UInt64(math.MaxUint32)}), codes.OK, ""},
+		{"an override of no unit", one(&commonv3.RateLimitDescriptor{Entries: entries, Limit: &commonv3.RateLimitDescriptor_RateLimitOverride{RequestsPerUnit: 1}}), codes.InvalidArgument, "limit override without a unit"},
+		{"an override of a unit to come", one(&commonv3.RateLimitDescriptor{Entries: entries, Limit: &commonv3.RateLimitDescriptor_RateLimitOverride{Unit: typev3.RateLimitUnit(99)}}), codes.InvalidArgument, "limit override without a unit"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := dial(t, limiter(t, ratelimit.Options{}), rls.Options{}).ShouldRateLimit(context.Background(), tt.req)
@@ -210,6 +187,71 @@ func TestNonsense(t *testing.T) {
 				t.Errorf("got %v, want %v with %q", err, tt.code, tt.text)
 			}
 		})
+	}
+}
+
+// A client chooses how long a header is, and what number stands in it: that is limited like any other request, or refused.
+func TestOutOfProportion(t *testing.T) {
+	const over = "over"
+	longest := strings.Repeat("v", 1<<20)
+	for _, tt := range []struct {
+		name    string
+		request string
+		want    string // the remaining hits of the first descriptor, or over
+		status  int
+	}{
+		{"a long value", `domain: "mesh" descriptors { entries { key: "who" value: "` + longest + `" } }`, "2", 1},
+		{"a long key", `domain: "mesh" descriptors { entries { key: "` + longest + `" } }`, "0", 1},
+		{"a long domain", `domain: "` + longest + `" descriptors { entries { key: "who" } }`, "0", 1},
+		{"more hits than there are", `domain: "mesh" descriptors { entries { key: "who" } hits_addend { value: 18446744073709551615 } }`, over, 1},
+		{"more give-backs than there are", `domain: "mesh" descriptors { entries { key: "who" } hits_addend { value: 9223372036854775808 } is_negative_hits: true }`, "3", 1},
+		{"the most entries", `domain: "mesh" descriptors {` + strings.Repeat(`entries { key: "x" } `, rls.MaxEntries) + `}`, "0", 1},
+		{"more entries", `domain: "mesh" descriptors { } descriptors {` + strings.Repeat(`entries { key: "x" } `, rls.MaxEntries+1) + `}`, over, 2},
+		{"the most descriptors", `domain: "mesh" ` + strings.Repeat(`descriptors { entries { key: "plain" } hits_addend { } } `, rls.MaxDescriptors), "2", rls.MaxDescriptors},
+		{"more descriptors", `domain: "mesh" ` + strings.Repeat(`descriptors { entries { key: "plain" } hits_addend { } } `, 2*rls.MaxDescriptors), over, rls.MaxDescriptors},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := rls.NewMetrics()
+			got, err := dial(t, limiter(t, ratelimit.Options{}), rls.Options{Metrics: m}).ShouldRateLimit(context.Background(), parse(t, &rlsv3.RateLimitRequest{}, tt.request))
+			if err != nil || len(got.GetStatuses()) != tt.status {
+				t.Fatalf("got %d statuses, want %d; %v", len(got.GetStatuses()), tt.status, err)
+			}
+			word := fmt.Sprint(got.GetStatuses()[0].GetLimitRemaining())
+			if got.GetOverallCode() != rlsv3.RateLimitResponse_OK {
+				word = over
+			}
+			if word != tt.want {
+				t.Errorf("got %s, want %s", word, tt.want)
+			}
+			refused := 0
+			if strings.HasPrefix(tt.name, "more entries") || strings.HasPrefix(tt.name, "more descriptors") {
+				refused = 1
+			}
+			if err := testutil.CollectAndCompare(m, strings.NewReader(unjudged(map[string]int{"oversize": refused})), "sallyport_ratelimit_unjudged_total"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A limit that no request could reach does not load.
+func TestFilesAreShallower(t *testing.T) {
+	for depth, loads := range map[int]bool{16: true, rls.MaxEntries: false} {
+		file := "domain: d\ndescriptors: " + strings.Repeat("[{key: k, descriptors: ", depth) + "[]" + strings.Repeat("}]", depth) + "\n"
+		if _, errs := limits.Decode("f.yaml", []byte(file)); (len(errs) == 0) != loads {
+			t.Errorf("%d entries: %v", depth, errs)
+		}
+	}
+}
+
+// Two long values are two budgets, though only their ends differ.
+func TestLongValuesStayDistinct(t *testing.T) {
+	client := dial(t, limiter(t, ratelimit.Options{}), rls.Options{})
+	for i, value := range []string{"a", "b", "a", "a", "b"} {
+		got, err := client.ShouldRateLimit(context.Background(), parse(t, &rlsv3.RateLimitRequest{}, `domain: "mesh" descriptors { entries { key: "who" value: "`+strings.Repeat("v", 1<<18)+value+`" } }`))
+		if want := []uint32{2, 2, 1, 0, 1}[i]; err != nil || got.GetStatuses()[0].GetLimitRemaining() != want {
+			t.Errorf("request %d: %v, %v; want %d remaining", i, got, err, want)
+		}
 	}
 }
 
@@ -417,7 +459,7 @@ func FuzzShouldRateLimit(f *testing.F) {
 			}
 			return
 		}
-		if out.GetOverallCode() == rlsv3.RateLimitResponse_UNKNOWN || len(out.GetStatuses()) != len(m.GetDescriptors()) {
+		if out.GetOverallCode() == rlsv3.RateLimitResponse_UNKNOWN || len(out.GetStatuses()) != min(len(m.GetDescriptors()), rls.MaxDescriptors) {
 			t.Fatalf("%v for %v", out, m)
 		}
 		if _, err := proto.Marshal(out); err != nil {

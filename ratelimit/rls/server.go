@@ -5,7 +5,6 @@ package rls
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -18,16 +17,13 @@ import (
 	"github.com/sallyport-dev/sallyport/ratelimit"
 )
 
-// The most that one request may hold. Envoy's own limits (60 KiB of headers) keep honest requests far below.
+// The most that one request may hold; one that holds more is over the limit. Whatever a client can cause must not end with an
+// error: Envoy lets a request pass then.
 const (
 	// MaxDescriptors is the most descriptors of a request.
 	MaxDescriptors = 100
-	// MaxEntries is the most entries of a descriptor.
+	// MaxEntries is the most entries of a descriptor. No limits file nests as deep.
 	MaxEntries = 32
-	// MaxKeyBytes is the longest domain and the longest key of an entry.
-	MaxKeyBytes = 1 << 10
-	// MaxValueBytes is the longest value of an entry.
-	MaxValueBytes = 64 << 10
 )
 
 // Limiter decides requests; a [*ratelimit.Limiter] is one.
@@ -82,9 +78,9 @@ func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest
 			out, err = nil, s.panicked(r)
 		}
 	}()
-	req, err := decode(in)
-	if err != nil {
-		return nil, s.failed(err)
+	req, ok := decode(in)
+	if !ok {
+		return s.refused(oversize, min(len(in.GetDescriptors()), MaxDescriptors)), nil
 	}
 	answer, err := s.limiter.Spend(ctx, req)
 	if err != nil {
@@ -101,7 +97,8 @@ func (s *Server) undecodable() *rlsv3.RateLimitResponse {
 	return s.refused(undecodable, 0)
 }
 
-// refused is the answer to a request that the limiter never judged: over the limit, with a status for each descriptor.
+// refused is the answer to a request that the limiter never judged: over the limit, with a status for each descriptor, as far as
+// the answer stays in proportion.
 func (s *Server) refused(why string, descriptors int) *rlsv3.RateLimitResponse {
 	if s.metrics != nil {
 		s.metrics.unjudged.WithLabelValues(why).Inc()
@@ -130,7 +127,10 @@ func (s *Server) failed(err error) error {
 }
 
 // Why a request is refused without the limiter's judgement.
-const undecodable = "undecodable"
+const (
+	undecodable = "undecodable"
+	oversize    = "oversize"
+)
 
 // The kinds of errors that the reference's metric knows.
 const (
@@ -153,8 +153,4 @@ func statusOf(err error) (code codes.Code, text, kind string) {
 		return codes.DeadlineExceeded, "no answer in time", kindService
 	}
 	return codes.Internal, "internal error", kindService
-}
-
-func invalid(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ratelimit.ErrInvalid, fmt.Sprintf(format, args...))
 }
