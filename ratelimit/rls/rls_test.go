@@ -296,19 +296,26 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// A panic is a refusal, with a status for each descriptor: an error would let the request pass.
 func TestPanic(t *testing.T) {
 	m := rls.NewMetrics()
-	var told any
+	var told, why any
+	var of ratelimit.Request
 	client := dial(t, stub(func(context.Context) (ratelimit.Response, error) { panic("secret") }), rls.Options{Metrics: m, OnPanic: func(v any, stack []byte) {
 		if len(stack) > 0 {
 			told = v
 		}
-	}})
-	_, err := client.ShouldRateLimit(context.Background(), &rlsv3.RateLimitRequest{Domain: "d"})
-	if got := status.Convert(err); got.Code() != codes.Internal || got.Message() != "internal error" || told != "secret" {
-		t.Errorf("got %v, told %v", err, told)
+	}, OnUnjudged: func(req ratelimit.Request, w string) { of, why = req, w }})
+	got, err := client.ShouldRateLimit(context.Background(), parse(t, &rlsv3.RateLimitRequest{}, `domain: "d" descriptors { entries { key: "a" } } descriptors { }`))
+	if err != nil || told != "secret" || why != "panic" || of.Domain != "d" {
+		t.Errorf("got %v, told %v of %v and %v", err, told, of, why)
 	}
-	if err := testutil.CollectAndCompare(m, strings.NewReader("# HELP sallyport_ratelimit_panics_total Panics caught while a request was decided.\n# TYPE sallyport_ratelimit_panics_total counter\nsallyport_ratelimit_panics_total 1\n"), "sallyport_ratelimit_panics_total"); err != nil {
+	want := parse(t, &rlsv3.RateLimitResponse{}, `overall_code: OVER_LIMIT statuses { code: OVER_LIMIT } statuses { code: OVER_LIMIT }`)
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+	counted := "# HELP sallyport_ratelimit_panics_total Panics caught while a request was decided.\n# TYPE sallyport_ratelimit_panics_total counter\nsallyport_ratelimit_panics_total 1\n" + unjudged(map[string]int{"panic": 1})
+	if err := testutil.CollectAndCompare(m, strings.NewReader(counted), "sallyport_ratelimit_panics_total", "sallyport_ratelimit_unjudged_total"); err != nil {
 		t.Error(err)
 	}
 }

@@ -38,20 +38,24 @@ type Options struct {
 	// OnPanic is told of a panic that was caught while a request was decided, with the stack. It may be nil, and must be safe
 	// for concurrent use.
 	OnPanic func(value any, stack []byte)
+	// OnUnjudged is told of each request that was refused without an answer of the limiter, with as much of it as was read, and
+	// why: "undecodable", "oversize" or "panic". It may be nil, and must be safe for concurrent use.
+	OnUnjudged func(req ratelimit.Request, why string)
 }
 
 // Server answers Envoy. It is safe for concurrent use.
 type Server struct {
-	limiter Limiter
-	metrics *Metrics
-	onPanic func(value any, stack []byte)
+	limiter    Limiter
+	metrics    *Metrics
+	onPanic    func(value any, stack []byte)
+	onUnjudged func(req ratelimit.Request, why string)
 }
 
 var _ rlsv3.RateLimitServiceServer = (*Server)(nil)
 
 // New makes a server of a limiter, which must not be nil.
 func New(limiter Limiter, o Options) *Server {
-	return &Server{limiter: limiter, metrics: o.Metrics, onPanic: o.OnPanic}
+	return &Server{limiter: limiter, metrics: o.Metrics, onPanic: o.OnPanic, onUnjudged: o.OnUnjudged}
 }
 
 // Register adds the service to a gRPC server, so that whoever listens need not know Envoy's API. Unlike the generated
@@ -68,19 +72,20 @@ const ServiceName = "envoy.service.ratelimit.v3.RateLimitService"
 
 // ShouldRateLimit implements the service. A refused request is an OK call whose overall code is OVER_LIMIT, because Envoy treats
 // an error as a failure of the service, which by default lets the request pass; the code is never UNKNOWN, which Envoy lets
-// pass too.
+// pass too. A panic is a refusal for the same reason.
 func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest) (out *rlsv3.RateLimitResponse, err error) {
 	if s.metrics != nil {
 		defer s.metrics.called(time.Now())
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			out, err = nil, s.panicked(r)
+			s.panicked(r)
+			out, err = s.refused(ratelimit.Request{Domain: in.GetDomain()}, panicked, len(in.GetDescriptors())), nil
 		}
 	}()
 	req, ok := decode(in)
 	if !ok {
-		return s.refused(oversize, min(len(in.GetDescriptors()), MaxDescriptors)), nil
+		return s.refused(req, oversize, len(in.GetDescriptors())), nil
 	}
 	answer, err := s.limiter.Spend(ctx, req)
 	if err != nil {
@@ -94,27 +99,32 @@ func (s *Server) undecodable() *rlsv3.RateLimitResponse {
 	if s.metrics != nil {
 		s.metrics.called(time.Now())
 	}
-	return s.refused(undecodable, 0)
+	return s.refused(ratelimit.Request{}, undecodable, 0)
 }
 
-// refused is the answer to a request that the limiter never judged: over the limit, with a status for each descriptor, as far as
-// the answer stays in proportion.
-func (s *Server) refused(why string, descriptors int) *rlsv3.RateLimitResponse {
+// refused is the answer to a request that nobody judged: over the limit, with a status for each descriptor, as far as the answer
+// stays in proportion.
+func (s *Server) refused(req ratelimit.Request, why string, descriptors int) *rlsv3.RateLimitResponse {
 	if s.metrics != nil {
 		s.metrics.unjudged.WithLabelValues(why).Inc()
 	}
-	status := &rlsv3.RateLimitResponse_DescriptorStatus{Code: rlsv3.RateLimitResponse_OVER_LIMIT}
-	return &rlsv3.RateLimitResponse{OverallCode: rlsv3.RateLimitResponse_OVER_LIMIT, Statuses: slices.Repeat([]*rlsv3.RateLimitResponse_DescriptorStatus{status}, descriptors)}
+	if s.onUnjudged != nil {
+		s.onUnjudged(req, why)
+	}
+	over := &rlsv3.RateLimitResponse_DescriptorStatus{Code: rlsv3.RateLimitResponse_OVER_LIMIT}
+	return &rlsv3.RateLimitResponse{
+		OverallCode: rlsv3.RateLimitResponse_OVER_LIMIT,
+		Statuses:    slices.Repeat([]*rlsv3.RateLimitResponse_DescriptorStatus{over}, min(descriptors, MaxDescriptors)),
+	}
 }
 
-func (s *Server) panicked(value any) error {
+func (s *Server) panicked(value any) {
 	if s.metrics != nil {
 		s.metrics.panics.Inc()
 	}
 	if s.onPanic != nil {
 		s.onPanic(value, debug.Stack())
 	}
-	return status.Error(codes.Internal, "internal error")
 }
 
 // failed turns an error into the status that Envoy gets. Nothing of a store's or an unforeseen error leaves.
@@ -130,6 +140,7 @@ func (s *Server) failed(err error) error {
 const (
 	undecodable = "undecodable"
 	oversize    = "oversize"
+	panicked    = "panic"
 )
 
 // The kinds of errors that the reference's metric knows.

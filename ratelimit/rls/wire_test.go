@@ -135,7 +135,12 @@ func TestUndecodable(t *testing.T) {
 	})
 	for _, b := range [][]byte{{0xff}, {0x0a, 0x05, 'm'}, {0x0b}, whole[:len(whole)-1]} {
 		m := rls.NewMetrics()
-		out, err := sender(t, limiter(t, ratelimit.Options{}), rls.Options{Metrics: m}, option)(b)
+		told := ""
+		options := rls.Options{Metrics: m, OnUnjudged: func(_ ratelimit.Request, why string) { told = why }}
+		out, err := sender(t, limiter(t, ratelimit.Options{}), options, option)(b)
+		if told != "undecodable" {
+			t.Errorf("%x: told %q", b, told)
+		}
 		if err != nil || out.GetOverallCode() != rlsv3.RateLimitResponse_OVER_LIMIT || len(out.GetStatuses()) != 0 {
 			t.Errorf("%x: %v, %v", b, out, err)
 		}
@@ -153,7 +158,7 @@ func TestUndecodable(t *testing.T) {
 // unjudged is the metric of refusals without judgement, as it is scraped.
 func unjudged(counts map[string]int) string {
 	text := "# HELP sallyport_ratelimit_unjudged_total Requests that were refused because they could not be judged.\n# TYPE sallyport_ratelimit_unjudged_total counter\n"
-	for _, why := range []string{"oversize", "undecodable"} {
+	for _, why := range []string{"oversize", "panic", "undecodable"} {
 		text += fmt.Sprintf("sallyport_ratelimit_unjudged_total{why=%q} %d\n", why, counts[why])
 	}
 	return text
