@@ -3,6 +3,7 @@ package e2e
 import (
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -85,17 +86,52 @@ func TestStartDegraded(t *testing.T) {
 	}
 }
 
-// A folder may be good in part: what is bad is unserved, and everything else is served.
+// A folder may be good in part: what is bad is unserved, and everything else is served. /readyz says so for as long as it is true, also
+// after the folder was away for a moment, and the words hold for each file.
 func TestStartWithOneBadFile(t *testing.T) {
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "good.yaml"), shopPolicy("http://127.0.0.1:1"))
-	write(t, filepath.Join(dir, "bad.yaml"), "version: 1\nnonsense: true\n")
-	g := serve(t, "authz", "--policy", dir, "--audit", "off")
-	if got := g.metric("sallyport_policy_file_ok", "good.yaml"); got != 1 {
-		t.Errorf("good.yaml: %v", got)
-	}
-	if _, body := get(local(g.admin), "/readyz"); !strings.Contains(body, "bad.yaml:2:1") {
-		t.Errorf("/readyz does not name the bad line: %s", body)
+	for command, files := range map[string]struct{ flag, good, better, bad, unserved string }{
+		"authz":     {"--policy", shopPolicy("http://127.0.0.1:1"), strings.Replace(shopPolicy("http://127.0.0.1:1"), "catalogue", "shop", 1), "version: 1\nnonsense: true\n", "421"},
+		"ratelimit": {"--limits", generous, strings.Replace(generous, "1000000", "999999", 1), "domain: edge\nnonsense: true\n", "its domain has no limits"},
+	} {
+		t.Run(command, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "files")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(t, filepath.Join(dir, "good.yaml"), files.good)
+			write(t, filepath.Join(dir, "bad.yaml"), files.bad)
+			g := serve(t, command, files.flag, dir, "--audit", "off")
+			says := func() string { _, body := get(local(g.admin), "/readyz"); return body }
+			for what, done := range map[string]func(string) bool{
+				"names the bad line":       func(body string) bool { return strings.Contains(body, "bad.yaml:2:1") },
+				"says what that means":     func(body string) bool { return strings.Contains(body, files.unserved) },
+				"does not name a good one": func(body string) bool { return !strings.Contains(body, "good.yaml") },
+			} {
+				if body := says(); !done(body) {
+					t.Errorf("/readyz never %s: %s", what, body)
+				}
+			}
+			if command == "authz" {
+				if good, bad := g.metric("sallyport_policy_file_ok", "good.yaml"), g.metric("sallyport_policy_file_ok", "bad.yaml"); good != 1 || bad != 0 {
+					t.Errorf("sallyport_policy_file_ok: good.yaml %v, bad.yaml %v", good, bad)
+				}
+			}
+			for _, move := range [][2]string{{dir, dir + ".away"}, {dir + ".away", dir}} {
+				if err := os.Rename(move[0], move[1]); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "the move is seen", func() bool { return strings.Contains(says(), "no such file") == (move[0] == dir) })
+			}
+			if body := says(); !strings.Contains(body, "bad.yaml:2:1") {
+				t.Errorf("/readyz forgot the bad file: %s", body)
+			}
+			before := g.metric("sallyport_reloads_total", `result="partly"`)
+			write(t, filepath.Join(dir, "good.yaml"), files.better)
+			eventually(t, "the new version is in force", func() bool { return g.metric("sallyport_reloads_total", `result="partly"`) > before })
+			if body := says(); !strings.Contains(body, "in force in part") || strings.Contains(body, "stays in force") {
+				t.Errorf("/readyz calls a reload refused that is in force in part: %s", body)
+			}
+		})
 	}
 }
 

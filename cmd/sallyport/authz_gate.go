@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,7 @@ type authzGate struct {
 	running  context.Context // of the key sets; nil until the daemon runs
 	refresh  sync.WaitGroup
 	snapshot *policy.Snapshot
+	files    []fileState
 	issuers  map[string]*issuerKeys
 	// shown is issuers as a scrape sees them, which must not wait for a reload.
 	shown atomic.Pointer[map[string]*issuerKeys]
@@ -92,21 +94,9 @@ func (g *authzGate) load(files []daemon.File) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	first := g.snapshot == nil
-	var readable []policy.File
-	var unreadable strictyaml.Errors
-	for _, file := range files {
-		if file.Err != nil {
-			unreadable = append(unreadable, &strictyaml.Error{File: file.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: file.Err.Error()})
-			if data, ok := g.snapshot.LastGood(file.Name); ok {
-				readable = append(readable, policy.File{Name: file.Name, Data: data})
-			}
-			continue
-		}
-		readable = append(readable, policy.File{Name: file.Name, Data: file.Data})
-	}
-	next := policy.Load(g.snapshot, readable)
-	errs := unreadable
-	for _, file := range next.Files {
+	next, states := g.read(files)
+	var errs strictyaml.Errors
+	for _, file := range states {
 		errs = append(errs, file.Errors...)
 	}
 	single := len(files) == 1 && files[0].Name == g.whole
@@ -117,13 +107,42 @@ func (g *authzGate) load(files []daemon.File) error {
 		return daemon.Invalid(fmt.Errorf("the policy has no service `%s`, which --service names: %w", g.service, orNone(errs)))
 	}
 	g.use(next)
-	g.report(next, unreadable)
-	if first && len(errs) > 0 {
-		g.daemon.Status.Set("files:"+g.whole, daemon.Degraded(errs.Error()))
-		g.daemon.Log.Error("some policy files do not load: their services answer 421", "err", errs.Error())
-		return nil
+	g.report(next, states)
+	err := notInForce(g.files, states, "what it names is answered with 421")
+	if first && err != nil {
+		err = daemon.Partly(err) // a folder without one good file serves nothing, and waits for one
 	}
-	return errs.Err()
+	g.files = states
+	return err
+}
+
+// read makes the policy of what can be read, and says what became of each file.
+func (g *authzGate) read(files []daemon.File) (*policy.Snapshot, []fileState) {
+	var readable []policy.File
+	var states []fileState
+	unreadable := map[string]bool{}
+	for _, file := range files {
+		if file.Err == nil {
+			readable = append(readable, policy.File{Name: file.Name, Data: file.Data})
+			continue
+		}
+		data, ok := g.snapshot.LastGood(file.Name)
+		if ok {
+			readable = append(readable, policy.File{Name: file.Name, Data: data})
+		}
+		unreadable[file.Name] = true
+		states = append(states, fileState{Name: file.Name, LastGood: ok, Errors: strictyaml.Errors{
+			{File: file.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: file.Err.Error()},
+		}})
+	}
+	next := policy.Load(g.snapshot, readable)
+	for _, file := range next.Files {
+		if !unreadable[file.Name] {
+			states = append(states, fileState(file))
+		}
+	}
+	slices.SortFunc(states, func(a, b fileState) int { return cmp.Compare(a.Name, b.Name) })
+	return next, states
 }
 
 func orNone(errs strictyaml.Errors) error {
@@ -244,11 +263,11 @@ func (g *authzGate) observe(name string) func(jwks.Attempt) {
 }
 
 // report tells metrics and log what became of each file.
-func (g *authzGate) report(next *policy.Snapshot, unreadable strictyaml.Errors) {
+func (g *authzGate) report(next *policy.Snapshot, states []fileState) {
 	g.fileOK.Reset()
-	for _, file := range next.Files {
+	for _, file := range states {
 		ok := 0.0
-		if file.OK() && !slices.ContainsFunc(unreadable, func(e *strictyaml.Error) bool { return e.File == file.Name }) {
+		if file.ok() {
 			ok = 1
 		}
 		g.fileOK.WithLabelValues(file.Name).Set(ok)

@@ -49,7 +49,7 @@ func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 		d.Log.Error("a panic was caught while a request was decided", "panic", fmt.Sprint(value), "stack", string(stack))
 	}})
 	server.Register(d.Server)
-	g := &ratelimitGate{daemon: d, path: f.limits, limiter: limiter, metrics: metrics}
+	g := &ratelimitGate{daemon: d, limiter: limiter, metrics: metrics}
 	return d.WatchFiles(f.limits, g.load)
 }
 
@@ -136,10 +136,10 @@ func registerMemory(d *daemon.Daemon, memory *memstore.Store) {
 // ratelimitGate keeps the limiter's table in step with the limits files.
 type ratelimitGate struct {
 	daemon   *daemon.Daemon
-	path     string
 	limiter  *ratelimit.Limiter
 	metrics  *rls.Metrics
 	snapshot *limits.Snapshot
+	files    []fileState
 }
 
 // load takes a snapshot of the limits files. What is good of it is in force when load returns; the error says what is not.
@@ -150,7 +150,9 @@ func (g *ratelimitGate) load(files []daemon.File) error {
 	}
 	next := limits.Load(g.snapshot, sources)
 	errs := next.Errors()
-	for _, file := range next.Files {
+	states := make([]fileState, len(next.Files))
+	for i, file := range next.Files {
+		states[i] = fileState(file)
 		g.metrics.Loaded(file.OK())
 	}
 	first := g.snapshot == nil
@@ -159,10 +161,7 @@ func (g *ratelimitGate) load(files []daemon.File) error {
 	}
 	g.limiter.Use(next.Table)
 	g.snapshot = next
-	if first && len(errs) > 0 {
-		g.daemon.Status.Set("files:"+g.path, daemon.Degraded(errs.Error()))
-		g.daemon.Log.Error("some limits files do not load: their domains have no limits", "err", errs.Error())
-		return nil
-	}
-	return errs.Err()
+	err := notInForce(g.files, states, "its domain has no limits")
+	g.files = states
+	return err
 }

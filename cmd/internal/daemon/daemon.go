@@ -157,10 +157,10 @@ func (d *Daemon) Closer(name string, run func(context.Context) error) {
 }
 
 // WatchFiles loads FILE or DIR now and hands over every later change while the daemon runs. An error of this first load is the
-// start's: ExitUnable without a snapshot, ExitInvalid when changed refuses it; a folder that is good in part returns nil. Later
-// errors of changed mean that the last good state stays: they are logged, counted, and shown in /readyz as "files:PATH".
+// start's: ExitUnable without a snapshot, ExitInvalid when changed refuses it; one marked by Partly is none. That one, and every later
+// error of changed, is logged, counted, and shown in /readyz as "files:PATH" until the files are in force whole.
 func (d *Daemon) WatchFiles(path string, changed func([]File) error) error {
-	w := &FileWatcher{Path: path, Changed: changed, Report: d.reporter("files:"+path, "the last good files stay in force")}
+	w := &FileWatcher{Path: path, Changed: changed, Report: d.reporter("files:"+path, "what was in force stays in force")}
 	if err := w.Load(); err != nil {
 		return err
 	}
@@ -171,15 +171,20 @@ func (d *Daemon) WatchFiles(path string, changed func([]File) error) error {
 // reporter tells log, metrics and status how a reload ended.
 func (d *Daemon) reporter(part, kept string) func(error) {
 	return func(err error) {
-		if err != nil {
+		switch {
+		case IsPartly(err):
+			d.metrics.reloads.WithLabelValues("partly").Inc()
+			d.Status.Set(part, Degraded("what is on disk is in force in part: "+err.Error()))
+			d.Log.Error("loaded in part", "part", part, "err", err)
+		case err != nil:
 			d.metrics.reloads.WithLabelValues("refused").Inc()
 			d.Status.Set(part, Degraded(kept+"; what is on disk was refused: "+err.Error()))
 			d.Log.Error("reload refused: "+kept, "part", part, "err", err)
-			return
+		default:
+			d.metrics.reloads.WithLabelValues("loaded").Inc()
+			d.Status.Set(part, OK())
+			d.Log.Info("reloaded", "part", part)
 		}
-		d.metrics.reloads.WithLabelValues("loaded").Inc()
-		d.Status.Set(part, OK())
-		d.Log.Info("reloaded", "part", part)
 	}
 }
 

@@ -467,6 +467,30 @@ func TestReloadIsReported(t *testing.T) {
 	})
 }
 
+// What is in force in part is no refusal, and says so in log, metric and /readyz; at the start too.
+func TestPartlyLoadedIsReported(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "b.yaml"), []byte("bad"))
+	g := startGate(t, Config{}, func(d *Daemon) {
+		register(d.Server, echo)
+		err := d.WatchFiles(dir, func([]File) error { return Partly(errors.New("nothing of b.yaml is in force")) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	eventually(t, "ready", func() bool { code, _ := page(t, g, "GET", "/readyz"); return code == 200 })
+	_, body := page(t, g, "GET", "/readyz")
+	if !strings.Contains(body, "in force in part: nothing of b.yaml is in force") || strings.Contains(body, "stays in force") {
+		t.Errorf("/readyz: %s", body)
+	}
+	if _, body := page(t, g, "GET", "/metrics"); !strings.Contains(body, `sallyport_reloads_total{result="partly"} 1`) {
+		t.Errorf("the metrics do not show it:\n%s", body)
+	}
+	if !g.log.has("loaded in part") {
+		t.Errorf("the log does not show it:\n%s", g.log)
+	}
+}
+
 // Two daemons share a process: what one counts and says, the other does not.
 func TestDaemonsShareNothing(t *testing.T) {
 	a, b := startGate(t, Config{}, nil), startGate(t, Config{}, nil)
@@ -492,6 +516,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{nil, 0}, {plain, 2}, {Invalid(plain), 1}, {Unable(plain), 2}, {fmt.Errorf("a: %w", Invalid(plain)), 1}, {Unable(Invalid(plain)), 1},
 		{&ExitError{Err: plain}, 2}, {Invalid(nil), 0}, {Unable(nil), 0},
+		{Invalid(Partly(plain)), 1}, {Partly(nil), 0},
 	} {
 		if got := ExitCode(c.err); got != c.want {
 			t.Errorf("%v: %d, want %d", c.err, got, c.want)

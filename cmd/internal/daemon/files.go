@@ -157,16 +157,38 @@ func seal(files []File) snapshot {
 	return s
 }
 
+// partly marks an error of files that are in force in part.
+type partly struct{ error }
+
+// Unwrap gives errors.Is and errors.As the cause.
+func (p partly) Unwrap() error { return p.error }
+
+// Partly marks what is wrong with some files while others of the same snapshot came into force. Err says for each what is served
+// instead. Nil stays nil.
+func Partly(err error) error {
+	if err == nil {
+		return nil
+	}
+	return partly{err}
+}
+
+// IsPartly says whether Partly marked err.
+func IsPartly(err error) bool {
+	_, ok := errors.AsType[partly](err)
+	return ok
+}
+
 // FileWatcher hands over a FILE or DIR whenever its content changes. The content's hash decides; file-system events only make it
 // look sooner, since they are lost on some volumes and overflow on others. So a ConfigMap's symlink swap, an editor's rename and a
 // touch are one change, one change and none. Load first, then Run, from one goroutine at a time.
 type FileWatcher struct {
 	// Path is a FILE or a DIR, read as ReadFiles does.
 	Path string
-	// Changed receives every new snapshot. Its error means that the last good state stays; the same content is not offered again.
+	// Changed receives every new snapshot. Its error means that what was in force stays in force, or, marked by Partly, that a part
+	// of the snapshot came into force; the same content is not offered again.
 	Changed func([]File) error
-	// Report is told each time the outcome changes: nil when what is on disk is in force, else why the last good state stays.
-	// Nil: nobody is told.
+	// Report is told each time the outcome changes: nil when what is on disk is in force, else why not, or why in part only. Load
+	// reports a part only. Nil: nobody is told.
 	Report func(error)
 	// Interval is the time between two looks without a hint; zero is 10 s.
 	Interval time.Duration
@@ -180,14 +202,19 @@ type FileWatcher struct {
 }
 
 // Load reads the files and offers them for the first time. A path that cannot be read at all is an ExitUnable error; an error of
-// Changed is an ExitInvalid error, unless it carries a code of its own.
+// Changed is an ExitInvalid error, unless it carries a code of its own. One marked by Partly is reported and ends nothing.
 func (w *FileWatcher) Load() error {
 	s, err := readStable(func() (snapshot, error) { return readOnce(w.Path) })
 	if err != nil {
 		return Unable(err)
 	}
 	w.seen = s.sum
-	return Invalid(w.Changed(s.files))
+	w.outcome = w.Changed(s.files)
+	if IsPartly(w.outcome) {
+		w.report(w.outcome)
+		return nil
+	}
+	return Invalid(w.outcome)
 }
 
 // Run looks for changes until ctx ends, and then returns nil.

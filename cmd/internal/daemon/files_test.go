@@ -257,6 +257,37 @@ func TestWatcherHandsOverChangesAndKeepsTheOldWhenReadingFails(t *testing.T) {
 	}
 }
 
+// A start that is good in part is a start. What is wrong with it is reported at once, and again after the files could not be read for a
+// while: it has not become good by that.
+func TestPartlyLoadedStaysReported(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "policy")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "b.yaml"), []byte("bad"))
+	cause := errors.New("b.yaml:1:1: bad")
+	h := &history{refuse: Partly(cause)}
+	w := h.watcher(dir)
+	if err := w.Load(); err != nil {
+		t.Fatalf("a folder that is good in part ended the start: %v", err)
+	}
+	for _, edit := range []func() error{
+		func() error { return os.Rename(dir, dir+".old") },
+		func() error { return os.Rename(dir+".old", dir) },
+	} {
+		if err := edit(); err != nil {
+			t.Fatal(err)
+		}
+		w.look()
+	}
+	if len(h.reports) != 3 || !errors.Is(h.reports[0], cause) || errors.Is(h.reports[1], cause) || !errors.Is(h.reports[2], cause) {
+		t.Errorf("reports %v, want the cause, that the folder is gone, and the cause", h.reports)
+	}
+	if h.count() != 1 {
+		t.Errorf("%d changes, want 1", h.count())
+	}
+}
+
 // The first load's errors carry the exit code: no snapshot is 2, refused content is 1.
 func TestFirstLoadErrors(t *testing.T) {
 	h := &history{refuse: errors.New("policy.yaml:3:1: no")}
@@ -398,8 +429,11 @@ func TestSlowBeatFindsChanges(t *testing.T) {
 	ticks := make(chan time.Time)
 	w.hooks = watch{ticks: ticks, noHints: true}
 	run(t, w)
-	ticks <- time.Time{} // received: the first look is over
-	write(t, path, []byte("2"))
+	ticks <- time.Time{} // received: the first look is over, and the second under way: whole contents only
+	write(t, path+".new", []byte("2"))
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
 	ticks <- time.Time{}
 	ticks <- time.Time{} // received: the look before it is over
 	if h.count() != 2 || h.last()["p.yaml"] != "2" {

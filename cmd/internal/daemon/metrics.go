@@ -29,7 +29,7 @@ func newRegistry(b Build) (*prometheus.Registry, metrics) {
 			Name: "sallyport_grpc_panics_total", Help: "Panics that reached the last net and were answered with Internal. Each one is a defect.",
 		}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sallyport_reloads_total", Help: "Changes found on disk: loaded, or refused while the last good state stays.",
+			Name: "sallyport_reloads_total", Help: "Changes found on disk: loaded, refused while what was in force stays, or loaded partly (also at the start).",
 		}, []string{"result"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_tls_refused_total", Help: "TLS handshakes that failed, by reason: version, client_id, handshake, gone.",
