@@ -23,7 +23,7 @@ func (a audited) Spend(ctx context.Context, req ratelimit.Request) (ratelimit.Re
 	}
 	begun := time.Now()
 	resp, err := a.limiter.Spend(ctx, req)
-	record := audit.Record{Time: begun, DecisionID: rand.Text(), Service: "ratelimit", Host: req.Domain, Latency: time.Since(begun)}
+	record := limitRecord(begun, req)
 	switch {
 	case err != nil:
 		record.Verdict, record.Reason, record.Detail = "deny", "error", err.Error()
@@ -36,13 +36,29 @@ func (a audited) Spend(ctx context.Context, req ratelimit.Request) (ratelimit.Re
 		record.Detail = "store_unavailable"
 	}
 	record.Rule = decidingRule(resp)
+	a.log.Record(record)
+	return resp, err
+}
+
+// unjudged writes the line of a request that was refused before the limiter had an answer.
+func (a audited) unjudged(req ratelimit.Request, why string) {
+	if a.log == nil {
+		return
+	}
+	record := limitRecord(time.Now(), req)
+	record.Verdict, record.Reason, record.Detail = "deny", "unjudged", why
+	a.log.Record(record)
+}
+
+// limitRecord says when a request was asked about, and whom it counts.
+func limitRecord(begun time.Time, req ratelimit.Request) audit.Record {
+	record := audit.Record{Time: begun, DecisionID: rand.Text(), Service: "ratelimit", Host: req.Domain, Latency: time.Since(begun)}
 	for _, d := range req.Descriptors {
 		for _, entry := range d.Entries {
 			nameWho(&record, entry.Key, entry.Value)
 		}
 	}
-	a.log.Record(record)
-	return resp, err
+	return record
 }
 
 // decidingRule is the rule that refused, or, where none did, the first that applied.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -45,12 +46,22 @@ func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 		return err
 	}
 	limiter := ratelimit.New(options)
-	server := rls.New(audited{limiter, log}, rls.Options{Metrics: metrics, OnPanic: func(value any, stack []byte) {
-		d.Log.Error("a panic was caught while a request was decided", "panic", fmt.Sprint(value), "stack", string(stack))
+	decisions := audited{limiter, log}
+	server := rls.New(decisions, rls.Options{Metrics: metrics, OnUnjudged: decisions.unjudged, OnPanic: func(value any, stack []byte) {
+		d.Log.Error("a panic was caught while a request was decided", "panic", panicText(value), "stack", string(stack))
 	}})
 	server.Register(d.Server)
 	g := &ratelimitGate{daemon: d, limiter: limiter, metrics: metrics}
 	return d.WatchFiles(f.limits, g.load)
+}
+
+// panicText is what a panic may say in the log: a runtime error's text, and of any other value its type, for it may hold what the
+// request held.
+func panicText(value any) string {
+	if err, ok := value.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a value of type %T", value)
 }
 
 // openStore builds the client of a shared store. It does not dial: a store that is away is degraded, not a failed start.
