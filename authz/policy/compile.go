@@ -28,12 +28,43 @@ func Parse(files []File) (*Policy, strictyaml.Errors) {
 			c.sources = append(c.sources, src)
 		}
 	}
-	policy := c.compile()
-	if errs := append(broken, c.errors()...); len(errs) > 0 {
+	policy, errs := c.finish()
+	if errs = append(errs, redact(broken)...); len(errs) > 0 {
 		errs.Sort()
 		return nil, errs
 	}
 	return policy, nil
+}
+
+// finish compiles the sources. It returns either a policy or every complaint. A panic is a defect of ours, and a complaint about the
+// files that changed, so that a gate that reloads keeps the last good ones.
+func (c *compiler) finish() (policy *Policy, errs strictyaml.Errors) {
+	defer func() {
+		if p := recover(); p != nil {
+			policy, errs = nil, nil
+			for _, src := range c.sources {
+				if src.changed {
+					errs = append(errs, &strictyaml.Error{File: src.name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: "reading this policy met a defect of ours, please report it"})
+				}
+			}
+		}
+	}()
+	policy = c.compile()
+	if errs = redact(c.errors()); len(errs) > 0 {
+		return nil, errs
+	}
+	return policy, nil
+}
+
+// redact takes what could be a password in a URL out of the lines that are shown.
+func redact(errs strictyaml.Errors) strictyaml.Errors {
+	for _, err := range errs {
+		scheme, at := strings.Index(err.Line, "://"), strings.LastIndexByte(err.Line, '@')
+		if scheme >= 0 && at > scheme {
+			err.Line = err.Line[:scheme+3] + strings.Repeat("*", at-scheme-3) + err.Line[at:]
+		}
+	}
+	return errs
 }
 
 // source is one file on its way into a policy.
@@ -65,11 +96,16 @@ type compiler struct {
 	ghosts      map[string]*Issuer
 	issuerFiles map[string]*source
 
+	// partial says that other files of the folder were set aside: what they say is missing here, and is nobody's error.
+	partial bool
+
 	trustDomain   string
 	clusterDomain string
 	namesCallers  *strictyaml.Node // the first place that needs `peers`
 	namesIn       *source
 	warnings      strictyaml.Errors
+	subjects      []subjectHeader
+	shared        int // rules of shared edge trees so far
 }
 
 func newCompiler(ghosts map[string]*Issuer) *compiler {
@@ -223,11 +259,18 @@ func (c *compiler) trustedProxies(src *source, n *strictyaml.Node) {
 	}
 }
 
+// maxCallers bounds a list of callers: each request is held to it one by one.
+const maxCallers = 1000
+
 // callers reads a list of caller patterns.
 func (c *compiler) callers(src *source, n *strictyaml.Node) []CallerPattern {
 	var patterns []CallerPattern
 	for _, item := range src.List(n) {
 		patterns = append(patterns, c.caller(src, item)...)
+	}
+	if len(src.List(n)) > maxCallers {
+		src.Errorf(n, "stand `*` for a segment", "%d callers are more than the %d that a list may hold", len(src.List(n)), maxCallers)
+		return nil
 	}
 	if n != nil && len(patterns) == 0 && len(src.List(n)) == 0 {
 		src.Errorf(n, "name somebody, or leave the key out", "an empty list would admit nobody")
@@ -259,7 +302,7 @@ func (c *compiler) topProbes() {
 			continue
 		}
 		c.policy.Probes = append(c.policy.Probes, c.probes(src, n)...)
-		if !slices.ContainsFunc(c.policy.Services, func(s *Service) bool { return s.Edge }) {
+		if !c.partial && !slices.ContainsFunc(c.policy.Services, func(s *Service) bool { return s.Edge }) {
 			src.Errorf(n, "put them into the service that answers them", "`probes` at the top of a file are an edge policy's, and no service is `edge: true`")
 		}
 	}

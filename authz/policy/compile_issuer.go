@@ -51,6 +51,9 @@ func (c *compiler) issuer(src *source, name string, n *strictyaml.Node) *Issuer 
 	later(src, m, laterIss)
 	i := &Issuer{Name: name, MaxLifetime: time.Hour, Leeway: 10 * time.Second, MaxStale: 24 * time.Hour}
 	i.Issuer = requiredText(src, n, m, "issuer", "the exact `iss` of its tokens")
+	if u, err := url.Parse(i.Issuer); err == nil && u.User != nil {
+		src.Errorf(m.Get("issuer"), "an issuer's name holds no credentials", "a URL with a user or password in it is refused")
+	}
 	i.Keys = c.keySource(src, n, m, i.Issuer)
 	i.Audiences = audiences(src, n, m)
 	i.AudienceClaim = optionalText(src, m, "audience_claim", "")
@@ -120,22 +123,12 @@ func checkURL(src *source, n *strictyaml.Node, text string, plainHTTP bool) {
 	case err != nil || u.Host == "":
 		src.Errorf(n, "write https://host/path", "not a URL of a key set")
 	case u.User != nil:
-		secretError(src, n, "put credentials into no URL: key sets are public", "a URL with a user or password in it is refused")
+		src.Errorf(n, "put credentials into no URL: key sets are public", "a URL with a user or password in it is refused")
 	case u.Scheme == "https", u.Scheme == "http" && (plainHTTP || loopback(u.Hostname())):
 	case u.Scheme == "http":
 		src.Errorf(n, "use https, or write {url: ..., plain_http: true} where the network is yours", "keys over plain http from a host that is not loopback: whoever stands between chooses who may sign")
 	default:
 		src.Errorf(n, "write https://..., http:// on loopback, or file:///path", "keys cannot be fetched by %q", u.Scheme)
-	}
-}
-
-// secretError reports a place without showing its line.
-func secretError(src *source, n *strictyaml.Node, hint, message string) {
-	src.Errorf(n, hint, "%s", message)
-	for _, e := range src.Errors() {
-		if e.Msg == message {
-			e.Line = ""
-		}
 	}
 }
 
@@ -188,6 +181,9 @@ func where(src *source, m *strictyaml.Mapping) (values []ClaimValue, none bool) 
 	all := src.OpenMap(n)
 	for _, key := range all.Keys() {
 		value := ClaimValue{Path: strings.Split(key, ".")}
+		if slices.Contains([]string{"iss", "aud", "exp", "nbf", "iat", "sub"}, key) {
+			src.ErrorAt(all.Pos(key), "name a claim that only access tokens have", "`%s` is in every token and tells no kind from another", key)
+		}
 		switch item := all.Get(key); item.Kind() {
 		case strictyaml.Bool:
 			value.Value, _ = src.Bool(item)
@@ -225,7 +221,13 @@ func claimPath(src *source, n *strictyaml.Node, otherwise string) []string {
 		return []string{otherwise}
 	}
 	if n.Kind() == strictyaml.List {
-		path, _ := src.Texts(n)
+		path, ok := src.Texts(n)
+		if len(path) == 0 || slices.Contains(path, "") {
+			if ok {
+				src.Errorf(n, "write the names from the outside in: [\"https://example.com/app\", roles]", "not a claim's place")
+			}
+			return []string{otherwise}
+		}
 		return path
 	}
 	text, _ := src.Text(n)

@@ -53,6 +53,9 @@ func (c *compiler) rule(r *ruleSource) {
 	rule := r.rule
 	if node := r.Require(r.m, "name", "write `name: read-order`"); node != nil {
 		rule.Name = name(r.source, node, "a rule")
+		if rule.Name == "probe" || rule.Name == "none" {
+			r.Errorf(node, "give it another name", "`%s` is what metadata calls the lack of a rule", rule.Name)
+		}
 	}
 	r.match()
 	r.credential()

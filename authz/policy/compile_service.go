@@ -34,6 +34,9 @@ func (c *compiler) services(src *source) {
 		if node := src.Require(m, "name", "write `name: orders`"); node != nil {
 			s.Name = name(src, node, "a service")
 		}
+		if s.Name == "none" {
+			src.Errorf(m.Get("name"), "give it another name", "`none` is what metadata calls the lack of a service")
+		}
 		c.serviceName(src, n, s)
 		s.Edge = flag(src, m, "edge")
 		s.Hosts = c.hosts(src, n, m)
@@ -120,6 +123,9 @@ func spelling(src *source, n *strictyaml.Node) pattern.Spelling {
 	return pattern.Forgiving
 }
 
+// grpcProbe is the one gRPC method that a kubelet or an Envoy asks (gRPC health checking protocol).
+const grpcProbe = "/grpc.health.v1.Health/Check"
+
 func (c *compiler) probes(src *source, n *strictyaml.Node) []Probe {
 	var probes []Probe
 	for _, item := range src.List(n) {
@@ -141,7 +147,16 @@ func (c *compiler) probes(src *source, n *strictyaml.Node) []Probe {
 		if parsed, err := target.Parse("GET", "probe", text); err != nil || parsed.HasQuery {
 			src.Errorf(at, "write an exact path such as /healthz", "%q can be no probe's path", text)
 		}
-		probe.Path, probe.GRPC = text, strings.HasPrefix(text, "/grpc.health.v1.Health/")
+		if probe.Path, probe.GRPC = text, text == grpcProbe; !probe.GRPC && strings.HasPrefix(text, "/grpc.") {
+			src.Errorf(at, "write "+grpcProbe, "%q is no probe of gRPC", text)
+		}
+		for _, caller := range probe.Callers {
+			for _, gateway := range c.policy.Gateways {
+				if caller.Overlaps(gateway) {
+					src.Errorf(item, "name the workloads exactly", "%s could be the gateway %s, which carries other people's requests", caller, gateway)
+				}
+			}
+		}
 		probes = append(probes, probe)
 	}
 	return probes
@@ -237,16 +252,60 @@ func (i *Issuer) mutable(claim string) bool {
 	}
 	for _, declared := range i.Claims {
 		if declared.Name == claim {
-			return slices.Contains(mutableClaims, declared.From[len(declared.From)-1])
+			return slices.Contains(mutableClaims, declared.From[len(declared.From)-1]) // From is never empty
 		}
 	}
 	return false
 }
 
+// subject reports whether a claim is the token's `sub`, by whatever name.
+func (i *Issuer) subject(claim string) bool {
+	if claim == "sub" {
+		return true
+	}
+	return slices.ContainsFunc(i.Claims, func(declared Claim) bool {
+		return declared.Name == claim && len(declared.From) == 1 && declared.From[0] == "sub"
+	})
+}
+
+// subjectHeader is a header that carries a `sub`, and where it is written.
+type subjectHeader struct {
+	service *Service
+	src     *source
+	n       *strictyaml.Node
+}
+
+// oneSubject refuses a bare `sub` in a header wherever tokens of two issuers can reach what stands behind it: one sub can be two
+// people. Edge services that share a host are one upstream as far as anybody can tell.
+func (c *compiler) oneSubject() {
+	for _, header := range c.subjects {
+		issuers := header.service.issuers()
+		for _, other := range c.policy.Services {
+			if other == header.service || !other.Edge || !header.service.Edge || !sharesHost(other, header.service) {
+				continue
+			}
+			for _, issuer := range other.issuers() {
+				if !slices.Contains(issuers, issuer) {
+					issuers = append(issuers, issuer)
+				}
+			}
+		}
+		if len(issuers) > 1 {
+			header.src.Errorf(header.n, "write token.who, which holds the issuer too", "tokens of %d issuers reach this service, and one sub can be two people", len(issuers))
+		}
+	}
+}
+
+func sharesHost(a, b *Service) bool {
+	return slices.ContainsFunc(a.Hosts, func(x string) bool {
+		return slices.ContainsFunc(b.Hosts, func(y string) bool { return covers(x, y) || covers(y, x) })
+	})
+}
+
 func (c *compiler) headerClaim(src *source, n *strictyaml.Node, s *Service, header Header) {
 	issuers := s.issuers()
-	if header.Value.Claim == "sub" && len(issuers) > 1 {
-		src.Errorf(n, "write token.who, which holds the issuer too", "tokens of %d issuers reach this service, and one sub can be two people", len(issuers))
+	if slices.ContainsFunc(issuers, func(i *Issuer) bool { return i.subject(header.Value.Claim) }) {
+		c.subjects = append(c.subjects, subjectHeader{s, src, n})
 	}
 	for _, issuer := range issuers {
 		if header.Encoding == EncodePlain && issuer.mutable(header.Value.Claim) {

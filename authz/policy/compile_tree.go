@@ -44,6 +44,7 @@ func (c *compiler) link() {
 	p := c.policy
 	p.hosts, p.suffixes = map[string]*group{}, map[string]*group{}
 	c.sharedHosts()
+	c.oneSubject()
 	p.indexWorkloads()
 	built := map[string]*group{}
 	for _, s := range p.Services {
@@ -117,6 +118,10 @@ func covers(a, b string) bool {
 	return a == b || b != "*" && strings.HasSuffix(inner, suffix) && (len(inner) > len(suffix) || strings.HasPrefix(b, "*"))
 }
 
+// maxShared bounds the rules of trees that several edge services share: there is one tree for each set of services, and each holds
+// all their rules.
+const maxShared = 100_000
+
 // edgeGroup is the tree of some services' rules taken together; equal sets share one.
 func (c *compiler) edgeGroup(services []*Service, built map[string]*group) *group {
 	if len(services) == 1 {
@@ -132,6 +137,10 @@ func (c *compiler) edgeGroup(services []*Service, built map[string]*group) *grou
 	g := &group{}
 	built[key.String()] = g
 	for _, s := range services {
+		if c.shared += len(s.Rules); c.shared > maxShared {
+			c.source(s.file).ErrorAt(s.pos, "give wildcard hosts few rules, or name fewer hosts under them", "the edge services that share hosts have more than %d rules, counted once for each host", maxShared)
+			return g
+		}
 		if s.Spelling != services[0].Spelling {
 			c.source(s.file).ErrorAt(s.pos, "give both the same `spelling`", "the service shares a host with `%s`, and their `spelling` differs", services[0].Name)
 		}

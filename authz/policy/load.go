@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
@@ -33,7 +34,7 @@ func (f FileState) OK() bool { return len(f.Errors) == 0 }
 
 // Load takes the files of a folder as they are now. It keeps what it must of the snapshot before, which is nil at the start.
 func Load(before *Snapshot, files []File) *Snapshot {
-	l := &loader{before: before, errors: map[string]strictyaml.Errors{}}
+	l := &loader{before: before, errors: map[string]strictyaml.Errors{}, restored: map[string]bool{}}
 	if before == nil {
 		l.before = &Snapshot{Policy: newCompiler(nil).compile()}
 	}
@@ -41,7 +42,7 @@ func Load(before *Snapshot, files []File) *Snapshot {
 		l.use = append(l.use, candidate{file: file, fresh: true})
 	}
 	// Each round either ends or sends at least one file back to its last good version, or out.
-	for range 2*len(files) + 1 {
+	for range 2*len(files) + 3 {
 		policy, stuck := l.round()
 		if policy != nil {
 			return l.snapshot(policy, files)
@@ -63,14 +64,78 @@ type loader struct {
 	before *Snapshot
 	use    []candidate
 	errors map[string]strictyaml.Errors
+	// restored are files that are gone from the folder and still in force, because others need what they say.
+	restored map[string]bool
+}
+
+// miss notes that nothing of a file is in force: what it would serve is answered by nobody else.
+func (p *Policy) miss(file File) {
+	p.partial = true
+	doc, errs := strictyaml.Parse(file.Name, file.Data)
+	if len(errs) > 0 {
+		p.unread = true
+		return
+	}
+	d := strictyaml.NewDecoder(doc)
+	for _, n := range d.List(d.OpenMap(doc.Root).Get("services")) {
+		m := d.OpenMap(n)
+		for _, host := range d.List(m.Get("hosts")) {
+			if text, ok := d.Text(host); ok {
+				p.reserved = append(p.reserved, text)
+			}
+		}
+		text, _ := d.Text(m.Get("kubernetes"))
+		if namespace, service, ok := strings.Cut(text, "/"); ok {
+			p.reserved = append(p.reserved, service, service+"."+namespace, service+"."+namespace+".svc", service+"."+namespace+".svc.*")
+		}
+	}
+	if len(d.Errors()) > 0 {
+		p.unread = true
+	}
 }
 
 // round compiles the candidates. It returns the policy if they are good together; otherwise it has put the guilty aside, or is
-// stuck: files that did not change are no longer good, because one that held a setting of theirs was deleted.
+// stuck with files that are no longer good although nothing about them changed.
 func (l *loader) round() (policy *Policy, stuck bool) {
+	policy, guilty := l.compile(l.use)
+	if policy != nil {
+		return policy, false
+	}
+	if slices.ContainsFunc(l.use, func(c candidate) bool { return l.changed(c) && len(guilty[c.file.Name]) > 0 }) {
+		l.sendBack(func(c candidate) strictyaml.Errors { return guilty[c.file.Name] })
+		return nil, false
+	}
+	// Only files that did not change complain: a change elsewhere took something from them that is no issuer.
+	var complaint strictyaml.Errors
+	for _, errs := range guilty {
+		complaint = append(complaint, errs...)
+	}
+	complaint.Sort()
+	switch {
+	case l.restore(complaint):
+	case l.sendBackOne(complaint):
+	case slices.ContainsFunc(l.use, l.changed):
+		l.sendBack(func(c candidate) strictyaml.Errors {
+			return because(c.file.Name, "with the changed files another no longer loads: ", complaint)
+		})
+	default:
+		maps.Copy(l.errors, guilty)
+		return nil, true
+	}
+	return nil, false
+}
+
+// because is the complaint of one file about what its change does to others.
+func because(name, why string, complaint strictyaml.Errors) strictyaml.Errors {
+	return strictyaml.Errors{{File: name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: why + complaint[0].Error()}}
+}
+
+// compile tries some versions together. It returns either a policy or the complaints by file.
+func (l *loader) compile(use []candidate) (*Policy, map[string]strictyaml.Errors) {
 	c := newCompiler(l.before.Policy.Issuers)
+	c.partial = len(l.errors) > 0
 	guilty := map[string]strictyaml.Errors{}
-	for _, candidate := range l.use {
+	for _, candidate := range use {
 		src, errs := readSource(candidate.file)
 		if src == nil {
 			guilty[candidate.file.Name] = errs
@@ -79,41 +144,24 @@ func (l *loader) round() (policy *Policy, stuck bool) {
 		src.changed = !bytes.Equal(candidate.file.Data, l.before.good[candidate.file.Name])
 		c.sources = append(c.sources, src)
 	}
-	if len(guilty) == 0 {
-		policy = c.compile()
-		for _, err := range c.errors() {
-			guilty[err.File] = append(guilty[err.File], err)
-		}
-		if len(guilty) == 0 {
-			return policy, false
-		}
+	if len(guilty) > 0 {
+		return nil, guilty
 	}
-	if !l.anyChanged() {
-		maps.Copy(l.errors, guilty)
-		return nil, true
+	policy, errs := c.finish()
+	for _, err := range errs {
+		guilty[err.File] = append(guilty[err.File], err)
 	}
-	l.setAside(guilty)
-	return nil, false
+	if len(guilty) > 0 {
+		return nil, guilty
+	}
+	return policy, nil
 }
 
-// setAside sends guilty files back. Where only unchanged files complain, a change elsewhere took something from them that is no
-// issuer: then every changed file goes back, with that complaint.
-func (l *loader) setAside(guilty map[string]strictyaml.Errors) {
-	var complaint strictyaml.Errors
-	freshGuilt := false
-	for _, candidate := range l.use {
-		if errs := guilty[candidate.file.Name]; len(errs) > 0 {
-			complaint = append(complaint, errs...)
-			freshGuilt = freshGuilt || l.changed(candidate)
-		}
-	}
+// sendBack returns the changed files that complaints are about to their last good versions, or puts them out.
+func (l *loader) sendBack(about func(candidate) strictyaml.Errors) {
 	for i := range l.use {
 		c := &l.use[i]
-		errs := guilty[c.file.Name]
-		if len(errs) == 0 && !freshGuilt {
-			errs = complaint
-		}
-		if len(errs) > 0 && l.changed(*c) {
+		if errs := about(*c); len(errs) > 0 && l.changed(*c) {
 			l.errors[c.file.Name] = append(l.errors[c.file.Name], errs...)
 			c.file.Data, c.fresh = l.before.good[c.file.Name], false
 		}
@@ -121,25 +169,72 @@ func (l *loader) setAside(guilty map[string]strictyaml.Errors) {
 	l.use = slices.DeleteFunc(l.use, func(c candidate) bool { return !c.fresh && c.file.Data == nil })
 }
 
+// sendBackOne finds the one changed file whose last good version satisfies the files that did not change.
+func (l *loader) sendBackOne(complaint strictyaml.Errors) bool {
+	for i, c := range l.use {
+		if !l.changed(c) {
+			continue
+		}
+		trial := slices.Clone(l.use)
+		if trial[i].file.Data = l.before.good[c.file.Name]; trial[i].file.Data == nil {
+			trial = slices.Delete(trial, i, i+1)
+		}
+		_, guilty := l.compile(trial)
+		if !slices.ContainsFunc(trial, func(t candidate) bool {
+			return len(guilty[t.file.Name]) > 0 && bytes.Equal(t.file.Data, l.before.good[t.file.Name])
+		}) {
+			l.sendBack(func(other candidate) strictyaml.Errors {
+				if other.file.Name == c.file.Name {
+					return because(c.file.Name, "with this version another file no longer loads: ", complaint)
+				}
+				return nil
+			})
+			return true
+		}
+	}
+	return false
+}
+
+// restore brings back files that were deleted although others live on what they say.
+func (l *loader) restore(complaint strictyaml.Errors) bool {
+	restored := false
+	for _, name := range slices.Sorted(maps.Keys(l.before.good)) {
+		if l.restored[name] || slices.ContainsFunc(l.use, func(c candidate) bool { return c.file.Name == name }) || len(l.errors[name]) > 0 {
+			continue
+		}
+		l.restored[name] = true
+		l.errors[name] = because(name, "the file is gone, and others need what it says, so that its last good version stays: ", complaint)
+		l.use = append(l.use, candidate{file: File{Name: name, Data: l.before.good[name]}})
+		restored = true
+	}
+	return restored
+}
+
 func (l *loader) changed(c candidate) bool {
 	return c.fresh && !bytes.Equal(c.file.Data, l.before.good[c.file.Name])
 }
 
-func (l *loader) anyChanged() bool { return slices.ContainsFunc(l.use, l.changed) }
-
 func (l *loader) snapshot(policy *Policy, files []File) *Snapshot {
-	s := &Snapshot{Policy: policy, good: map[string][]byte{}}
+	whole := *policy
+	s := &Snapshot{Policy: &whole, good: map[string][]byte{}}
 	for _, c := range l.use {
 		s.good[c.file.Name] = c.file.Data
 	}
 	if policy == l.before.Policy {
 		s.good = maps.Clone(l.before.good)
 	}
+	whole.partial, whole.unread, whole.reserved = false, false, nil
 	for _, file := range files {
 		state := FileState{Name: file.Name, Errors: l.errors[file.Name]}
 		_, state.LastGood = s.good[file.Name]
 		state.LastGood = state.LastGood && !state.OK()
+		if !state.OK() && !state.LastGood {
+			whole.miss(file)
+		}
 		s.Files = append(s.Files, state)
+	}
+	for name := range l.restored {
+		s.Files = append(s.Files, FileState{Name: name, Errors: l.errors[name], LastGood: true})
 	}
 	slices.SortFunc(s.Files, func(a, b FileState) int { return bytes.Compare([]byte(a.Name), []byte(b.Name)) })
 	return s

@@ -76,7 +76,15 @@ func TestLoad(t *testing.T) {
 		"a setting that others need does not go": {
 			{folder("0.yaml", base, "a.yaml", serviceFile("a", "token: none, callers: [x/y]")), "ok, ok", "a"},
 			{folder("0.yaml", strings.Replace(base, "trust_domain: td\n", "", 1), "a.yaml", serviceFile("a", "token: none, callers: [x/y]")), "last good, ok", "a"},
-			{folder("a.yaml", serviceFile("a", "token: none, callers: [x/y]")), "last good", "a"},
+			{folder("a.yaml", serviceFile("a", "token: none, callers: [x/y]")), "last good, ok", "a"},
+		},
+		"nor does it hold back another file's change": {
+			{folder("0.yaml", base, "a.yaml", serviceFile("a", "token: none, callers: [x/y]"), "b.yaml", serviceFile("b", "public: true")), "ok, ok, ok", "a b"},
+			{folder("0.yaml", strings.Replace(base, "trust_domain: td\n", "", 1), "a.yaml", serviceFile("a", "token: none, callers: [x/y]"), "b.yaml", serviceFile("b2", "public: true")), "last good, ok, ok", "a b2"},
+			{folder("a.yaml", serviceFile("a", "token: none, callers: [x/y]"), "b.yaml", serviceFile("b3", "public: true")), "last good, ok, ok", "a b3"},
+		},
+		"a bad edge file at the start takes no other down": {
+			{folder("0.yaml", "version: 1\nprobes: [/livez]\n", "a.yaml", serviceFile("a", "public: true"), "web.yaml", "version: 1\nservices: [{name: web, edge: true, hostz: [w]}]\n"), "ok, ok, out", "a"},
 		},
 		"a deleted file is gone": {
 			{folder("0.yaml", base, "a.yaml", a, "b.yaml", b), "ok, ok, ok", "a b"},
@@ -111,5 +119,47 @@ func TestLoadNothingGood(t *testing.T) {
 	s := Load(nil, folder("a.yaml", "nonsense"))
 	if _, ok := s.Policy.Choose(Pin{}); ok || s.Policy.Digest == "" {
 		t.Error("a policy of no file chooses a service")
+	}
+}
+
+// A file of which nothing is in force may hold what a request is for: nothing else is taken for it.
+func TestLoadInPart(t *testing.T) {
+	sidecar := func(name string) string {
+		return "version: 1\nservices:\n  - {name: " + name + ", hosts: [" + name + ".test], workloads: [shop/" + name + "], rules: [{name: r, match: \"GET /{$}\", public: true}]}\n"
+	}
+	edge := func(name, host, path string) string {
+		return "version: 1\nservices:\n  - {name: " + name + ", edge: true, hosts: [\"" + host + "\"], rules: [{name: " + name + ", match: \"GET " + path + "\", public: true}]}\n"
+	}
+	settings := "version: 1\ntrust_domain: td\npeers: envoy\n"
+	bad := func(text string) string { return strings.Replace(text, "match:", "mach:", 1) }
+	tests := []struct {
+		name  string
+		files []File
+		pin   Pin
+		host  string
+		want  string
+	}{
+		{"the only service left, for another's sidecar", folder("0.yaml", settings, "a.yaml", sidecar("a"), "b.yaml", bad(sidecar("b"))), Pin{Destination: "spiffe://td/ns/shop/sa/b"}, "a.test", ""},
+		{"the only service left, for nobody's sidecar", folder("0.yaml", settings, "a.yaml", sidecar("a"), "b.yaml", bad(sidecar("b"))), Pin{}, "a.test", ""},
+		{"the only service left, for its own", folder("0.yaml", settings, "a.yaml", sidecar("a"), "b.yaml", bad(sidecar("b"))), Pin{Destination: "spiffe://td/ns/shop/sa/a"}, "a.test", "a/r"},
+		{"the only service there is, for another's sidecar", folder("0.yaml", settings, "a.yaml", sidecar("a")), Pin{Destination: "spiffe://td/ns/shop/sa/b"}, "a.test", ""},
+		{"the only service there is", folder("0.yaml", settings, "a.yaml", sidecar("a")), Pin{}, "a.test", "a/r"},
+		{"a host under another's wildcard", folder("a.yaml", bad(edge("a", "admin.b.test", "/{$}")), "b.yaml", edge("b", "*.b.test", "/{$}")), Pin{}, "admin.b.test", ""},
+		{"beside it", folder("a.yaml", bad(edge("a", "admin.b.test", "/{$}")), "b.yaml", edge("b", "*.b.test", "/{$}"), "c.yaml", edge("c", "c.test", "/{$}")), Pin{}, "www.b.test", "b/b"},
+		{"a file that cannot be read at all: a wildcard", folder("a.yaml", "{", "b.yaml", edge("b", "*.b.test", "/{$}"), "c.yaml", edge("c", "c.test", "/{$}")), Pin{}, "www.b.test", ""},
+		{"a file that cannot be read at all: an exact host", folder("a.yaml", "{", "b.yaml", edge("b", "*.b.test", "/{$}"), "c.yaml", edge("c", "c.test", "/{$}")), Pin{}, "c.test", "c/c"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := serve(t, Load(nil, test.files).Policy, test.pin, test.host, "/"); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+	// Once the file is good, so is everything.
+	s := Load(nil, folder("a.yaml", bad(edge("a", "admin.b.test", "/{$}")), "b.yaml", edge("b", "*.b.test", "/b")))
+	s = Load(s, folder("a.yaml", edge("a", "admin.b.test", "/{$}"), "b.yaml", edge("b", "*.b.test", "/b")))
+	if got := serve(t, s.Policy, Pin{}, "admin.b.test", "/"); got != "a/a" {
+		t.Errorf("mended, got %q", got)
 	}
 }

@@ -43,6 +43,12 @@ type Policy struct {
 	// Warnings are doubts that do not stop a load.
 	Warnings strictyaml.Errors
 
+	// partial says that some file of the folder was never good, so that services may be missing here: then nothing is chosen because
+	// nothing else is there. reserved are the hosts that such files name, and unread says that one could not even be read for them:
+	// what a wildcard would catch could be theirs.
+	partial, unread bool
+	reserved        []string
+
 	byName   map[string]*Service
 	hosts    map[string]*group
 	suffixes map[string]*group // by ".suffix"; "" is "*"
@@ -298,10 +304,16 @@ func (p *Policy) Choose(pin Pin) (Choice, bool) {
 		return p.chosen(running[0])
 	case len(running) > 1:
 		return Choice{}, false
-	case len(p.Services) == 1:
+	case len(p.Services) == 1 && !p.partial && p.Services[0].mayStandAlone(pin.Destination):
 		return p.chosen(p.Services[0])
 	}
 	return Choice{probes: p.Probes}, len(p.Services) > 0
+}
+
+// mayStandAlone reports whether the only service of a policy is what a request without a pin is for. A sidecar that runs as somebody
+// whom the service does not name is not.
+func (s *Service) mayStandAlone(destination string) bool {
+	return s.Edge || destination == "" || len(s.Workloads) == 0
 }
 
 func (p *Policy) chosen(service *Service) (Choice, bool) {
@@ -360,8 +372,16 @@ func hostMatches(pattern, host string) bool {
 
 // edge finds the rules for a host: those of the exact name, else of the longest suffix.
 func (p *Policy) edge(host string) *group {
+	for _, pattern := range p.reserved {
+		if hostMatches(pattern, host) {
+			return nil
+		}
+	}
 	if found := p.hosts[host]; found != nil {
 		return found
+	}
+	if p.unread {
+		return nil
 	}
 	for rest := host; ; {
 		dot := strings.IndexByte(rest, '.')

@@ -131,28 +131,38 @@ func TestRefused(t *testing.T) {
 		"machine, unguarded":       {"machine: token.sub == token.client_id", "machine: token.plan == \"m2m\"", "has(token.plan)"},
 		"claim of no type":         {"plan: string", "plan: text", "no type of a claim"},
 		"built-in claim":           {"plan: string", "sub: string", "is read already"},
+		"a claim from nowhere":     {"roles: {from: realm_access.roles, type: strings}", "roles: {from: [], type: strings}", "not a claim's place"},
+		"a claim from a void":      {"roles: {from: realm_access.roles, type: strings}", "roles: {from: [\"\"], type: strings}", "not a claim's place"},
+		"client_id from nowhere":   {"    audiences", "    client_id: []\n    audiences", "not a claim's place"},
+		"where iss":                {"    audiences", "    where: {iss: \"https://auth.example.com\"}\n    audiences", "tells no kind from another"},
+		"password in the issuer":   {"issuer: https://auth", "issuer: https://me:pw@auth", "8:13: a URL with a user or password in it is refused"},
+		"password, bad escape":     {"jwks: https://auth.example.com/jwks.json", "jwks: \"https://me:pw@a%zzb/\"", "9:11: not a URL"},
+		"password beside an error": {"jwks: https://auth.example.com/jwks.json", "jwks: {url: \"https://me:pw@auth/\", ca: x}", "unknown key \"ca\""},
 		"endless leeway":           {"    audiences", "    leeway: 2h\n    audiences", "10:13: 2h is out of range"},
 
 		// Services.
-		"no hosts":           {"    hosts: [orders.shop.svc.cluster.local]\n", "", "does not say its `hosts`"},
-		"host in upper case": {"[orders.shop.svc.cluster.local]", "[Orders.shop]", "is no host"},
-		"host with a port":   {"[orders.shop.svc.cluster.local]", "[\"orders.shop:8080\"]", "is no host"},
-		"header host":        {"x-user-id: token.sub", "host: token.sub", "cannot be set"},
-		"header x-envoy":     {"x-user-id: token.sub", "x-envoy-user: token.sub", "cannot be set"},
-		"header hop-by-hop":  {"x-user-id: token.sub", "Connection: token.sub", "cannot be set"},
-		"header framing":     {"x-user-id: token.sub", "content-length: token.sub", "cannot be set"},
-		"header forwarded":   {"x-user-id: token.sub", "x-forwarded-user: token.sub", "cannot be set"},
-		"header of ours":     {"x-user-id: token.sub", "x-sallyport-user: token.sub", "cannot be set"},
-		"header pseudo":      {"x-user-id: token.sub", "\":path\": token.sub", "cannot be set"},
-		"header empty":       {"x-user-id: token.sub", "\"\": token.sub", "cannot be set"},
-		"header in two":      {"x-user-id: token.sub", "x-user-id: token.sub, X-User-Id: token.plan", "is set twice"},
-		"header from nobody": {"x-user-id: token.sub", "x-user-id: request.path", "is no source of a value"},
-		"header underscore":  {"x-user-id: token.sub", "x_user_id: token.sub", "no header name"},
-		"header of a list":   {"x-user-id: token.sub", "x-roles: token.roles", "is of type strings"},
-		"undeclared claim":   {"x-user-id: token.sub", "x-user-id: token.uid", "declares no claim `uid`"},
-		"callers, no peers":  {"peers: envoy\n", "", "does not say who checked"},
-		"short caller":       {"trust_domain: cluster.local\n", "", "needs `trust_domain`"},
-		"odd caller":         {"[web/frontend]", "[\"spiffe://cluster.local/a//b\"]", "not a SPIFFE ID"},
+		"no hosts":                 {"    hosts: [orders.shop.svc.cluster.local]\n", "", "does not say its `hosts`"},
+		"host in upper case":       {"[orders.shop.svc.cluster.local]", "[Orders.shop]", "is no host"},
+		"host with a port":         {"[orders.shop.svc.cluster.local]", "[\"orders.shop:8080\"]", "is no host"},
+		"header host":              {"x-user-id: token.sub", "host: token.sub", "cannot be set"},
+		"header x-envoy":           {"x-user-id: token.sub", "x-envoy-user: token.sub", "cannot be set"},
+		"header hop-by-hop":        {"x-user-id: token.sub", "Connection: token.sub", "cannot be set"},
+		"header framing":           {"x-user-id: token.sub", "content-length: token.sub", "cannot be set"},
+		"header forwarded":         {"x-user-id: token.sub", "x-forwarded-user: token.sub", "cannot be set"},
+		"header of ours":           {"x-user-id: token.sub", "x-sallyport-user: token.sub", "cannot be set"},
+		"header pseudo":            {"x-user-id: token.sub", "\":path\": token.sub", "cannot be set"},
+		"header empty":             {"x-user-id: token.sub", "\"\": token.sub", "cannot be set"},
+		"header in two":            {"x-user-id: token.sub", "x-user-id: token.sub, X-User-Id: token.plan", "is set twice"},
+		"header from nobody":       {"x-user-id: token.sub", "x-user-id: request.path", "is no source of a value"},
+		"a gRPC probe of a stream": {"[/healthz]", "[/grpc.health.v1.Health/Watch]", "is no probe of gRPC"},
+		"a probe for a gateway":    {"[/healthz]", "[{path: /metrics, callers: [istio-system/*]}]", "carries other people's requests"},
+		"a rule called probe":      {"name: catalogue", "name: probe", "the lack of a rule"},
+		"header underscore":        {"x-user-id: token.sub", "x_user_id: token.sub", "no header name"},
+		"header of a list":         {"x-user-id: token.sub", "x-roles: token.roles", "is of type strings"},
+		"undeclared claim":         {"x-user-id: token.sub", "x-user-id: token.uid", "declares no claim `uid`"},
+		"callers, no peers":        {"peers: envoy\n", "", "does not say who checked"},
+		"short caller":             {"trust_domain: cluster.local\n", "", "needs `trust_domain`"},
+		"odd caller":               {"[web/frontend]", "[\"spiffe://cluster.local/a//b\"]", "not a SPIFFE ID"},
 
 		// Patterns.
 		"equal patterns":   {"GET /catalogue/{item}", "GET /users/{id}/orders", "meets"},
@@ -292,6 +302,31 @@ func TestSubOfTwoIssuers(t *testing.T) {
 		t.Errorf("token.sub of two issuers goes into one header:\n%s", errs)
 	}
 	mustParse(t, strings.Replace(text, "x-user-id: token.sub", "x-user: token.who", 1))
+	// Not by another name either.
+	alias := strings.NewReplacer("plan: string\n", "plan: string\n      uid: {from: sub, type: string}\n", "x-user-id: token.sub", "x-user-id: token.uid",
+		"issuer: https://partner.example\n", "issuer: https://partner.example\n    claims: {uid: {from: sub, type: string}}\n").Replace(text)
+	if p, errs := parse(alias); p != nil || !strings.Contains(errs, "write token.who") {
+		t.Errorf("a sub by another name goes into one header:\n%s", errs)
+	}
+	// Nor over two edge services of one host.
+	pair := func(second string) string {
+		return "version: 1\nissuers:\n  a: {issuer: \"https://a\", audiences: [x]}\n  b: {issuer: \"https://b\", audiences: [x]}\nservices:\n" +
+			"  - {name: one, edge: true, hosts: [h], headers: {x-user: token.sub}, rules: [{name: r, match: GET /one, issuer: a}]}\n" +
+			"  - {name: two, edge: true, hosts: [" + second + "], headers: {x-user: token.sub}, rules: [{name: r, match: GET /two, issuer: b}]}\n"
+	}
+	mustParse(t, pair("g"))
+	if p, errs := parse(pair("h")); p != nil || !strings.Contains(errs, "write token.who") {
+		t.Errorf("two edge services of one host set one header from two issuers' subs:\n%s", errs)
+	}
+}
+
+// A defect in the compiler is an error of the files that changed: a gate that reloads keeps the last good ones.
+func TestDefectIsAnError(t *testing.T) {
+	c := newCompiler(nil)
+	c.sources = []*source{{name: "a.yaml", changed: true}} // no document: whatever looks at it panics
+	if p, errs := c.finish(); p != nil || len(errs) != 1 || errs[0].File != "a.yaml" {
+		t.Errorf("policy %v, errors %v", p, errs)
+	}
 }
 
 // An issuer with several audiences: each service says which it is.
