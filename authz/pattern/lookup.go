@@ -87,21 +87,30 @@ func (t *Tree) agrees(tg *target.Target, entry int) bool {
 		return false
 	}
 	short, ok := cutExtension(r.last)
-	if !ok || t.keepsExtension(entry, n-1) {
+	if !ok || t.keepsExtension(entry) {
 		return true
 	}
 	r.last = short
 	return t.sameRule(t.folded.find(&r, 0), entry)
 }
 
-// keepsExtension reports whether the extension of segment i is part of what the selected entry says: its rule is exact about
-// extensions, or the segment matched a name with a suffix.
-func (t *Tree) keepsExtension(entry, i int) bool {
+// keepsExtension reports whether the extension of a path is part of what the selected entry says: its rule is exact about
+// extensions, or its pattern ends in a name with a suffix. A suffix further to the front says nothing of what ends the path.
+func (t *Tree) keepsExtension(entry int) bool {
 	if entry == none {
 		return false
 	}
 	e := &t.entries[entry]
-	return e.ExtensionExact || i < len(e.Pattern.segments) && e.Pattern.segments[i].kind == suffixed
+	return e.ExtensionExact || endsInSuffix(e.Pattern.segments)
+}
+
+// endsInSuffix looks at the last segment, that before a final "/{$}" where there is one.
+func endsInSuffix(segments []segment) bool {
+	n := len(segments)
+	if n > 1 && segments[n-1].kind == literal && segments[n-1].text == "" {
+		n--
+	}
+	return n > 0 && segments[n-1].kind == suffixed
 }
 
 func (t *Tree) sameRule(a, b int) bool {

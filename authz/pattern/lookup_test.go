@@ -226,6 +226,19 @@ func TestForgivingSpelling(t *testing.T) {
 	})
 }
 
+// A suffix keeps the extension of its own segment, and only where the pattern ends with it: below `{name}.json/` anything may follow,
+// and an upstream that ignores the final slash and cuts extensions reads /admin.json/ as /admin.
+func TestSuffixBeforeRest(t *testing.T) {
+	tree := build(t, pattern.Forgiving, "GET /{name}.json/{rest...}", "GET /{id}", "GET /a/{name}.json/{$}", "GET /a/{id}")
+	check(t, tree, []lookup{
+		{"GET /admin.json/", "", "ambiguous"},
+		{"GET /admin.json", "", "ambiguous"},
+		{"GET /admin.json/x", "name rest", "rule 0 name=admin rest=x"},
+		{"GET /admin", "id", "rule 1 id=admin"},
+		{"GET /a/admin.json/", "name", "rule 2 name=admin"},
+	})
+}
+
 // `extension: exact` on a rule: its cut form leaves the tree, its own requests are not cut.
 func TestExtensionExact(t *testing.T) {
 	tree := build(t, pattern.Forgiving, "GET /report", "exact! GET /report.json", "GET /f/list", "exact! GET /f/{name}", "exact! GET /v1.2/{rest...}")

@@ -185,7 +185,7 @@ func naiveReadings(list []naiveRule, exact int, tg target.Target) [][]string {
 	}
 	readings := [][]string{folded}
 	last := folded[len(folded)-1]
-	if len(last) > 1 && strings.Contains(last[1:], ".") && !naiveKeepsExtension(list, exact, len(folded)-1) {
+	if len(last) > 1 && strings.Contains(last[1:], ".") && !naiveKeepsExtension(list, exact) {
 		cut := slices.Clone(folded)
 		cut[len(cut)-1] = last[:1] + strings.Split(last[1:], ".")[0]
 		readings = append(readings, cut)
@@ -193,12 +193,14 @@ func naiveReadings(list []naiveRule, exact int, tg target.Target) [][]string {
 	return readings
 }
 
-func naiveKeepsExtension(list []naiveRule, exact, i int) bool {
+// naiveKeepsExtension reports whether the pattern itself ends in an extension. A suffix further to the front says nothing of the last
+// segment, even if the path ends at it.
+func naiveKeepsExtension(list []naiveRule, exact int) bool {
 	if exact < 0 {
 		return false
 	}
-	parts := strings.Split(list[exact].path[1:], "/")
-	return list[exact].extensionExact || i < len(parts) && strings.HasPrefix(naiveRank(parts[i]), "b")
+	path := strings.TrimSuffix(list[exact].path, "/{$}")
+	return list[exact].extensionExact || path != "" && strings.HasPrefix(naiveRank(path[strings.LastIndex(path, "/")+1:]), "b")
 }
 
 // naiveConflict says how two entries meet.
@@ -411,8 +413,7 @@ func checkReadings(t interface{ Fatalf(string, ...any) }, list []naiveRule, tree
 			readings = append(readings, path)
 		}
 		i := strings.LastIndex(path, "/") + 1
-		last := strings.Count(path, "/") - 1
-		if len(path) > i+1 && strings.Contains(path[i+1:], ".") && !naiveKeepsExtension(list, m.Entry, last) {
+		if len(path) > i+1 && strings.Contains(path[i+1:], ".") && !naiveKeepsExtension(list, m.Entry) {
 			readings = append(readings, path[:i+1]+strings.Split(path[i+1:], ".")[0])
 		}
 	}
