@@ -312,6 +312,10 @@ descriptors:
   - key: w
     value: "*"
     rate_limit: {requests_per_unit: 12, unit: day}
+  - key: v
+    rate_limit: {requests_per_unit: 13, unit: day}
+  - key: v
+    value: "*"
 `
 	table := mustBuild(t, file)
 	for _, tt := range []struct {
@@ -334,7 +338,11 @@ descriptors:
 		{"path=xz", 4},
 		{"path=xzy", 4},
 		{"other=x", 0},
-		{"w=", 12},
+		{"w=x", 12},
+		// An empty value is no value: no wildcard is about it, only the key alone.
+		{"w=", 0},
+		{"v=x", 0},
+		{"v=", 13},
 		// A value that spells a pattern is that pattern's node.
 		{"path=/a/b*", 2},
 		// A value without a limit whitelists, and does not fall back to the key alone.
@@ -493,7 +501,7 @@ func match(list []twin, request []Entry) uint32 {
 		// path.Match's star stops at a slash, and the values drawn hold none.
 		found = pick(func(d twin) bool {
 			ok, _ := path.Match(d.value, e.Value)
-			return strings.Contains(d.value, "*") && ok
+			return strings.Contains(d.value, "*") && e.Value != "" && ok
 		})
 	}
 	if found == nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
-// Entry is one key and value of a request's descriptor, or of a file's. An empty value matches any value.
+// Entry is one key and value of a request's descriptor, or of a file's. An empty value in a file matches any value.
 type Entry struct{ Key, Value string }
 
 // Table is every limit of every file, ready to match. It is immutable and safe for concurrent use.
@@ -148,12 +148,11 @@ func (t *Table) Match(domain string, entries []Entry) Match {
 	return Match{Rule: n.rule, Key: finishKey(key)}
 }
 
-// step descends by one entry.
+// step descends by one entry. An empty value is the key without a value, which no wildcard matches, not even "*": a whitelist of
+// every value there is must not let pass who shows none.
 func (n *node) step(e Entry) *node {
-	if e.Value != "" {
-		if next := n.below[e]; next != nil {
-			return next
-		}
+	if next := n.below[e]; next != nil || e.Value == "" {
+		return next
 	}
 	for i := range n.wild[e.Key] {
 		if w := &n.wild[e.Key][i]; w.glob.match(e.Value) {
