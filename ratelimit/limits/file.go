@@ -102,6 +102,15 @@ func (r *reader) mapsOf(n *strictyaml.Node) []*strictyaml.Node {
 	return out
 }
 
+// given is the value of one of the reference's keys. A key without a value, or with null, is as good as not there: templates that
+// render nothing leave such keys behind.
+func given(m *strictyaml.Mapping, key string) *strictyaml.Node {
+	if n := m.Get(key); n.Kind() != strictyaml.Null {
+		return n
+	}
+	return nil
+}
+
 // text reads a scalar of any kind as what stands in the file: key: 012 and value: 1.10 are text in this format.
 func (r *reader) text(m *strictyaml.Mapping, key string) string {
 	n := m.Get(key)
@@ -112,14 +121,14 @@ func (r *reader) text(m *strictyaml.Mapping, key string) string {
 }
 
 func (r *reader) flag(m *strictyaml.Mapping, key string) bool {
-	b, _ := r.Bool11(m.Get(key))
+	b, _ := r.Bool11(given(m, key))
 	return b
 }
 
 // descriptors reads the descriptors of m and hangs them below n; path names n.
 func (r *reader) descriptors(n *node, m *strictyaml.Mapping, path []string) {
 	lines := map[Entry]int{}
-	for _, item := range r.mapsOf(m.Get("descriptors")) {
+	for _, item := range r.mapsOf(given(m, "descriptors")) {
 		d := r.mapOf(item, descriptorKeys)
 		e := Entry{r.text(d, "key"), r.text(d, "value")}
 		name := e.Key
@@ -157,7 +166,7 @@ func (r *reader) descriptor(d *strictyaml.Mapping, e Entry, path []string) *node
 			r.ErrorAt(d.Pos(key), "remove it", "%s is not supported yet", key)
 		}
 	}
-	if d.Get("metadata") != nil {
+	if given(d, "metadata") != nil {
 		r.ErrorAt(d.Pos("metadata"), "remove it", "metadata is not supported yet")
 	}
 	if r.flag(d, "share_threshold") {
@@ -175,7 +184,7 @@ func (r *reader) descriptor(d *strictyaml.Mapping, e Entry, path []string) *node
 // rule reads the limit of one descriptor; nil when it has none.
 func (r *reader) rule(d *strictyaml.Mapping, path []string) *Rule {
 	rule := &Rule{Domain: r.file.Domain, Path: r.pathOf(path), Keys: path, File: r.file.Name, Shadow: r.flag(d, "shadow_mode")}
-	plain, list := d.Get("rate_limit"), d.Get("rate_limits")
+	plain, list := given(d, "rate_limit"), d.Get("rate_limits")
 	switch {
 	case plain != nil && list != nil:
 		r.ErrorAt(d.Pos("rate_limits"), "keep one of them", "rate_limit and rate_limits on one descriptor")
@@ -191,9 +200,6 @@ func (r *reader) rule(d *strictyaml.Mapping, path []string) *Rule {
 		}
 	}
 	if plain == nil {
-		if rule.Shadow {
-			r.ErrorAt(d.Pos("shadow_mode"), "write it beside each rate_limit", "shadow_mode without a limit does nothing: it does not reach the descriptors below")
-		}
 		return nil
 	}
 	rule.Pos = d.Pos("rate_limit")
@@ -208,8 +214,9 @@ func (r *reader) plain(rule *Rule, n *strictyaml.Node) {
 	rule.Name = r.text(m, "name")
 	rule.Unlimited = r.flag(m, "unlimited")
 	r.replaces(rule, m)
+	requests, _ := r.Int(given(m, "requests_per_unit"), 0, math.MaxUint32) // the reference's default is 0, which refuses everything
 	if !rule.Unlimited {
-		r.window(rule, m, 0)
+		r.window(rule, m, requests, 0)
 		return
 	}
 	if unit := r.text(m, "unit"); ParseUnit(unit) != NoUnit {
@@ -217,11 +224,10 @@ func (r *reader) plain(rule *Rule, n *strictyaml.Node) {
 	} else if unit != "" {
 		r.invalidUnit(m, unit)
 	}
-	r.Int(m.Get("requests_per_unit"), 0, math.MaxUint32)
 }
 
 func (r *reader) replaces(rule *Rule, m *strictyaml.Mapping) {
-	for _, item := range r.mapsOf(m.Get("replaces")) {
+	for _, item := range r.mapsOf(given(m, "replaces")) {
 		named := r.mapOf(item, []string{"name"})
 		name := r.text(named, "name")
 		switch {
@@ -247,7 +253,8 @@ func (r *reader) listed(rule *Rule, d *strictyaml.Mapping, n *strictyaml.Node) {
 	seen := map[Unit]bool{}
 	for _, item := range items {
 		m := r.mapOf(item, listKeys)
-		unit := r.window(rule, m, cells)
+		requests, _ := r.Int(r.Require(m, "requests_per_unit", "write requests_per_unit: 0 to refuse everything"), 0, math.MaxUint32)
+		unit := r.window(rule, m, requests, cells)
 		if seen[unit] && unit != NoUnit {
 			r.ErrorAt(m.Pos("unit"), "keep the smaller one", "two limits per %s on one descriptor", unit)
 		}
@@ -301,14 +308,13 @@ func (r *reader) failure(d *strictyaml.Mapping) Failure {
 	return FailLocal
 }
 
-// window reads one limit into the rule and returns its unit.
-func (r *reader) window(rule *Rule, m *strictyaml.Mapping, cells int) Unit {
+// window reads one limit of so many requests into the rule and returns its unit.
+func (r *reader) window(rule *Rule, m *strictyaml.Mapping, requests int64, cells int) Unit {
 	word := r.text(m, "unit")
 	unit := ParseUnit(word)
 	if unit == NoUnit && m.OK() {
 		r.invalidUnit(m, word)
 	}
-	requests, _ := r.Int(r.Require(m, "requests_per_unit", "write requests_per_unit: 0 to refuse everything"), 0, math.MaxUint32)
 	name := r.text(m, "name")
 	rule.Limits = append(rule.Limits, Limit{Name: visibleName(name), Requests: uint32(requests), Unit: unit})
 	rule.Windows = append(rule.Windows, window.Window{Limit: uint32(requests), Span: unit.Span(), Cells: cells})

@@ -144,19 +144,20 @@ func TestDecodeRefuses(t *testing.T) {
 		// What the reference lets pass by accident.
 		{"duplicate YAML key", "domain: d\ndomain: e\n", `f.yaml:2:1: error loading config file: duplicate key "domain" (first on line 1)`},
 		{"second document", "domain: d\n---\ndomain: e\n", "f.yaml:2:1: error loading config file: a second document"},
-		{"limit left empty", "domain: d\ndescriptors:\n- key: a\n  rate_limit:\n", "f.yaml:4:15: a map is missing"},
-		{"no number", "domain: d\ndescriptors:\n- key: a\n  rate_limit: {unit: day}\n", `f.yaml:4:15: missing key "requests_per_unit"`},
+		{"limit of nothing", "domain: d\ndescriptors:\n- key: a\n  rate_limit: {}\n", "f.yaml:4:15: invalid rate limit unit ''"},
+		{"no number", "domain: d\ndescriptors:\n- key: a\n  rate_limits: [{unit: day}]\n", `f.yaml:4:17: missing key "requests_per_unit"`},
+		{"no number, as null", "domain: d\ndescriptors:\n- key: a\n  rate_limits: [{unit: day, requests_per_unit: }]\n", "f.yaml:4:47: a whole number is missing"},
+		{"a list of nothing", "domain: d\ndescriptors:\n- key: a\n  rate_limits:\n", "f.yaml:4:16: a list is missing"},
 		{"number as text", "domain: d\ndescriptors:\n- key: a\n  rate_limit: {requests_per_unit: '5', unit: day}\n", `f.yaml:4:35: "5" is text where a whole number is meant`},
 		{"octal number", "domain: d\ndescriptors:\n- key: a\n  rate_limit: {requests_per_unit: 010, unit: day}\n", "f.yaml:4:35: 010 means different numbers to different YAML readers"},
 		{"too many", "domain: d\ndescriptors:\n- key: a\n  rate_limit: {requests_per_unit: 4294967296, unit: day}\n", "f.yaml:4:35: 4294967296 is out of range"},
-		{"shadow of nothing", "domain: d\ndescriptors:\n- key: a\n  shadow_mode: true\n", "f.yaml:4:3: shadow_mode without a limit does nothing: it does not reach the descriptors below"},
 		{"wildcard in a key", "domain: d\ndescriptors:\n- key: a*\n", "f.yaml:3:3: a wildcard in a key is not supported"},
 
 		// Our form.
 		{"both forms", "domain: d\ndescriptors:\n- key: a\n  " + limit + "\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:5:3: rate_limit and rate_limits on one descriptor"},
 		{"our key, their form", "domain: d\ndescriptors:\n- key: a\n  " + limit + "\n  on_store_failure: open\n", "f.yaml:5:3: on_store_failure belongs beside rate_limits"},
 		{"no window", "domain: d\ndescriptors:\n- key: a\n  rate_limits: []\n", "f.yaml:4:16: rate_limits is empty"},
-		{"unlimited in a list", "domain: d\ndescriptors:\n- key: a\n  rate_limits: [{unlimited: true}]\n", "f.yaml:4:17: invalid rate limit unit ''"},
+		{"unlimited in a list", "domain: d\ndescriptors:\n- key: a\n  rate_limits: [{unit: day, requests_per_unit: 1, unlimited: true}]\n", "f.yaml:4:51: config error, unknown key 'unlimited'"},
 		{"same span twice", "domain: d\ndescriptors:\n- key: a\n  rate_limits:\n  - {requests_per_unit: 1, unit: day}\n  - {requests_per_unit: 2, unit: DAY}\n", "f.yaml:6:28: two limits per day on one descriptor"},
 		{"token bucket", "domain: d\ndescriptors:\n- key: a\n  algorithm: token_bucket\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:4:3: algorithm token_bucket is not supported yet"},
 		{"unknown algorithm", "domain: d\ndescriptors:\n- key: a\n  algorithm: slide\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:4:3: unknown algorithm 'slide'"},
@@ -233,6 +234,35 @@ descriptors:
 		if m.Rule == nil || m.Rule.Limits[0].Requests != want {
 			t.Errorf("version=%s: got %+v, want %d", value, m.Rule, want)
 		}
+	}
+}
+
+// What templates leave behind loads as the reference reads it: null is nothing, a limit without a number is none at all, and
+// shadow_mode may stand where no limit is.
+func TestReferenceDefaults(t *testing.T) {
+	table := mustBuild(t, `domain: d
+descriptors:
+  - key: a
+    value:
+    rate_limit: {unit: day, replaces: , name: , unlimited: }
+    descriptors:
+    shadow_mode:
+    metadata:
+  - key: b
+    rate_limit:
+    shadow_mode: true
+    descriptors:
+      - key: c
+        rate_limit: {unit: day, requests_per_unit: }
+`, "domain: e\ndescriptors:\n")
+	for descriptor, limited := range map[string]bool{"a=x": true, "b=x": false, "b=x,c=y": true} {
+		m := table.Match("d", entries(descriptor))
+		if got := m.Rule != nil; got != limited || got && (len(m.Rule.Limits) != 1 || m.Rule.Limits[0].Requests != 0 || m.Rule.Shadow) {
+			t.Errorf("%s: got %+v", descriptor, m.Rule)
+		}
+	}
+	if table.Override("e") == nil {
+		t.Error("a domain of no descriptors is not known")
 	}
 }
 
