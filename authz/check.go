@@ -344,7 +344,7 @@ func (c *check) read(ref policy.Reference) (string, bool) {
 	case policy.SourceHeader:
 		value, count := c.r.Headers.One(ref.Name)
 		lossy := c.r.Headers.Joined && strings.IndexByte(value, '!') >= 0
-		return value, count == 1 && strings.IndexByte(value, ',') < 0 && !lossy
+		return value, count == 1 && strings.IndexByte(value, ',') < 0 && !lossy && !c.r.Headers.respelled(ref.Name)
 	}
 	return "", false
 }

@@ -39,6 +39,29 @@ func (h *Headers) All(name string) []string {
 	return values
 }
 
+// respelled reports whether a field has another name that some upstream reads as this one: CGI and what descends from it (WSGI, PHP)
+// make one variable of X-Account and X_Account, and some do so with every byte that is no letter or digit.
+func (h *Headers) respelled(name string) bool {
+	for i := range h.Fields {
+		if other := h.Fields[i].Name; len(other) == len(name) && other != name && respells(other, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func respells(other, name string) bool {
+	for i := range len(name) {
+		if other[i] != name[i] && (alphanumeric(other[i]) || alphanumeric(name[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+// alphanumeric is what CGI keeps of a name, in lower case as the names of fields are.
+func alphanumeric(b byte) bool { return 'a' <= b && b <= 'z' || '0' <= b && b <= '9' }
+
 // Peer is the other end of the connection that a request came by.
 type Peer struct {
 	// Principal is Envoy's source.principal: a URI SAN, else a DNS SAN, else a subject, so not an identity by itself.
