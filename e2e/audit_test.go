@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -66,5 +68,36 @@ func TestAuditTellsAndKeepsSecrets(t *testing.T) {
 				t.Errorf("the %s holds a secret", where)
 			}
 		}
+	}
+}
+
+// SIGHUP, as logrotate sends it: the lines that follow stand in a new file, none is lost, and the gate serves on.
+func TestSIGHUPReopensAudit(t *testing.T) {
+	m := newMesh(t, meshOptions{})
+	path := filepath.Join(m.dir, "audit.jsonl")
+	lines := func(path string) int {
+		data, _ := os.ReadFile(path) // none yet is none
+		return strings.Count(string(data), "\n")
+	}
+	for turn := range 2 {
+		m.expect(http.StatusOK, "/catalogue/tea", "")
+		eventually(t, "the line is written", func() bool { return lines(path) == 1 })
+		if err := os.Rename(path, path+".old"+strconv.Itoa(turn)); err != nil {
+			t.Fatal(err)
+		}
+		m.authz.signal(syscall.SIGHUP)
+		eventually(t, "there is a new file", func() bool { _, err := os.Stat(path); return err == nil })
+	}
+	m.expect(http.StatusOK, "/catalogue/tea", "")
+	m.limits.signal(syscall.SIGHUP) // no audit file, and no end either
+	m.expect(http.StatusOK, "/catalogue/tea", "")
+	for _, g := range []*gate{m.authz, m.limits} {
+		g.signal(terminate)
+		if code := g.wait(); code != 0 {
+			t.Errorf("%s: exit code %d", g.name, code)
+		}
+	}
+	if first, second, last := lines(path+".old0"), lines(path+".old1"), lines(path); first != 1 || second != 1 || last != 2 {
+		t.Errorf("%d, %d and %d lines, want 1, 1 and 2", first, second, last)
 	}
 }

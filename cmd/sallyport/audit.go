@@ -25,6 +25,7 @@ func openAudit(s streams, d *daemon.Daemon, destination string) (*audit.Log, err
 			return nil, daemon.Unable(err)
 		}
 		w = file
+		d.OnHangup("audit", file.Reopen)
 	}
 	host, _ := os.Hostname()
 	log := audit.New(w, audit.Options{Instance: host})

@@ -58,6 +58,7 @@ type Daemon struct {
 	endStreams   context.CancelFunc
 	tasks        []named
 	closers      []named
+	hangup       hangup
 	pause        func(context.Context, time.Duration) // the drain delay
 }
 
@@ -103,6 +104,8 @@ func open(ctx context.Context, c Config) (*Daemon, error) {
 	if err := d.bind(ctx, listen, admin); err != nil {
 		return nil, err
 	}
+	d.hangup.listen()
+	d.Task("hangups", func(ctx context.Context) error { return d.hangup.run(ctx, d.Log) })
 	return d, nil
 }
 
@@ -114,7 +117,8 @@ func (d *Daemon) loadTLS() (*certificates, error) {
 		return nil, err
 	}
 	registerExpiry(d.Registry, c)
-	d.Task("tls files", func(ctx context.Context) error { return c.watch(ctx, watch{}) })
+	looks := d.hangup.look()
+	d.Task("tls files", func(ctx context.Context) error { return c.watch(ctx, watch{now: looks}) })
 	return c, nil
 }
 
@@ -156,11 +160,17 @@ func (d *Daemon) Closer(name string, run func(context.Context) error) {
 	d.closers = append(d.closers, named{name, run})
 }
 
+// OnHangup adds what SIGHUP asks for beside a look at all files: a log that was moved away is opened anew. Its error is logged, and
+// the gate serves on.
+func (d *Daemon) OnHangup(name string, run func() error) {
+	d.hangup.actions = append(d.hangup.actions, action{name, run})
+}
+
 // WatchFiles loads FILE or DIR now and hands over every later change while the daemon runs. An error of this first load is the
 // start's: ExitUnable without a snapshot, ExitInvalid when changed refuses it; one marked by Partly is none. That one, and every later
 // error of changed, is logged, counted, and shown in /readyz as "files:PATH" until the files are in force whole.
 func (d *Daemon) WatchFiles(path string, changed func([]File) error) error {
-	w := &FileWatcher{Path: path, Changed: changed, Report: d.reporter("files:"+path, "what was in force stays in force")}
+	w := &FileWatcher{Path: path, Changed: changed, now: d.hangup.look(), Report: d.reporter("files:"+path, "what was in force stays in force")}
 	if err := w.Load(); err != nil {
 		return err
 	}
@@ -190,6 +200,7 @@ func (d *Daemon) reporter(part, kept string) func(error) {
 
 // Close gives the sockets back when Run was never reached. After Run it does nothing.
 func (d *Daemon) Close() error {
+	d.hangup.stop()
 	d.endStreams()
 	d.Server.Stop()
 	err := ignore(net.ErrClosed, d.listener.Close())
@@ -213,6 +224,7 @@ func WithSignals(parent context.Context) (context.Context, context.CancelFunc) {
 func (d *Daemon) Run(ctx context.Context) error {
 	tasks, stopTasks := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopTasks()
+	defer d.hangup.stop()
 	var running sync.WaitGroup
 	group, failed := errgroup.WithContext(ctx)
 	for _, t := range d.tasks {

@@ -195,7 +195,8 @@ type FileWatcher struct {
 	// Debounce is how long to wait after a hint, so that the rest of the change arrives; zero is 100 ms.
 	Debounce time.Duration
 
-	hooks   watch // ticks and hints of tests
+	now     <-chan struct{} // look at once; nil: never asked for
+	hooks   watch           // ticks and hints of tests
 	seen    [sha256.Size]byte
 	outcome error  // what Changed said to the content that was seen last
 	broken  string // the error of reading that was reported last; empty while reading works
@@ -220,7 +221,7 @@ func (w *FileWatcher) Load() error {
 // Run looks for changes until ctx ends, and then returns nil.
 func (w *FileWatcher) Run(ctx context.Context) error {
 	loop := w.hooks
-	loop.interval, loop.debounce = w.Interval, w.Debounce
+	loop.interval, loop.debounce, loop.now = w.Interval, w.Debounce, w.now
 	base := filepath.Base(w.Path)
 	loop.folders = []string{filepath.Dir(w.Path), w.Path}
 	loop.relevant = func(event string) bool {

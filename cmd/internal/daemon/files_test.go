@@ -301,6 +301,15 @@ func TestFirstLoadErrors(t *testing.T) {
 	}
 }
 
+// replace puts a whole content in place at one moment, for a watcher that may be looking.
+func replace(t *testing.T, path, data string) {
+	t.Helper()
+	write(t, path+".new", []byte(data))
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // run starts the watcher until the test ends. An edit that comes before its watch is found by its first look, a later one by a hint.
 func run(t *testing.T, w *FileWatcher) {
 	t.Helper()
@@ -430,10 +439,7 @@ func TestSlowBeatFindsChanges(t *testing.T) {
 	w.hooks = watch{ticks: ticks, noHints: true}
 	run(t, w)
 	ticks <- time.Time{} // received: the first look is over, and the second under way: whole contents only
-	write(t, path+".new", []byte("2"))
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
+	replace(t, path, "2")
 	ticks <- time.Time{}
 	ticks <- time.Time{} // received: the look before it is over
 	if h.count() != 2 || h.last()["p.yaml"] != "2" {

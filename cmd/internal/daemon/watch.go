@@ -13,6 +13,7 @@ import (
 type watch struct {
 	folders  []string
 	relevant func(event string) bool // nil: every event is a hint
+	now      <-chan struct{}         // look at once; nil: never asked for
 	interval time.Duration           // zero: 10 s
 	debounce time.Duration           // zero: 100 ms
 
@@ -47,6 +48,9 @@ func (w watch) run(ctx context.Context, look func()) error {
 			}
 		case <-settled:
 			settled = nil
+			rewatch()
+			look()
+		case <-w.now:
 			rewatch()
 			look()
 		case <-ticks:
