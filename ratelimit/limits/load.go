@@ -55,9 +55,10 @@ func (s *Snapshot) Errors() strictyaml.Errors {
 // candidate is the version of a file that is being tried.
 type candidate struct {
 	loaded
-	name    string
-	changed bool
-	errors  strictyaml.Errors
+	name string
+	// moved says that its domain is not the one that the file had, so that another file may have it.
+	moved  bool
+	errors strictyaml.Errors
 }
 
 // Load takes the files of a folder as they are now. It keeps what it must of the snapshot before, which is nil at the start. A folder
@@ -70,22 +71,14 @@ func Load(before *Snapshot, sources []Source) *Snapshot {
 	for i, source := range sources {
 		candidates[i] = read(before, source)
 	}
-	// Files that did not change come first, so that a second file of one domain is the error of the one that changed.
-	slices.SortStableFunc(candidates, func(a, b *candidate) int {
-		if a.changed != b.changed {
-			if b.changed {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(a.name, b.name)
-	})
 	for {
+		settledFirst(candidates)
 		table, errs := Build(files(candidates))
 		if len(errs) == 0 {
 			return snapshot(table, candidates)
 		}
 		if !sendBack(before, candidates, errs) {
+			// Not one file has a version to serve, so no candidate is without an error of its own here.
 			kept := snapshot(before.Table, candidates)
 			kept.good = before.good
 			if len(sources) == 0 {
@@ -94,6 +87,21 @@ func Load(before *Snapshot, sources []Source) *Snapshot {
 			return kept
 		}
 	}
+}
+
+// settledFirst puts the files that keep their domain before those that take another, so that a second file of one domain is the
+// error of the one that took it. What was sent back counts as settled: the last good versions never contradict each other, so the
+// loop ends with those at the latest.
+func settledFirst(candidates []*candidate) {
+	slices.SortFunc(candidates, func(a, b *candidate) int {
+		if a.moved != b.moved {
+			if b.moved {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.name, b.name)
+	})
 }
 
 // read decodes one file, or falls back to its last good version.
@@ -109,21 +117,24 @@ func read(before *Snapshot, source Source) *candidate {
 	if len(errs) > 0 {
 		return &candidate{loaded: good, name: source.Name, errors: errs}
 	}
-	return &candidate{loaded: loaded{source.Data, file}, name: source.Name, changed: true}
+	return &candidate{loaded: loaded{source.Data, file}, name: source.Name, moved: !known || good.file.Domain != file.Domain}
 }
 
-// sendBack returns the changed files that errs are about to their last good versions, or out. False: there is none to send.
+// sendBack returns the moved files that errs are about to their last good versions, or out. False: there is none to send.
 func sendBack(before *Snapshot, candidates []*candidate, errs strictyaml.Errors) bool {
 	sent := false
 	for _, c := range candidates {
+		if !c.moved {
+			continue
+		}
 		for _, err := range errs {
-			if err.File == c.name && c.file != nil && len(c.errors) == 0 {
+			if err.File == c.name {
 				c.errors = append(c.errors, err)
-				if c.loaded = (loaded{}); c.changed {
-					c.loaded = before.good[c.name]
-				}
-				sent = true
 			}
+		}
+		if len(c.errors) > 0 {
+			c.loaded, c.moved = before.good[c.name], false
+			sent = true
 		}
 	}
 	return sent

@@ -2,8 +2,11 @@ package limits
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func limitsFile(domain, count string) string {
@@ -65,6 +68,15 @@ func TestLoad(t *testing.T) {
 			{sources("a.yaml", "nonsense"), "out", 0, 0},
 			{sources("a.yaml", limitsFile("a", "1")), "ok", 1, 0},
 		},
+		"a rotation that ends at a file that stays keeps every file's last good version": {
+			{sources("x.yaml", limitsFile("a", "1"), "y.yaml", limitsFile("b", "2"), "z.yaml", limitsFile("c", "3")), "ok ok ok", 1, 2},
+			{sources("x.yaml", limitsFile("b", "4"), "y.yaml", limitsFile("c", "5"), "z.yaml", limitsFile("c", "3")), "good good ok", 1, 2},
+			{sources("x.yaml", limitsFile("b", "4"), "y.yaml", limitsFile("c", "5"), "z.yaml", limitsFile("a", "6")), "ok ok ok", 6, 4},
+		},
+		"a contradiction does not keep others from changing": {
+			{sources("x.yaml", limitsFile("a", "1"), "y.yaml", limitsFile("b", "2")), "ok ok", 1, 2},
+			{sources("x.yaml", limitsFile("b", "3"), "y.yaml", limitsFile("b", "4")), "good ok", 1, 4},
+		},
 		"two domains change places": {
 			{sources("a.yaml", limitsFile("a", "1"), "b.yaml", limitsFile("b", "2")), "ok ok", 1, 2},
 			{sources("a.yaml", limitsFile("b", "3"), "b.yaml", limitsFile("a", "4")), "ok ok", 4, 3},
@@ -95,4 +107,45 @@ func TestLoad(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever becomes of a folder, a file that is called good is in force, and one that is not has a reason.
+func TestLoadTellsTheTruth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var s *Snapshot
+		count := 0
+		data := map[string]string{}
+		for range rapid.IntRange(1, 6).Draw(t, "steps") {
+			var pairs []string
+			for _, name := range []string{"1.yaml", "2.yaml", "3.yaml", "4.yaml"} {
+				switch rapid.IntRange(0, 4).Draw(t, "change") {
+				case 0:
+					delete(data, name)
+				case 1:
+					data[name] = "nonsense"
+				case 2, 3:
+					count++
+					data[name] = limitsFile(rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "domain"), fmt.Sprint(count))
+				}
+				if text, ok := data[name]; ok {
+					pairs = append(pairs, name, text)
+				}
+			}
+			had := s != nil && s.Table != nil
+			s = Load(s, sources(pairs...))
+			if had && s.Table == nil {
+				t.Fatal("the limits are gone")
+			}
+			for _, state := range s.Files {
+				text := data[state.Name]
+				inForce := false
+				if f, errs := Decode(state.Name, []byte(text)); errs == nil {
+					inForce = text == limitsFile(f.Domain, fmt.Sprint(limit(s, f.Domain)))
+				}
+				if state.OK() != inForce {
+					t.Fatalf("%s is called %v, and in force is %v: %q", state.Name, state.OK(), inForce, text)
+				}
+			}
+		}
+	})
 }
