@@ -57,8 +57,27 @@ type Principal struct {
 	Audiences []string
 	// Token holds the declared claims, typed, for rules and expressions. A machine's has no `sub`.
 	Token condition.Token
-	// Expires is `exp`, without leeway.
-	Expires time.Time
+	// Expires is `exp` and IssuedAt `iat`, without leeway. IssuedAt is zero where the token does not say.
+	Expires, IssuedAt time.Time
+	// Session is `sid`, the login session that the token came of (OpenID Connect Front-Channel Logout section 3), "" if it has none.
+	Session string
+	// Confirmation binds the token to a sender; see there.
+	Confirmation Confirmation
+}
+
+// Confirmation is the `cnf` of a token that only one sender may use (RFC 7800). The zero value is a token that anybody may use.
+type Confirmation struct {
+	// Bound says that the token has a `cnf`. Where nothing proves it, the token is refused.
+	Bound bool
+	// Thumbprint is x5t#S256: the SHA-256 of the sender's certificate in DER (RFC 8705 section 3.1).
+	Thumbprint [32]byte
+}
+
+// Revocations knows which tokens were taken back before they expired.
+type Revocations interface {
+	// Revoked reports whether the token of p was revoked, and how old that knowledge is: the time since the view was last known to
+	// hold every revocation. It waits for nothing and is safe for concurrent use.
+	Revoked(p *Principal, now time.Time) (revoked bool, age time.Duration)
 }
 
 // Verifier proves bearer tokens. One is bound to one issuer of one policy generation.

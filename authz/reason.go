@@ -86,6 +86,8 @@ const (
 	Cancelled
 	// Panicked: a defect was caught while deciding.
 	Panicked
+	// Stale: the view of revocations is too old to be believed.
+	Stale
 	// NotReady: no policy is loaded.
 	NotReady
 
@@ -111,6 +113,8 @@ const (
 	DetailTokenKind   = "token_kind"   // markers of an ID, refresh, logout or event token
 	DetailScopes      = "scopes"       // the scope claim cannot be read
 	DetailConfirm     = "confirmation" // a cnf that nothing here has proved
+	DetailRevoked     = "revoked"      // taken back before it expired
+	DetailSender      = "sender"       // bound to a sender, and this is not the one, or none can be seen
 	DetailCredentials = "credentials"  // more than one credential, or a malformed one
 	DetailInQuery     = "token_in_query"
 )
@@ -123,7 +127,7 @@ var reasonNames = [reasonCount]string{
 	NoRule: "no_rule", Caller: "caller", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner",
 	MetadataMissing: "metadata_missing", HeaderValue: "header_value", Upgrade: "upgrade", Forbidden: "forbidden",
 	NotFound: "not_found", Gone: "gone", WrongService: "wrong_service",
-	KeysUnavailable: "keys_unavailable", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", NotReady: "not_ready",
+	KeysUnavailable: "keys_unavailable", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", NotReady: "not_ready",
 }
 
 // String is the reason's name in metadata, audit, metrics and problem documents.
