@@ -82,7 +82,7 @@ func (f recorder) Record(*Decision, *Request) { f() }
 // Every reason has a name of its own and a status of its own choice: a denial answers 400 or more, and what was never written down
 // answers 503.
 func TestReasons(t *testing.T) {
-	undecided := []Reason{Undecided, KeysUnavailable, Deadline, Cancelled, Panicked, NotReady}
+	undecided := []Reason{Undecided, KeysUnavailable, Deadline, Cancelled, Panicked, Stale, NotReady}
 	allows := []Reason{Allowed, Public, Probe}
 	names := map[string]Reason{}
 	all := Reasons()
