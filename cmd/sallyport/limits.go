@@ -1,11 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sallyport-dev/sallyport/internal/strictyaml"
+	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 )
 
@@ -24,30 +25,34 @@ envoyproxy/ratelimit and Sallyport's own keys are read.
 It exits 0 if they load, and 1 with every error otherwise: file:line:column, the line, and what to write instead.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			found, err := readAll(args[0])
+			found, err := daemon.ReadFiles(args[0])
 			if err != nil {
-				return err
+				return daemon.Unable(err)
 			}
-			var files []*limits.File
-			var errs strictyaml.Errors
-			for _, file := range found {
-				decoded, wrong := limits.Decode(file.Name, file.Data)
-				errs = append(errs, wrong...)
-				if decoded != nil {
-					files = append(files, decoded)
-				}
-			}
-			var table *limits.Table
-			if len(errs) == 0 {
-				table, errs = limits.Build(files)
-			}
+			loaded := limits.Load(nil, limitsSources(found))
+			errs := loaded.Errors()
 			if len(errs) > 0 {
 				return showErrors(s.out, errs)
 			}
-			fmt.Fprintf(s.out, "ok: %d domains, %d limits\n", len(files), len(table.Rules())-len(files))
+			fmt.Fprintf(s.out, "ok: %d domains, %d limits\n", len(found), len(loaded.Table.Rules())-len(found))
 			return nil
 		},
 	}
 	fromEnvironment(cmd, s)
 	return cmd
+}
+
+// errLimitsTooLarge says of a limits file what daemon.ErrTooLarge says of files in general, whose advice to split it is none here.
+var errLimitsTooLarge = errors.New("is larger than 1 MiB: a limits file holds one domain, and at most that")
+
+// limitsSources hands files over as they were found.
+func limitsSources(files []daemon.File) []limits.Source {
+	sources := make([]limits.Source, len(files))
+	for i, file := range files {
+		sources[i] = limits.Source{Name: file.Name, Data: file.Data, Err: file.Err}
+		if errors.Is(file.Err, daemon.ErrTooLarge) {
+			sources[i].Err = errLimitsTooLarge
+		}
+	}
+	return sources
 }

@@ -155,11 +155,7 @@ type ratelimitGate struct {
 
 // load takes a snapshot of the limits files. What is good of it is in force when load returns; the error says what is not.
 func (g *ratelimitGate) load(files []daemon.File) error {
-	sources := make([]limits.Source, len(files))
-	for i, file := range files {
-		sources[i] = limits.Source{Name: file.Name, Data: file.Data, Err: file.Err}
-	}
-	next := limits.Load(g.snapshot, sources)
+	next := limits.Load(g.snapshot, limitsSources(files))
 	errs := next.Errors()
 	states := make([]fileState, len(next.Files))
 	for i, file := range next.Files {
