@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
@@ -127,9 +128,9 @@ func (c *compiler) errors() strictyaml.Errors {
 }
 
 var (
-	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "services", "probes"}
-	laterTop  = []string{"lookups", "revocation"}
-	laterRule = []string{"either", "agrees", "tenant", "condition", "from", "not_from", "sender", "body", "params", "writable", "signed_by", "headers"}
+	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "services", "probes", "revocation"}
+	laterTop  = []string{"lookups"}
+	laterRule = []string{"agrees", "tenant", "condition", "from", "not_from", "body", "params", "writable", "signed_by", "headers"}
 	laterSvc  = []string{"tenant", "from", "not_from", "cors", "security_headers", "openapi"}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )
@@ -147,6 +148,7 @@ func (c *compiler) compile() *Policy {
 	for _, src := range c.sources {
 		c.issuers(src)
 	}
+	c.revocable()
 	for _, src := range c.sources {
 		c.services(src)
 	}
@@ -236,8 +238,41 @@ func (c *compiler) settings() {
 	if src, n := c.single("gateways"); n != nil {
 		c.policy.Gateways = c.callers(src, n)
 	}
+	if src, n := c.single("revocation"); n != nil {
+		c.revocation(src, n)
+	}
 	if src, n := c.single("trusted_proxies"); n != nil {
 		c.trustedProxies(src, n)
+	}
+}
+
+func (c *compiler) revocation(src *source, n *strictyaml.Node) {
+	m := src.Map(n, "stale_after", "when_stale")
+	r := &Revocation{StaleAfter: time.Minute}
+	duration(src, m, "stale_after", time.Second, 24*time.Hour, &r.StaleAfter)
+	if stale := m.Get("when_stale"); stale != nil {
+		switch text, ok := src.Text(stale); {
+		case text == "allow":
+			r.AllowStale = true
+		case ok && text != "deny":
+			src.Errorf(stale, "write deny, or allow", "a stale view can deny or allow, not %q", text)
+		}
+	}
+	c.policy.Revocation = r
+}
+
+// revocable demands that every token of a policy with revocation has a name by which it can be revoked.
+func (c *compiler) revocable() {
+	if c.policy.Revocation == nil {
+		return
+	}
+	for _, src := range c.sources {
+		all := src.OpenMap(src.root.Get("issuers"))
+		for _, issuer := range src.issuers {
+			if !slices.Contains(issuer.Require, "jti") {
+				src.Errorf(all.Get(issuer.Name), "add jti to `require`", "`revocation` is asked for, and a token of `%s` without a jti could not be revoked", issuer.Name)
+			}
+		}
 	}
 }
 

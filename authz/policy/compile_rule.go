@@ -14,11 +14,14 @@ import (
 
 var ruleKeys = []string{
 	"name", "match", "public", "token", "deny", "issuer", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "metadata",
-	"upgrades", "except", "extension", "body_parameters",
+	"upgrades", "except", "extension", "body_parameters", "either", "sender", "clients",
 }
 
+// branchKeys are what a branch of `either` demands; what is said of the request's shape stays with the rule.
+var branchKeys = []string{"issuer", "token", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "sender", "clients"}
+
 // whoKeys are demands on who is asking; a rule that asks nobody cannot have them.
-var whoKeys = []string{"issuer", "scopes", "any_scope", "roles", "any_role", "owner"}
+var whoKeys = []string{"issuer", "scopes", "any_scope", "roles", "any_role", "owner", "sender", "clients"}
 
 // ruleSource is one rule on its way into a service.
 type ruleSource struct {
@@ -58,11 +61,25 @@ func (c *compiler) rule(r *ruleSource) {
 		}
 	}
 	r.match()
+	if r.m.Get("either") != nil {
+		c.either(r)
+		return
+	}
 	r.credential()
+	c.demands(r)
+	r.except()
+	c.metadata(r)
+	r.upgrades()
+	r.extension()
+	r.bodyParameters()
+}
+
+// demands compiles what a rule, or a branch of one, asks of whoever comes.
+func (c *compiler) demands(r *ruleSource) {
 	if node := r.m.Get("callers"); node != nil {
 		c.ruleCallers(r, node)
 	}
-	switch rule.Credential {
+	switch r.rule.Credential {
 	case CredentialToken:
 		c.tokenRule(r)
 	case CredentialNone:
@@ -72,11 +89,49 @@ func (c *compiler) rule(r *ruleSource) {
 	case CredentialDeny:
 		r.denyRule()
 	}
+}
+
+// either compiles a rule of several branches. Each names one issuer, or asks for no token; two of a kind would leave the choice open.
+func (c *compiler) either(r *ruleSource) {
+	r.refuse("`either` says in its branches who may come", slices.Concat(branchKeys, []string{"public", "deny"})...)
+	n := r.m.Get("either")
+	items := r.List(n)
+	if n.Kind() == strictyaml.List && len(items) < 2 {
+		r.Errorf(n, "write the demands into the rule itself", "`either` of fewer than two branches is no choice")
+	}
+	for _, item := range items {
+		branch := *r.rule
+		b := &ruleSource{source: r.source, n: item, rule: &branch}
+		b.m = r.Map(item, branchKeys...)
+		b.credential()
+		c.demands(b)
+		for _, other := range r.rule.Either {
+			if other.Issuer == branch.Issuer && other.Credential == branch.Credential {
+				r.Errorf(item, "put both into one branch", "a second branch for the same credential can never be chosen")
+				break
+			}
+		}
+		r.rule.Either = append(r.rule.Either, &branch)
+	}
+	r.shape(c)
+}
+
+// shape compiles what a rule with branches says of the request itself, and gives it to each.
+func (r *ruleSource) shape(c *compiler) {
+	tokenless := slices.ContainsFunc(r.rule.Either, func(b *Rule) bool { return b.Credential == CredentialNone })
+	if tokenless {
+		r.rule.Credential = CredentialNone // for `except`, which a branch without a token demands
+	}
 	r.except()
+	r.rule.Credential = CredentialToken
 	c.metadata(r)
 	r.upgrades()
 	r.extension()
 	r.bodyParameters()
+	for _, branch := range r.rule.Either {
+		branch.Except, branch.Metadata, branch.Upgrades, branch.SeparateBody = r.rule.Except, r.rule.Metadata, r.rule.Upgrades, r.rule.SeparateBody
+		branch.Either = nil
+	}
 }
 
 func (r *ruleSource) match() {
@@ -226,6 +281,8 @@ func (c *compiler) tokenRule(r *ruleSource) {
 	rule.AnyScope = scopes(r, "any_scope")
 	rule.Roles = c.roles(r, "roles")
 	rule.AnyRole = c.roles(r, "any_role")
+	r.sender()
+	c.clients(r)
 	n := r.m.Get("owner")
 	switch names := r.captures(); {
 	case n == nil && len(names) > 0:
@@ -238,6 +295,38 @@ func (c *compiler) tokenRule(r *ruleSource) {
 		rule.Owner = c.owner(r, n)
 	}
 	r.refuse("`except` belongs to rules that ask for no token: under a token rule, write a rule of its own for what is excepted", "except")
+}
+
+func (r *ruleSource) sender() {
+	n := r.m.Get("sender")
+	if n == nil {
+		return
+	}
+	switch text, ok := r.Text(n); {
+	case text == "any":
+	case text == "bound":
+		r.rule.Sender = SenderBound
+	case text == "mtls":
+		r.rule.Sender = SenderMTLS
+	case ok:
+		r.Errorf(n, "write any, bound or mtls", "a sender cannot be %q", text)
+	}
+}
+
+// clients binds applications to the workloads that they are.
+func (c *compiler) clients(r *ruleSource) {
+	n := r.m.Get("clients")
+	if n == nil {
+		return
+	}
+	all := r.OpenMap(n)
+	r.rule.Clients = map[string][]CallerPattern{}
+	for _, key := range all.Keys() {
+		r.rule.Clients[key] = c.callers(r.source, all.Get(key))
+	}
+	if n.Kind() == strictyaml.Map && len(all.Keys()) == 0 {
+		r.Errorf(n, "write clients: {web: [shop/web]}", "`clients` is empty and would refuse everybody")
+	}
 }
 
 // ruleIssuer finds the issuer whose tokens a rule takes. It may go without saying only in a file that names exactly one.
@@ -464,10 +553,7 @@ func (c *compiler) metadata(r *ruleSource) {
 		if !ok {
 			continue
 		}
-		var issuers []*Issuer
-		if r.rule.Issuer != nil {
-			issuers = []*Issuer{r.rule.Issuer}
-		}
+		issuers := r.rule.addIssuers(nil)
 		if r.rule.Credential != CredentialToken && strings.HasPrefix(text, "token.") && text != "token.who" {
 			r.Errorf(value, "remove it", "the rule asks for no token, so `%s` is never set", text)
 			continue

@@ -178,9 +178,18 @@ func (c *compiler) audience(src *source, m *strictyaml.Mapping, at *strictyaml.N
 func (s *Service) issuers() []*Issuer {
 	var issuers []*Issuer
 	for _, rule := range s.Rules {
-		if rule.Issuer != nil && !slices.Contains(issuers, rule.Issuer) {
-			issuers = append(issuers, rule.Issuer)
-		}
+		issuers = rule.addIssuers(issuers)
+	}
+	return issuers
+}
+
+// addIssuers adds those whose tokens the rule takes.
+func (r *Rule) addIssuers(issuers []*Issuer) []*Issuer {
+	if r.Issuer != nil && !slices.Contains(issuers, r.Issuer) {
+		issuers = append(issuers, r.Issuer)
+	}
+	for _, branch := range r.Either {
+		issuers = branch.addIssuers(issuers)
 	}
 	return issuers
 }

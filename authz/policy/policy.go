@@ -3,6 +3,7 @@ package policy
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
@@ -32,6 +33,8 @@ type Policy struct {
 	Gateways []CallerPattern
 	// TrustedProxies may speak X-Forwarded-For.
 	TrustedProxies TrustedProxies
+	// Revocation is nil where the policy does not ask for it.
+	Revocation *Revocation
 	// Issuers by name.
 	Issuers map[string]*Issuer
 	// Services in the order of their names' files.
@@ -135,6 +138,14 @@ type Rule struct {
 	// Callers are demanded beside the service's; AnyCaller sets the service's aside for a public rule.
 	Callers   []CallerPattern
 	AnyCaller bool
+	// Either are the branches of a rule that takes credentials of several kinds, each with its own demands; the credential chooses
+	// the branch, and what the branch refuses is refused. The rule itself then demands nothing. Nil: the rule is its only branch.
+	Either []*Rule
+	// Sender says whether a token may be anybody's who holds it.
+	Sender Sender
+	// Clients binds applications to workloads: a token of client_id is taken only from one of its callers. Nil binds nobody; a
+	// client that is not named is refused.
+	Clients map[string][]CallerPattern
 	// Owner is whose the named object must be; nil is nobody's in particular.
 	Owner *Owner
 	// Metadata is handed to the rate limiter on an allow.
@@ -145,6 +156,26 @@ type Rule struct {
 	Except []pattern.Prefix
 	// SeparateBody says that the upstream never merges body fields into query parameters.
 	SeparateBody bool
+}
+
+// Sender says how a token must be bound to whoever sends it. A token that is bound (`cnf`) is always held to it.
+type Sender uint8
+
+const (
+	// SenderAny takes a bearer token from anybody. It is the zero value, and no exception for bound tokens.
+	SenderAny Sender = iota
+	// SenderBound takes only tokens that are bound to a sender, in any way that is supported.
+	SenderBound
+	// SenderMTLS takes only tokens that are bound to a client certificate (RFC 8705).
+	SenderMTLS
+)
+
+// Revocation says how a policy treats its view of revoked tokens.
+type Revocation struct {
+	// StaleAfter is the age at which the view is no longer believed. Positive.
+	StaleAfter time.Duration
+	// AllowStale then goes on with what is known. False denies.
+	AllowStale bool
 }
 
 // Owner demands that an object is the caller's.

@@ -102,15 +102,16 @@ func TestShopLoads(t *testing.T) {
 func TestRefused(t *testing.T) {
 	tests := map[string]struct{ old, new, want string }{
 		// The file.
-		"unknown key":         {"version: 1\n", "version: 1\nservises: []\n", "2:1: unknown key \"servises\""},
-		"another version":     {"version: 1\n", "version: 2\n", "1:10: "},
-		"no version":          {"version: 1\n", "", "does not say its `version`"},
-		"duplicate key":       {"peers: envoy\n", "peers: envoy\npeers: envoy\n", "4:1: "},
-		"second document":     {"services:\n", "---\nservices:\n", "second document"},
-		"anchor":              {"peers: envoy\n", "peers: &p envoy\n", "3:8: "},
-		"number for text":     {"name: orders\n", "name: 5\n", "17:11: "},
-		"not yet: lookups":    {"peers: envoy\n", "peers: envoy\nlookups: {}\n", "`lookups` is not supported by this version"},
-		"not yet: revocation": {"peers: envoy\n", "peers: envoy\nrevocation: {}\n", "`revocation` is not supported by this version"},
+		"unknown key":        {"version: 1\n", "version: 1\nservises: []\n", "2:1: unknown key \"servises\""},
+		"another version":    {"version: 1\n", "version: 2\n", "1:10: "},
+		"no version":         {"version: 1\n", "", "does not say its `version`"},
+		"duplicate key":      {"peers: envoy\n", "peers: envoy\npeers: envoy\n", "4:1: "},
+		"second document":    {"services:\n", "---\nservices:\n", "second document"},
+		"anchor":             {"peers: envoy\n", "peers: &p envoy\n", "3:8: "},
+		"number for text":    {"name: orders\n", "name: 5\n", "17:11: "},
+		"not yet: lookups":   {"peers: envoy\n", "peers: envoy\nlookups: {}\n", "`lookups` is not supported by this version"},
+		"stale means maybe":  {"peers: envoy\n", "peers: envoy\nrevocation: {when_stale: maybe}\n", "not \"maybe\""},
+		"revoked by no name": {"issuers:\n  shop:\n", "revocation: {}\nissuers:\n  shop:\n    require: [sub, client_id]\n", "could not be revoked"},
 
 		// Issuers.
 		"no audiences":             {"    audiences: [orders-api]\n", "", "the issuer has no `audiences`"},
@@ -211,7 +212,14 @@ func TestRefused(t *testing.T) {
 		"a second rule's name":     {"name: catalogue", "name: retired", "is named `retired`"},
 		"a name of capitals":       {"name: catalogue", "name: Catalogue", "cannot be \"Catalogue\""},
 		"a scope with a space":     {"[\"read:orders\"]", "[\"read orders\"]", "cannot be a scope"},
-		"not yet: either":          {"        owner: none\n", "        owner: none\n        either: []\n", "`either` is not supported by this version"},
+		"either of one":            {"        owner: none\n", "        either: [{issuer: shop, owner: none}]\n", "is no choice"},
+		"either of two alike":      {"        owner: none\n", "        either: [{issuer: shop, owner: none}, {issuer: shop, owner: none, scopes: [a]}]\n", "can never be chosen"},
+		"either beside a demand":   {"        owner: none\n", "        owner: none\n        either: [{issuer: shop, owner: none}, {token: none, callers: [a/b]}]\n", "says in its branches"},
+		"either without an owner":  {"        owner: none\n", "        either: [{issuer: shop}, {token: none, callers: [a/b]}]\n", "does not say whose it is"},
+		"either, a public branch":  {"        owner: none\n", "        either: [{issuer: shop, owner: none}, {public: true}]\n", "unknown key \"public\""},
+		"an odd sender":            {"        owner: none\n", "        owner: none\n        sender: dpop\n", "cannot be \"dpop\""},
+		"a sender of no token":     {"        token: none\n", "        token: none\n        sender: mtls\n", "has no token to hold to this"},
+		"clients of nobody":        {"        owner: none\n", "        owner: none\n        clients: {}\n", "would refuse everybody"},
 		"not yet: condition":       {"        owner: none\n", "        owner: none\n        condition: \"true\"\n", "`condition` is not supported by this version"},
 		"not yet: from":            {"        owner: none\n", "        owner: none\n        from: [10.0.0.0/8]\n", "`from` is not supported by this version"},
 		"not yet: tenant":          {"    probes: [/healthz]\n", "    probes: [/healthz]\n    tenant: {}\n", "`tenant` is not supported by this version"},
@@ -271,6 +279,10 @@ func TestAccepted(t *testing.T) {
 		"folded, but exact":        {"    probes: [/healthz]\n", "    probes: [/healthz]\n    spelling: exact\n"},
 		"kubernetes":               {"hosts: [orders.shop.svc.cluster.local]", "kubernetes: shop/orders"},
 		"probe by callers":         {"probes: [/healthz]", "probes: [/healthz, {path: /metrics, callers: [monitoring/prometheus]}, /grpc.health.v1.Health/Check]"},
+		"either":                   {"        owner: none\n", "        either: [{issuer: shop, owner: none, scopes: [a]}, {token: none, callers: [a/b]}]\n"},
+		"sender":                   {"        owner: none\n", "        owner: none\n        sender: mtls\n"},
+		"clients":                  {"        owner: none\n", "        owner: none\n        clients: {web: [web/frontend]}\n"},
+		"revocation":               {"peers: envoy\n", "peers: envoy\nrevocation: {stale_after: 30s, when_stale: allow}\n"},
 		"public under callers":     {"    probes: [/healthz]\n", "    probes: [/healthz]\n    callers: [web/*]\n"},
 	}
 	for name, test := range tests {
