@@ -15,13 +15,15 @@ const ledgerSize = 1024
 var ledgerSeed = maphash.MakeSeed()
 
 // ledger remembers which counters the server acknowledged lately, to notice that it has lost them. The latest counter of each
-// place is watched. Times are the server's own, so that answers that overtake each other are not mistaken for a loss.
+// place is watched. Times are the server's own, so that answers that overtake each other are not mistaken for a loss, nor hide
+// one: with several workers on a counter, the answer that found it gone is seldom the first to arrive.
 type ledger struct {
 	missed atomic.Uint64
 	places [ledgerSize]struct {
 		sync.Mutex
 		key     uint64 // hash of the key; zero: nothing is watched
-		held    int64  // when the server is known to have held it
+		since   int64  // from when on the server should have held it without a gap
+		held    int64  // when the server is last known to have held it
 		expires int64  // when the server may forget it
 	}
 }
@@ -32,12 +34,22 @@ func (l *ledger) note(c ratelimit.Charge, now int64, f fate) {
 	place := &l.places[(hash>>1)%ledgerSize]
 	place.Lock()
 	defer place.Unlock()
-	if f&existed == 0 && place.key == hash && place.held < now && now < place.expires {
+	if place.key == hash && now >= place.expires {
 		place.key = 0
-		l.missed.Add(1)
 	}
-	if f&written != 0 && (place.key != hash || place.held < now) {
-		place.key, place.held, place.expires = hash, now, now+lifetime(c)
+	if f&existed == 0 && place.key == hash && place.since < now {
+		l.missed.Add(1)
+		// One loss is found once: whoever wrote it anew at now is the beginning, whatever later answers arrived before.
+		if place.since = now; f&written == 0 {
+			place.key = 0
+		}
+	}
+	switch {
+	case f&written == 0:
+	case place.key != hash:
+		place.key, place.since, place.held, place.expires = hash, now, now, now+lifetime(c)
+	case place.held < now:
+		place.held, place.expires = now, now+lifetime(c)
 	}
 }
 

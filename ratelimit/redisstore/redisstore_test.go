@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -183,6 +184,54 @@ func TestLostCountersAreCounted(t *testing.T) {
 	if s.LostCounters() != 1 {
 		t.Errorf("an expired counter is taken for a lost one")
 	}
+}
+
+// A loss under load is noticed, once, although most answers overtake the one that found it.
+func TestLossUnderLoadIsCounted(t *testing.T) {
+	client := dial(t, storetest.StartValkey(t))
+	s := open(t, client, redisstore.Options{})
+	const losses = 5
+	var lost sync.WaitGroup
+	end := make(chan struct{})
+	for range 8 {
+		lost.Go(func() {
+			for {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				if _, err := s.Spend(t.Context(), []ratelimit.Charge{perMinute("hot", 1<<30)}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range losses {
+		// The server's own clock tells that the counter has lived for a while, and will have when the next loss comes.
+		for begun := clockOf(t, client); clockOf(t, client).Sub(begun) < 20*time.Millisecond; {
+			spend(t, s, perMinute("hot", 1<<30))
+		}
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spend(t, s, perMinute("hot", 1<<30))
+	close(end)
+	lost.Wait()
+	if got := s.LostCounters(); got != losses {
+		t.Errorf("%d losses are counted, of %d", got, losses)
+	}
+}
+
+func clockOf(t *testing.T, client *redis.Client) time.Time {
+	t.Helper()
+	now, err := client.Time(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now
 }
 
 // What stands in a key that is not a counter is an error, and stays as it is.
