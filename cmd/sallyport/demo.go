@@ -54,9 +54,12 @@ func tell(cmd *cobra.Command, s streams, f *demoFlags) error {
 	}
 	// A reader that leaves (sallyport demo | head) must not keep us from ending what we started.
 	signal.Ignore(syscall.SIGPIPE)
-	score, err := demo.Run(cmd.Context(), opt)
+	// Nor must a terminal that closes: the gates among our children take SIGHUP for a wish to reopen their logs.
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP)
+	defer stop()
+	score, err := demo.Run(ctx, opt)
 	switch {
-	case err != nil && cmd.Context().Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		return daemon.Unable(errors.New("interrupted before the end of the story"))
 	case errors.Is(err, syscall.EPIPE):
 		return daemon.Unable(errors.New("")) // there is nobody left to tell
