@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 )
 
 func auditLines(t *testing.T, m *mesh) []map[string]any {
@@ -100,4 +104,94 @@ func TestSIGHUPReopensAudit(t *testing.T) {
 	if first, second, last := lines(path+".old0"), lines(path+".old1"), lines(path); first != 1 || second != 1 || last != 2 {
 		t.Errorf("%d, %d and %d lines, want 1, 1 and 2", first, second, last)
 	}
+}
+
+// decide has a gate make one decision.
+func (g *gate) decide() {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn := dial(g.t, g.listen)
+	var err error
+	if g.name == "authz" {
+		_, err = authv3.NewAuthorizationClient(conn).Check(ctx, &authv3.CheckRequest{})
+	} else {
+		_, err = rlsv3.NewRateLimitServiceClient(conn).ShouldRateLimit(ctx, whoIs("user|shop|alice"))
+	}
+	if err != nil && !g.ended() {
+		g.t.Fatal(err)
+	}
+}
+
+// A reader of the audit log that goes away (sallyport authz | shipper, and the shipper dies) takes no gate with it: the gate decides on,
+// and counts what it could not write and says so.
+func TestAuditReaderDies(t *testing.T) {
+	for command, args := range map[string][]string{
+		"authz":     {"--policy", shopPolicy("http://127.0.0.1:1")},
+		"ratelimit": {"--limits", generous},
+	} {
+		t.Run(command, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "file.yaml")
+			write(t, file, args[1])
+			read, written, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := launchInto(t, written, command, freePort(t), args[0], file, "--audit", "stdout")
+			g.ready()
+			if err := read.Close(); err != nil {
+				t.Fatal(err)
+			}
+			g.decide()
+			eventually(t, "the failed write is counted", func() bool {
+				return g.ended() || g.metric("sallyport_audit_write_errors_total") > 0
+			})
+			if g.ended() {
+				t.Fatalf("the gate ended with its reader: %v\n%s", g.err, g.output.String())
+			}
+			if status, body := get(local(g.admin), "/readyz"); status != http.StatusOK || !strings.Contains(body, `"audit"`) || !strings.Contains(body, "broken pipe") {
+				t.Errorf("/readyz says %d %s", status, body)
+			}
+			g.signal(terminate)
+			if code := g.wait(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
+// A disk that is full shows while it is: one line in the log, /readyz and the metrics say that decisions are made that nobody will read
+// about, and that ends with the first line that is written again.
+func TestAuditDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	file, full, good := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "full"), filepath.Join(dir, "audit.jsonl")
+	write(t, file, shopPolicy("http://127.0.0.1:1"))
+	if err := os.Symlink("/dev/full", full); err != nil {
+		t.Fatal(err)
+	}
+	g := serve(t, "authz", "--policy", file, "--audit", full)
+	degraded := func() bool {
+		_, body := get(local(g.admin), "/readyz")
+		return strings.Contains(body, `"audit"`) && strings.Contains(body, "no space left")
+	}
+	if degraded() {
+		t.Error("degraded before anything was written")
+	}
+	g.decide()
+	eventually(t, "/readyz shows it", degraded)
+	g.decide()
+	eventually(t, "each failed write is counted", func() bool { return g.metric("sallyport_audit_write_errors_total") >= 2 })
+	if n := strings.Count(g.output.String(), "the audit log is not written"); n != 1 {
+		t.Errorf("the log says so %d times, want once", n)
+	}
+	if err := os.Symlink(good, full+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(full+".new", full); err != nil {
+		t.Fatal(err)
+	}
+	g.signal(syscall.SIGHUP)
+	eventually(t, "the new file is there", func() bool { _, err := os.Stat(good); return err == nil })
+	g.decide()
+	eventually(t, "/readyz no longer shows it", func() bool { return !degraded() })
 }

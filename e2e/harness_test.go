@@ -77,8 +77,18 @@ func (l *lockedBuffer) String() string {
 // start runs a program until the test ends.
 func start(t testing.TB, name, path string, args ...string) *process {
 	t.Helper()
+	return startInto(t, nil, name, path, args...)
+}
+
+// startInto is start with a standard output of the test's own, which is closed here once the program has it. Nil: beside the log.
+func startInto(t testing.TB, stdout *os.File, name, path string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, name: name, cmd: exec.Command(path, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	if stdout != nil {
+		defer stdout.Close()
+		p.cmd.Stdout = stdout
+	}
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + os.TempDir()}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)
@@ -272,8 +282,14 @@ func serve(t testing.TB, command string, args ...string) *gate {
 
 func launch(t testing.TB, command string, listen int, args ...string) *gate {
 	t.Helper()
+	return launchInto(t, nil, command, listen, args...)
+}
+
+// launchInto is launch with a standard output of the test's own, as for startInto.
+func launchInto(t testing.TB, stdout *os.File, command string, listen int, args ...string) *gate {
+	t.Helper()
 	g := &gate{listen: listen, admin: freePort(t)}
-	g.process = start(t, command, sallyport(t), append([]string{
+	g.process = startInto(t, stdout, command, sallyport(t), append([]string{
 		command, "--listen", local(g.listen), "--admin", local(g.admin), "--drain-delay", "200ms",
 	}, args...)...)
 	return g

@@ -67,6 +67,9 @@ type Options struct {
 	Pseudonymise *Key
 	// Now is the clock of gap records; nil is time.Now.
 	Now func() time.Time
+	// Observe, if set, is told the error of every write that fails, and nil when the first one succeeds again. It is called by Run,
+	// which waits for it.
+	Observe func(error)
 }
 
 // Log takes records and writes them in the order they came. Record, Dropped and WriteErrors are safe for concurrent use.
@@ -74,6 +77,7 @@ type Options struct {
 type Log struct {
 	w       io.Writer
 	now     func() time.Time
+	observe func(error)
 	queue   chan Record
 	encoder encoder
 
@@ -88,6 +92,7 @@ type Log struct {
 	told uint64 // of lost, how many a gap record has told
 	last uint64 // sequence of the last record handed to the writer
 	torn bool   // the last write ended within a line
+	bad  bool   // the last write failed
 }
 
 // New makes a Log that writes to w, one Write for one or more whole lines. It writes nothing until Run is called.
@@ -98,7 +103,10 @@ func New(w io.Writer, opt Options) *Log {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	return &Log{w: w, now: opt.Now, queue: make(chan Record, opt.Queue), encoder: newEncoder(opt)}
+	if opt.Observe == nil {
+		opt.Observe = func(error) {}
+	}
+	return &Log{w: w, now: opt.Now, observe: opt.Observe, queue: make(chan Record, opt.Queue), encoder: newEncoder(opt)}
 }
 
 // Record queues one record and returns at once. If the queue is full, or Run has ended, the record is dropped and counted.
@@ -209,9 +217,10 @@ func (l *Log) write(p []byte) uint64 {
 	}
 	n, err := l.w.Write(p)
 	n = min(max(n, 0), len(p))
-	if err != nil || n < len(p) {
-		l.failed.Add(1)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
 	}
+	l.judge(err)
 	lines := bytes.Count(p[:n], []byte{'\n'})
 	if l.torn && n > 0 {
 		lines--
@@ -220,4 +229,15 @@ func (l *Log) write(p []byte) uint64 {
 		l.torn = p[n-1] != '\n'
 	}
 	return uint64(lines)
+}
+
+// judge counts a write that failed, and tells the observer of it and of its end.
+func (l *Log) judge(err error) {
+	if err != nil {
+		l.failed.Add(1)
+	}
+	if err != nil || l.bad {
+		l.observe(err)
+	}
+	l.bad = err != nil
 }

@@ -425,6 +425,44 @@ func TestHalfABatch(t *testing.T) {
 	}
 }
 
+// The observer hears of every write that fails and of the end of that, and of nothing else.
+func TestObserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		outcomes := []error{nil, nil, syscall.ENOSPC, syscall.ENOSPC, nil, nil, io.ErrShortWrite, nil}
+		next := 0
+		disk := writerFunc(func(p []byte) (int, error) {
+			err := outcomes[next]
+			next++
+			switch {
+			case err == nil:
+				return len(p), nil
+			case errors.Is(err, io.ErrShortWrite):
+				return 0, nil // breaks the contract of io.Writer
+			}
+			return 0, err
+		})
+		var heard []error
+		l := audit.New(disk, audit.Options{Observe: func(err error) { heard = append(heard, err) }})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		for next < len(outcomes) {
+			l.Record(audit.Record{})
+			synctest.Wait()
+			if next == len(outcomes)-1 {
+				break // the gap record of the end is the last write
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if diff := cmp.Diff([]error{syscall.ENOSPC, syscall.ENOSPC, nil, io.ErrShortWrite, nil}, heard, cmp.Comparer(errors.Is)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // A writer that breaks the contract of io.Writer breaks nothing here.
 func TestLyingWriter(t *testing.T) {
 	for _, n := range []int{-5, 0, 1 << 30} {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"time"
 
@@ -28,7 +29,9 @@ func openAudit(s streams, d *daemon.Daemon, destination string) (*audit.Log, err
 		d.OnHangup("audit", file.Reopen)
 	}
 	host, _ := os.Hostname()
-	log := audit.New(w, audit.Options{Instance: host})
+	health := &auditHealth{status: d.Status, log: d.Log, now: time.Now}
+	health.wrote(nil)
+	log := audit.New(w, audit.Options{Instance: host, Observe: health.wrote})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- log.Run(ctx) }()
@@ -50,6 +53,36 @@ func openAudit(s streams, d *daemon.Daemon, destination string) (*audit.Log, err
 		Name: "sallyport_audit_write_errors_total", Help: "Writes of the audit log that failed.",
 	}, func() float64 { return float64(log.WriteErrors()) }))
 	return log, nil
+}
+
+// auditHealth tells operators that decisions are made which the audit log does not show. It is for one goroutine.
+type auditHealth struct {
+	status *daemon.Status
+	log    *slog.Logger
+	now    func() time.Time
+
+	said    time.Time // when the log was last told of a failure
+	telling bool      // the failure that goes on was told
+}
+
+// auditQuiet is how often the log is told that writes fail: each decision may be one.
+const auditQuiet = time.Minute
+
+// wrote takes the outcome of a write.
+func (h *auditHealth) wrote(err error) {
+	if err == nil {
+		h.status.Set("audit", daemon.OK())
+		if h.telling {
+			h.telling = false
+			h.log.Info("the audit log is written again")
+		}
+		return
+	}
+	h.status.Set("audit", daemon.Degraded("decisions go on and are not in the audit log; the records are counted as dropped: "+err.Error()))
+	if now := h.now(); h.said.IsZero() || now.Sub(h.said) >= auditQuiet {
+		h.said, h.telling = now, true
+		h.log.Error("the audit log is not written, decisions go on", "err", err)
+	}
 }
 
 // decisions writes authorization decisions into the audit log.

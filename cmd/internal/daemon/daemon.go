@@ -68,7 +68,7 @@ type named struct {
 }
 
 // Open reads the TLS files and binds the sockets, so that a taken port or a bad key ends the start before anything else is tried.
-// Calls wait in the sockets' queues until Run. Every error is an ExitUnable error. A daemon that is not run must be closed.
+// Calls wait in the sockets' queues until Run. From here on SIGHUP and SIGPIPE end the process no more. Every error is an ExitUnable error. A daemon that is not run must be closed.
 func Open(ctx context.Context, c Config) (*Daemon, error) {
 	d, err := open(ctx, c)
 	return d, Unable(err)
@@ -104,6 +104,9 @@ func open(ctx context.Context, c Config) (*Daemon, error) {
 	if err := d.bind(ctx, listen, admin); err != nil {
 		return nil, err
 	}
+	// To a daemon, a pipe that nobody reads any more (its log's or its audit log's) is a write that failed, not a reason to end: by
+	// default the signal ends a process that writes to such a standard output.
+	signal.Ignore(syscall.SIGPIPE)
 	d.hangup.listen()
 	d.Task("hangups", func(ctx context.Context) error { return d.hangup.run(ctx, d.Log) })
 	return d, nil
