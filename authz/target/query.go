@@ -2,6 +2,7 @@ package target
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -20,9 +21,10 @@ func ParseForm(body string) Query { return Query{raw: body} }
 // resembles it; a pair without '=' has the empty value.
 //
 // The error, always an *Error, means that an upstream might read another value: the name occurs twice; another name equals it
-// once decoded, case-folded and cut at '[' or '.', or once PHP has made its '_' out of dots, spaces and brackets; an escape
-// anywhere is malformed or the name or value is not UTF-8; or a raw ';' occurs, at which some readers split. A name that
-// cannot stand in a query as it is (see ReadableName) is never read: its escaped spelling is such another name.
+// once decoded, case-folded, cut at a bracket or '.' and trimmed, or once PHP has made its '_' out of dots, spaces and
+// brackets; an escape anywhere is malformed or the name or value is not UTF-8; or a raw ';' occurs, at which some readers
+// split. A name that cannot stand in a query as it is (see ReadableName) is never read: its escaped spelling is such another
+// name.
 func (q Query) One(name string) (value string, present bool, err error) {
 	if why := q.check(); why != "" {
 		return "", false, refuse("query", why)
@@ -54,8 +56,9 @@ func (q Query) One(name string) (value string, present bool, err error) {
 }
 
 // Has reports whether the parameter name occurs in any spelling that some upstream might take for it, resembling names as in
-// One included, and splitting at ';' too. It is for names that must not occur, so it errs on the side of true: in a malformed
-// query it is enough that the folded text holds the name.
+// One included, and splitting at ';' too. It is for names that must not occur, so it errs on the side of true: of a name that
+// is malformed itself it is enough that it holds the name once its malformed parts are mended. What stands in values, and what
+// is malformed in other names, says nothing.
 func (q Query) Has(name string) bool {
 	for rest := q.raw; rest != ""; {
 		pair := rest
@@ -65,14 +68,15 @@ func (q Query) Has(name string) bool {
 			rest = ""
 		}
 		rawName, _, _ := strings.Cut(pair, "=")
-		if alike(unescape(rawName), name) {
+		text := unescape(rawName)
+		if alike(text, name) {
+			return true
+		}
+		if malformed := (Query{rawName}).check() != "" || !utf8.ValidString(text); malformed && mendsTo(rawName, name) {
 			return true
 		}
 	}
-	if q.check() == "" && utf8.ValidString(unescape(q.raw)) {
-		return false
-	}
-	return strings.Contains(strings.ToLower(unescape(q.raw)), strings.ToLower(name))
+	return false
 }
 
 // ReadableName reports whether a name is written in a query as it is, so that One can find it: no bytes that need an escape
@@ -127,22 +131,99 @@ func unescape(s string) string {
 	return string(text)
 }
 
+// mendsTo reports whether a malformed name holds name in the eyes of a reader that goes on after what it cannot read, dropping the
+// '%' alone or the two bytes behind it as well.
+func mendsTo(raw, name string) bool {
+	name = foldText(name)
+	for _, dropped := range []int{1, 3} {
+		if text := foldText(mend(raw, dropped)); strings.Contains(text, name) || strings.Contains(phpName(text), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// foldText folds like strings.EqualFold where a name of ASCII letters is concerned: through the upper case, in which U+017F is an S.
+func foldText(s string) string { return strings.ToLower(strings.ToUpper(s)) }
+
+// mend decodes a malformed text: %uXXXX, which IIS reads, is a UTF-16 unit; another malformed escape is dropped with its first bytes,
+// and so are bytes that are not UTF-8.
+func mend(raw string, dropped int) string {
+	text := make([]byte, 0, len(raw))
+	for i := 0; i < len(raw); {
+		b, ok := byte(0), false
+		if raw[i] == '%' {
+			b, ok = hexByte(raw[i+1:])
+		}
+		switch {
+		case ok:
+			text = append(text, b)
+			i += 3
+		case raw[i] != '%':
+			text = append(text, raw[i])
+			i++
+		default:
+			unit, ok := hexUnit(raw[i+1:])
+			if !ok {
+				i += dropped
+				continue
+			}
+			text = utf8.AppendRune(text, unit)
+			i += 6
+		}
+	}
+	return strings.ToValidUTF8(strings.ReplaceAll(string(text), "+", " "), "")
+}
+
+// hexUnit reads the u and the four digits of a %uXXXX.
+func hexUnit(s string) (rune, bool) {
+	if len(s) < 5 || s[0]|0x20 != 'u' {
+		return 0, false
+	}
+	high, ok := hexByte(s[1:])
+	if !ok {
+		return 0, false
+	}
+	low, ok := hexByte(s[3:])
+	return rune(high)<<8 | rune(low), ok
+}
+
 // alike reports whether an upstream could take the decoded name other for name. Both are folded (Unicode simple folding, as
-// strings.EqualFold and encoding/json do) and cut at the first '[' or '.', where frameworks begin a list or an object.
+// strings.EqualFold and encoding/json do), cut at the first bracket or '.', where frameworks begin or end a list or an object,
+// and trimmed of what some readers trim.
 func alike(other, name string) bool {
-	other = strings.TrimLeft(other, " ?")
+	if plain(other) && plain(name) {
+		return strings.EqualFold(other, name)
+	}
+	other = strings.TrimLeft(strings.TrimLeftFunc(other, blank), " ?")
 	if end := strings.IndexByte(other, 0); end >= 0 {
 		other = other[:end]
 	}
 	return strings.EqualFold(cutName(other), cutName(name)) || strings.EqualFold(phpName(other), phpName(name))
 }
 
+// plain reports that nothing in a name is cut, trimmed or replaced by anybody; most names are so.
+func plain(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
 // cutName cuts a name where frameworks see the start of a list or of an object.
 func cutName(name string) string {
-	if end := strings.IndexAny(name, "[."); end >= 0 {
-		return name[:end]
+	if end := strings.IndexAny(name, "[.]"); end >= 0 {
+		name = name[:end]
 	}
-	return name
+	return strings.TrimFunc(name, blank)
+}
+
+// blank tells what shows nothing at the ends of a name: white space in Unicode's sense, controls, and the formatting characters
+// that count as neither, the byte order mark and the zero-width space among them.
+func blank(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || r > 0x7f && unicode.Is(unicode.Cf, r)
 }
 
 // phpUnderscores are the bytes that PHP turns into '_' in the name of a parameter, so that "user.id" becomes "user_id".

@@ -78,6 +78,18 @@ func TestQueryOneRefuses(t *testing.T) {
 		"user_id=alice&user_id%00x=bob",
 		// A second question mark that some readers drop.
 		"?user_id=bob",
+		// White space, controls and a closing bracket around a name, which some readers trim.
+		"user_id=alice&user_id%20=bob",
+		"user_id=alice&user_id+=bob",
+		"user_id=alice&user_id%0a=bob",
+		"user_id=alice&%09user_id=bob",
+		"user_id=alice&user_id%C2%A0=bob",
+		"user_id=alice&%EF%BB%BFuser_id=bob",
+		"user_id=alice&user_id%E2%80%8B=bob",
+		"user_id=alice&user_id%7f=bob",
+		"user_id=alice&user_id]=bob",
+		"user_id=alice&user_id%20[]=bob",
+		"user_id=alice&User_Id%20%0d=bob",
 		// Another separator, whichever parameter holds it.
 		"user_id=alice;user_id=bob",
 		"x=1;user_id=bob&user_id=alice",
@@ -142,15 +154,23 @@ func TestQueryHas(t *testing.T) {
 	present := []string{
 		"access_token=x", "access_token", "a=1&access_token=x", "ACCESS_TOKEN=x", "access%5Ftoken=x", "%61ccess_token=x", "acce%C5%BFs_token=x",
 		"access_token[]=x", "access.token=x", "access+token=x", "a=1;access_token=x", "?access_token=x", "+access_token=x",
-		// Malformed: that the text holds the name is enough.
-		"a=%zz&access_token=x", "a=%zzAccess_Token", "access_token%zz=x", "a=%ff&x=access_token",
+		"access_token%20=x", "access_token%00=x", "access_token%C2%A0=x",
+		// What else is malformed changes nothing.
+		"a=%zz&access_token=x", "a=%ff&access_token=x", "a=50%&b;access_token=x",
+		// A name that is malformed itself, and that a reader may mend to this one.
+		"access_token%zz=x", "access%zz_token=x", "access%_token=x", "%ffaccess_token=x", "acce%ffss_token=x", "%u0061ccess_token=x", "access%u005Ftoken=x",
+		"ACCESS_TOKEN%=x", "access.token%=x", "acce%C5%BFs_token%z", "x_access_token%zz",
 	}
 	for _, raw := range present {
 		if !query(t, raw).Has("access_token") {
 			t.Errorf("Has(%q) overlooked it", raw)
 		}
 	}
-	absent := []string{"", "a=access_token", "access_tokens=x", "xaccess_token=x", "accesstoken=x", "a=%zz", "a=1;b=2", "&&", "a=%ff"}
+	absent := []string{
+		"", "a=access_token", "access_tokens=x", "xaccess_token=x", "accesstoken=x", "a=%zz", "a=1;b=2", "&&", "a=%ff",
+		// A value is no name, however the rest is spelled.
+		"a=%zzAccess_Token", "a=%ff&x=access_token", "sort=a;b&q=access_token", "q=%E9t%E9&f=access_token", "q=50%&f=the_access_token_docs", "50%&f=access_token", "%u0062=access_token",
+	}
 	for _, raw := range absent {
 		if query(t, raw).Has("access_token") {
 			t.Errorf("Has(%q) is true", raw)
@@ -158,6 +178,11 @@ func TestQueryHas(t *testing.T) {
 	}
 	if !query(t, "_METHOD=DELETE").Has("_method") {
 		t.Error("Has overlooked _METHOD")
+	}
+	for _, raw := range []string{"sort=a;b&q=http_method", "q=%E9t%E9&f=http_method", "http_method;x"} {
+		if query(t, raw).Has("_method") {
+			t.Errorf("Has(%q) is true", raw)
+		}
 	}
 }
 
@@ -176,7 +201,7 @@ func TestQueryAgreesWithOtherReaders(t *testing.T) {
 		}
 		seen := map[string][]string{}
 		for name, values := range parsed {
-			key := strings.ToLower(strings.Split(strings.Split(name, "[")[0], ".")[0])
+			key := strings.TrimSpace(strings.ToLower(strings.Split(strings.Split(name, "[")[0], ".")[0]))
 			seen[key] = append(seen[key], values...)
 		}
 		if !present && len(seen["id"]) != 0 || present && (len(seen["id"]) != 1 || seen["id"][0] != value) {
