@@ -41,8 +41,11 @@ var steps = [...]step{
 	(*check).readHeaders,
 	(*check).findRule,
 	(*check).holdUpgrade,
+	(*check).chooseBranch,
 	(*check).holdCaller,
 	(*check).holdToken,
+	(*check).holdRevocation,
+	(*check).holdSender,
 	(*check).holdScopes,
 	(*check).holdRoles,
 	(*check).holdOwner,
@@ -209,6 +212,40 @@ func asksUpgrade(h *Headers, admitted []string) bool {
 	return false
 }
 
+// chooseBranch lets the credential choose among the branches of a rule: a token by its `iss`, unproved as it is, and the lack of one
+// the branch that asks for none. The choice is final: what the branch refuses, no other branch is asked about.
+func (c *check) chooseBranch() Reason {
+	branches := c.d.Rule.Either
+	if branches == nil {
+		return proceed
+	}
+	token, reason := bearer(&c.r.Headers)
+	issuer := ""
+	switch reason {
+	case proceed:
+		var ok bool
+		if issuer, ok = c.bundle.unverifiedIssuer(token); !ok {
+			c.d.Detail = DetailMalformed
+			return InvalidToken
+		}
+	case NoToken:
+	default:
+		c.d.Detail = DetailCredentials
+		return reason
+	}
+	for _, branch := range branches {
+		if reason == NoToken && branch.Credential == policy.CredentialNone || reason == proceed && branch.Issuer != nil && branch.Issuer.Issuer == issuer {
+			c.d.Rule = branch
+			return proceed
+		}
+	}
+	if reason == NoToken {
+		return NoToken
+	}
+	c.d.Detail = DetailIssuer
+	return InvalidToken
+}
+
 func (c *check) holdCaller() Reason {
 	rule := c.d.Rule
 	if !rule.CallersAdmit(c.d.Caller) {
@@ -248,6 +285,52 @@ func (c *check) holdToken() Reason {
 		return InvalidToken
 	}
 	c.d.Principal = principal
+	return proceed
+}
+
+// holdRevocation refuses a token that was taken back, and every token where that could not be known.
+func (c *check) holdRevocation() Reason {
+	asked := c.bundle.Policy.Revocation
+	if asked == nil || c.d.Principal == nil {
+		return proceed
+	}
+	if c.bundle.Revocations == nil {
+		return Stale
+	}
+	revoked, age := c.bundle.Revocations.Revoked(c.d.Principal, c.d.Time)
+	switch {
+	case revoked:
+		c.d.Detail = DetailRevoked
+		return InvalidToken
+	case age > asked.StaleAfter && !asked.AllowStale:
+		return Stale
+	}
+	return proceed
+}
+
+// holdSender holds a bound token to its sender (RFC 8705 section 3), and an application to its workloads.
+func (c *check) holdSender() Reason {
+	rule, principal := c.d.Rule, c.d.Principal
+	if principal == nil {
+		return proceed
+	}
+	if bound := principal.Confirmation; bound.Bound {
+		thumbprint, seen := thumbprint(c.r.Peer.Certificate)
+		switch {
+		case !seen:
+			c.d.Detail = DetailNoCertificate
+			return InvalidToken
+		case thumbprint != bound.Thumbprint:
+			c.d.Detail = DetailSender
+			return InvalidToken
+		}
+	} else if rule.Sender != policy.SenderAny {
+		c.d.Detail = DetailSender
+		return InvalidToken
+	}
+	if !rule.ClientAdmits(principal.ClientID, c.d.Caller) {
+		return Caller
+	}
 	return proceed
 }
 

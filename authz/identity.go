@@ -113,4 +113,16 @@ func (e *TokenError) Unwrap() error { return e.Err }
 type Bundle struct {
 	Policy    *policy.Policy
 	Verifiers Verifiers
+	// UnverifiedIssuer reads the `iss` of a token that nothing has proved yet, to choose a rule's branch by; false where the token
+	// cannot be read. Nil reads none.
+	UnverifiedIssuer func(token string) (issuer string, ok bool)
+	// Revocations is nil where no store of them is configured; a policy that asks for it then denies.
+	Revocations Revocations
+}
+
+func (b *Bundle) unverifiedIssuer(token string) (string, bool) {
+	if b.UnverifiedIssuer == nil {
+		return "", false
+	}
+	return b.UnverifiedIssuer(token)
 }

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"net/url"
@@ -23,17 +24,35 @@ func caller(peers policy.Peers, peer Peer) string {
 // certifies reports whether a URL-encoded PEM certificate is an X.509-SVID of the ID: a leaf with exactly one URI SAN, that ID. A
 // DNS SAN that spells a SPIFFE ID reaches Envoy's principal too, so the principal alone proves nothing (X509-SVID section 2 and 4).
 func certifies(encoded, id string) bool {
-	text, err := url.QueryUnescape(encoded)
-	if err != nil {
+	der, ok := certificateDER(encoded)
+	if !ok {
 		return false
 	}
-	block, rest := pem.Decode([]byte(text))
-	if block == nil || block.Type != "CERTIFICATE" || len(rest) > 0 {
-		return false
-	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
+	certificate, err := x509.ParseCertificate(der)
 	if err != nil || certificate.IsCA || certificate.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return false
 	}
 	return len(certificate.URIs) == 1 && certificate.URIs[0].String() == id
+}
+
+// certificateDER reads source.certificate: one URL-encoded PEM block, and nothing else.
+func certificateDER(encoded string) ([]byte, bool) {
+	text, err := url.QueryUnescape(encoded)
+	if err != nil {
+		return nil, false
+	}
+	block, rest := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" || len(rest) > 0 {
+		return nil, false
+	}
+	return block.Bytes, true
+}
+
+// thumbprint is the x5t#S256 of source.certificate; false where none can be seen.
+func thumbprint(encoded string) ([sha256.Size]byte, bool) {
+	der, ok := certificateDER(encoded)
+	if !ok {
+		return [sha256.Size]byte{}, false
+	}
+	return sha256.Sum256(der), true
 }

@@ -96,27 +96,30 @@ const (
 
 // Detail words, for audit and for tests: the true cause behind InvalidToken and InvalidRequest. They never reach a client.
 const (
-	DetailMalformed   = "malformed"    // not three base64url parts of strict JSON
-	DetailTooLarge    = "too_large"    // over 8 KiB
-	DetailHeader      = "header"       // a JOSE header member that is refused
-	DetailType        = "type"         // typ is not accepted
-	DetailAlgorithm   = "algorithm"    // alg is not accepted, or does not fit the key
-	DetailUnknownKey  = "unknown_key"  // no key of the issuer fits kid and alg
-	DetailSignature   = "signature"    // the signature does not verify
-	DetailIssuer      = "issuer"       // iss is another
-	DetailAudience    = "audience"     // aud holds none of ours
-	DetailExpired     = "expired"      // exp has passed
-	DetailNotYet      = "not_yet"      // nbf or iat lies ahead
-	DetailLifetime    = "lifetime"     // exp - iat is over the issuer's max_lifetime
-	DetailClaim       = "claim"        // a required claim is missing or of another type
-	DetailWhere       = "where"        // a `where` claim has another value
-	DetailTokenKind   = "token_kind"   // markers of an ID, refresh, logout or event token
-	DetailScopes      = "scopes"       // the scope claim cannot be read
-	DetailConfirm     = "confirmation" // a cnf that nothing here has proved
-	DetailRevoked     = "revoked"      // taken back before it expired
-	DetailSender      = "sender"       // bound to a sender, and this is not the one, or none can be seen
-	DetailCredentials = "credentials"  // more than one credential, or a malformed one
-	DetailInQuery     = "token_in_query"
+	DetailMalformed  = "malformed"    // not three base64url parts of strict JSON
+	DetailTooLarge   = "too_large"    // over 8 KiB
+	DetailHeader     = "header"       // a JOSE header member that is refused
+	DetailType       = "type"         // typ is not accepted
+	DetailAlgorithm  = "algorithm"    // alg is not accepted, or does not fit the key
+	DetailUnknownKey = "unknown_key"  // no key of the issuer fits kid and alg
+	DetailSignature  = "signature"    // the signature does not verify
+	DetailIssuer     = "issuer"       // iss is another
+	DetailAudience   = "audience"     // aud holds none of ours
+	DetailExpired    = "expired"      // exp has passed
+	DetailNotYet     = "not_yet"      // nbf or iat lies ahead
+	DetailLifetime   = "lifetime"     // exp - iat is over the issuer's max_lifetime
+	DetailClaim      = "claim"        // a required claim is missing or of another type
+	DetailWhere      = "where"        // a `where` claim has another value
+	DetailTokenKind  = "token_kind"   // markers of an ID, refresh, logout or event token
+	DetailScopes     = "scopes"       // the scope claim cannot be read
+	DetailConfirm    = "confirmation" // a cnf that nothing here has proved
+	DetailRevoked    = "revoked"      // taken back before it expired
+	DetailSender     = "sender"       // bound to another sender, or to none where the rule demands it
+
+	// DetailNoCertificate is a token bound to a certificate where none arrives: Envoy sends it only under include_peer_certificate.
+	DetailNoCertificate = "no_certificate"
+	DetailCredentials   = "credentials" // more than one credential, or a malformed one
+	DetailInQuery       = "token_in_query"
 )
 
 var reasonNames = [reasonCount]string{

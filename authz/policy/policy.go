@@ -456,6 +456,11 @@ func (r *Rule) CallersAdmit(caller string) bool {
 	return len(r.Callers) == 0 || anyMatches(r.Callers, caller)
 }
 
+// ClientAdmits reports whether an application may come by the connection's identity; caller is "" for none.
+func (r *Rule) ClientAdmits(client, caller string) bool {
+	return r.Clients == nil || anyMatches(r.Clients[client], caller)
+}
+
 // DemandsCaller reports whether the rule, or its service, names who may call.
 func (r *Rule) DemandsCaller() bool {
 	return len(r.Callers) > 0 || len(r.Service.Callers) > 0 && !r.AnyCaller
