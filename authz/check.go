@@ -433,7 +433,8 @@ func (c *check) read(ref policy.Reference) (string, bool) {
 }
 
 // parametersInBody reports whether the upstream may find further parameters in a body: many frameworks merge a form's, a
-// multipart's or a JSON object's fields with the query's, and the last one wins.
+// multipart's or a JSON object's fields with the query's, and the last one wins. Only `content-length: 0` says that there is none:
+// HTTP/2 needs no length, and in HTTP/1 Envoy takes transfer-encoding away before it asks, so that a body in chunks looks like none.
 func (c *check) parametersInBody() bool {
 	for _, kind := range c.r.Headers.All("content-type") {
 		kind = strings.ToLower(kind)
