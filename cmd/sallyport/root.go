@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -31,8 +33,39 @@ Exit codes: 0 yes, 1 no (an invalid file, a story that did not hold), 2 could no
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return daemon.Unable(fmt.Errorf("%w (see \"%s --help\")", err, cmd.CommandPath()))
 	})
-	root.AddCommand(newAuthz(s), newRatelimit(s), newDemo(s), newPolicy(s), newLimits(s), newVersion(s))
-	return root
+	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
+	root.AddCommand(newAuthz(s), newRatelimit(s), newDemo(s), group(newPolicy(s), s), group(newLimits(s), s), newVersion(s))
+	return group(root, s)
+}
+
+// group makes a command that only holds others say no to what is none of them. Left alone it prints its help and exits with 0, and a
+// pipeline with a misspelt check passes for ever.
+func group(cmd *cobra.Command, s streams) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			cmd.SetOut(s.err)
+			if err := cmd.Help(); err != nil {
+				return daemon.Unable(err)
+			}
+			return daemon.Unable(errors.New("")) // the help said it
+		}
+		hint := fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
+		if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+			hint = "did you mean " + strings.Join(like, " or ") + "?"
+		}
+		return daemon.Unable(fmt.Errorf("unknown command %q for %q (%s)", args[0], cmd.CommandPath(), hint))
+	}
+	return cmd
+}
+
+// usageTemplate is cobra's with lines that fit a terminal, and without a line for running a command that only holds others.
+func usageTemplate(cobras string) string {
+	return strings.NewReplacer(
+		".FlagUsages", ".FlagUsagesWrapped 120",
+		"{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}",
+	).Replace(cobras)
 }
 
 // fromEnvironment gives a command's flags their values from the environment, beneath the command line's. It must be called after

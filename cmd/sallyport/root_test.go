@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
+)
+
+// What is no command is no success: exit code 2, nothing on stdout, and on stderr what there is.
+func TestNoSuchCommand(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{nil, "ratelimit"},
+		{[]string{"nonsense"}, `"sallyport --help"`},
+		{[]string{"autzh"}, "did you mean authz?"},
+		{[]string{"policy"}, "check"},
+		{[]string{"policy", "chekc", "f"}, "did you mean check?"},
+		{[]string{"policy", "f"}, `"sallyport policy --help"`},
+		{[]string{"limits"}, "check"},
+		{[]string{"limits", "chekc", "f"}, "did you mean check?"},
+	} {
+		var out, err bytes.Buffer
+		code := run(t.Context(), streams{out: &out, err: &err}, c.args)
+		if code != daemon.ExitUnable || out.Len() > 0 || !strings.Contains(err.String(), c.says) {
+			t.Errorf("%v: exit %d, stdout %q, stderr %q; want exit 2 and %q", c.args, code, out.String(), err.String(), c.says)
+		}
+	}
+}
+
+// Help that was asked for is a result.
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"policy", "--help"}, {"limits", "check", "--help"}, {"authz", "--help"}, {"ratelimit", "--help"}} {
+		var out, err bytes.Buffer
+		if code := run(t.Context(), streams{out: &out, err: &err}, args); code != 0 || err.Len() > 0 || !strings.Contains(out.String(), "Usage:") {
+			t.Errorf("%v: exit %d, stdout %q, stderr %q", args, code, out.String(), err.String())
+		}
+		for line := range strings.Lines(out.String()) {
+			if len(strings.TrimSuffix(line, "\n")) > 130 {
+				t.Errorf("%v: a line of %d characters: %s", args, len(line), line)
+			}
+		}
+	}
+}
