@@ -24,8 +24,8 @@ func (s *spending) withoutStore(ctx context.Context, cause error) error {
 		failed = &StoreError{Class: class, Err: cause}
 	}
 	s.limiter.observer.StoreFailed(class)
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return failed // the caller's time is up, and it is the store that spent it
 	}
 	s.response.Degraded = true
 	var local []int

@@ -22,6 +22,8 @@ type Options struct {
 	// healthy too, so that a failing store hands out nothing anew. Nil: such rules refuse instead. Leave it nil when Store
 	// itself is in this process.
 	Local Store
+	// StoreIsLocal says that Store is this process's own, so that each of Replicas always counts for itself, within its share.
+	StoreIsLocal bool
 	// Replicas is how many processes share a limit when each counts for itself; zero or less means one. A share is rounded
 	// down, so that all of them together stay within the limit; a limit below Replicas then refuses everything.
 	Replicas int
@@ -36,6 +38,7 @@ type Options struct {
 type Limiter struct {
 	store, local Store
 	replicas     uint32
+	divisor      uint32 // of what Store spends: replicas where each has a store of its own, else 1
 	timeout      time.Duration
 	observer     Observer
 	current      atomic.Pointer[generation]
@@ -49,6 +52,7 @@ type generation struct {
 
 type beside struct {
 	observer RuleObserver
+	windows  []window.Window // the rule's windows as Store spends them
 	share    []window.Window // the rule's windows for one replica of several
 }
 
@@ -57,6 +61,9 @@ func New(o Options) *Limiter {
 	l := &Limiter{store: o.Store, local: o.Local, replicas: uint32(max(o.Replicas, 1)), timeout: o.StoreTimeout, observer: o.Observer}
 	if l.observer == nil {
 		l.observer = unobserved{}
+	}
+	if l.divisor = 1; o.StoreIsLocal {
+		l.divisor = l.replicas
 	}
 	return l
 }
@@ -68,13 +75,18 @@ func (l *Limiter) Use(t *limits.Table) {
 	}
 	g := &generation{table: t, rules: make([]beside, len(t.Rules()))}
 	for i, r := range t.Rules() {
-		b := beside{observer: l.observer.Rule(r), share: slices.Clone(r.Windows)}
-		for j := range b.share {
-			b.share[j].Limit /= l.replicas
-		}
-		g.rules[i] = b
+		g.rules[i] = beside{observer: l.observer.Rule(r), windows: divided(r.Windows, l.divisor), share: divided(r.Windows, l.replicas)}
 	}
 	l.current.Store(g)
+}
+
+// divided is windows with a part of each limit, rounded down.
+func divided(windows []window.Window, by uint32) []window.Window {
+	out := slices.Clone(windows)
+	for i := range out {
+		out[i].Limit /= by
+	}
+	return out
 }
 
 // Table is the table in use; nil before the first.
@@ -174,7 +186,7 @@ func (s *spending) match(req *Request) {
 		status.Rule = m.Rule
 		replacing = replacing || len(m.Rule.Replaces) > 0
 		s.charge(i, Charge{
-			Key: m.Key, Rule: m.Rule.Path, Windows: m.Rule.Windows, Algorithm: m.Rule.Algorithm, Hits: req.hits(d),
+			Key: m.Key, Rule: m.Rule.Path, Windows: s.generation.rules[m.Rule.ID].windows, Algorithm: m.Rule.Algorithm, Hits: req.hits(d),
 			CountDenied: m.Rule.CountDenied, Shadow: m.Rule.Shadow,
 		})
 	}
@@ -198,7 +210,7 @@ func (s *spending) override(req *Request, i int, rule *limits.Rule) {
 	status.Limit = limits.Limit{Requests: o.Requests, Unit: o.Unit}
 	s.charge(i, Charge{
 		Key: limits.OverrideKey(req.Domain, d.Entries, o.span()), Rule: rule.Path + "." + o.Unit.String(),
-		Windows: []window.Window{{Limit: o.Requests, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: true,
+		Windows: []window.Window{{Limit: o.Requests / s.limiter.divisor, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: true,
 	})
 }
 

@@ -409,6 +409,29 @@ func TestLocalCountersRunWhileTheStoreIsHealthy(t *testing.T) {
 	}
 }
 
+// Without a shared store each replica spends its share, of the limits that requests bring too, and shows the whole limit.
+func TestShareOfAStoreOfOnesOwn(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	l := ratelimit.New(ratelimit.Options{Store: memstore.New(memstore.Options{Now: func() time.Time { return now }}), StoreIsLocal: true, Replicas: 2})
+	l.Use(table(t, file))
+	for _, step := range []struct{ ask, want string }{
+		{"who=a", "ok: 0/3m"}, // a share of 3 is 1
+		{"who=a", "over: over 0/3m"},
+		{"better=a; plain=a", "ok: 3/9m, -"}, // and of 9 is 4
+		{"free=a", "ok: unlimited"},
+	} {
+		got := told(l.Spend(context.Background(), request(step.ask)))
+		if got != step.want {
+			t.Errorf("%s: got %q, want %q", step.ask, got, step.want)
+		}
+	}
+	brought := request("x=a")
+	brought.Descriptors[0].Override = &ratelimit.Override{Requests: 5, Unit: limits.Minute}
+	if got := told(l.Spend(context.Background(), brought)); got != "ok: 1/5m" {
+		t.Errorf("an override: got %q, want the share of 5, which is 2", got)
+	}
+}
+
 // A store that hangs costs four fifths of the caller's time, and the answer still comes in time.
 func TestSlowStore(t *testing.T) {
 	for _, tt := range []struct {
@@ -457,6 +480,31 @@ func TestCallerGoes(t *testing.T) {
 	if len(g.seen.events) != 0 {
 		t.Errorf("blamed: %v", g.seen.events)
 	}
+}
+
+// A store that takes all of the caller's time is a failure of the store, not of the service.
+func TestStoreOutlastsTheCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(t, ratelimit.Options{Replicas: 1})
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		g.store.Store = stubborn{ctx}
+		_, err := g.Spend(ctx, request("who=a"))
+		if failed := (*ratelimit.StoreError)(nil); !errors.As(err, &failed) || failed.Class != ratelimit.StoreTimeout {
+			t.Errorf("got %v", err)
+		}
+		if diff := cmp.Diff([]string{"store timeout"}, g.seen.events); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// stubborn answers when the caller's time is up, whatever the time it was given.
+type stubborn struct{ caller context.Context }
+
+func (s stubborn) Spend(context.Context, []ratelimit.Charge) ([]ratelimit.Outcome, error) {
+	<-s.caller.Done()
+	return nil, &ratelimit.StoreError{Class: ratelimit.StoreTimeout, Err: s.caller.Err()}
 }
 
 type goer struct{ cancel context.CancelFunc }
