@@ -68,8 +68,7 @@ func usageTemplate(cobras string) string {
 	).Replace(cobras)
 }
 
-// fromEnvironment gives a command's flags their values from the environment, beneath the command line's. It must be called after
-// all flags are defined.
+// fromEnvironment gives a command's flags their values from the environment, beneath the command line's.
 func fromEnvironment(cmd *cobra.Command, s streams) {
 	args := cmd.Args
 	cmd.Args = nil
@@ -85,28 +84,9 @@ func fromEnvironment(cmd *cobra.Command, s streams) {
 
 // bindEnvironment sets what the command line left alone.
 func bindEnvironment(flags *pflag.FlagSet, s streams) error {
-	given := map[string]string{}
-	lists := map[string][]string{}
-	flags.Visit(func(f *pflag.Flag) {
-		given[f.Name] = f.Value.String()
-		if list, ok := f.Value.(pflag.SliceValue); ok {
-			lists[f.Name] = list.GetSlice()
-		}
-	})
 	unknown, err := daemon.BindEnv(flags, s.environ)
 	if err != nil {
 		return err
-	}
-	for name, value := range given {
-		flag := flags.Lookup(name)
-		if list, ok := flag.Value.(pflag.SliceValue); ok {
-			err = list.Replace(lists[name])
-		} else {
-			err = flag.Value.Set(value)
-		}
-		if err != nil {
-			return daemon.Unable(err)
-		}
 	}
 	if len(unknown) > 0 {
 		fmt.Fprintf(s.err, "sallyport: no flag reads these environment variables, they have no effect: %v\n", unknown)

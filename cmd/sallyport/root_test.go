@@ -45,3 +45,25 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// The flag wins: the variable of a flag that is given is not even read.
+func TestFlagBeatsVariable(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		environ []string
+		args    []string
+		code    int
+		json    bool
+	}{
+		{"the variable", []string{"SALLYPORT_JSON=true"}, nil, 0, true},
+		{"a bad variable", []string{"SALLYPORT_JSON=abc"}, nil, daemon.ExitUnable, false},
+		{"the flag", []string{"SALLYPORT_JSON=true"}, []string{"--json=false"}, 0, false},
+		{"the flag, and a bad variable", []string{"SALLYPORT_JSON=abc"}, []string{"--json"}, 0, true},
+	} {
+		var out, err bytes.Buffer
+		code := run(t.Context(), streams{out: &out, err: &err, environ: c.environ}, append([]string{"version"}, c.args...))
+		if code != c.code || strings.HasPrefix(out.String(), "{") != c.json {
+			t.Errorf("%s: exit %d, %q %q", c.name, code, out.String(), err.String())
+		}
+	}
+}

@@ -17,8 +17,9 @@ const envPrefix = "SALLYPORT_"
 // typing error.
 var serviceLink = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
 
-// BindEnv gives flags their values from the environment, before the command line is parsed: so a flag beats SALLYPORT_FLAG_NAME,
-// which beats the default. Environ is os.Environ() or a test's own list. A variable that is set to nothing is set. A value that
+// BindEnv gives flags their values from the environment, after the command line was parsed: so a flag beats SALLYPORT_FLAG_NAME,
+// which beats the default. The variable of a flag that was given is not read at all, and may hold anything. Environ is os.Environ()
+// or a test's own list. A variable that is set to nothing is set. A value that
 // does not fit its flag is an ExitUnable error that does not quote it. Unknown are the SALLYPORT_ variables of no flag, sorted,
 // for one warning at the start: a misspelt switch must not be silent.
 func BindEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err error) {
@@ -35,6 +36,9 @@ func BindEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err erro
 			return
 		}
 		delete(values, name)
+		if f.Changed {
+			return
+		}
 		if setErr := setFromEnv(f, value); setErr != nil && err == nil {
 			err = Unable(fmt.Errorf("daemon: the environment variable %s does not hold a %s for --%s", name, f.Value.Type(), f.Name))
 		}
@@ -48,8 +52,7 @@ func BindEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err erro
 	return unknown, err
 }
 
-// setFromEnv sets the value as a default that counts as given. Lists are replaced, not set: a list that was set grows by the next
-// value, and the command line must beat the environment, not add to it.
+// setFromEnv sets a value that counts as given. Lists are replaced, for one that is set to nothing is empty, not a list of nothing.
 func setFromEnv(f *pflag.Flag, value string) error {
 	f.Changed = true
 	list, ok := f.Value.(pflag.SliceValue)

@@ -26,18 +26,20 @@ func TestFlagBeatsEnvironmentBeatsDefault(t *testing.T) {
 		{"environment", environ, nil, "127.0.0.1:2", []string{"dns:a", "dns:b"}, 7 * time.Second, 0o600, true},
 		{"flag", environ, []string{"--listen=127.0.0.1:3", "--tls-client-ids=dns:c", "--tls-client-ids=dns:d", "--drain-delay=9s", "--socket-mode=0640", "--plaintext=false"},
 			"127.0.0.1:3", []string{"dns:c", "dns:d"}, 9 * time.Second, 0o640, false},
+		{"flag, and variables that hold nothing of the kind", []string{"SALLYPORT_DRAIN_DELAY=soon", "SALLYPORT_TLS_CLIENT_IDS=\"", "SALLYPORT_PLAINTEXT=?", "SALLYPORT_SOCKET_MODE=rw"},
+			[]string{"--tls-client-ids=dns:c", "--drain-delay=9s", "--socket-mode=0640", "--plaintext=false"}, "127.0.0.1:1", []string{"dns:c"}, 9 * time.Second, 0o640, false},
 		{"empty", []string{"SALLYPORT_LISTEN=", "SALLYPORT_TLS_CLIENT_IDS="}, nil, "", nil, 5 * time.Second, 0o660, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := Options{Listen: "127.0.0.1:1"}
 			flags := pflag.NewFlagSet("t", pflag.ContinueOnError)
 			o.Bind(flags)
+			if err := flags.Parse(c.args); err != nil {
+				t.Fatal(err)
+			}
 			unknown, err := BindEnv(flags, c.environ)
 			if err != nil || len(unknown) > 0 {
 				t.Fatal(unknown, err)
-			}
-			if err := flags.Parse(c.args); err != nil {
-				t.Fatal(err)
 			}
 			got := []any{o.Listen, o.TLS.ClientIDs, o.DrainDelay, uint32(o.SocketMode), o.Plaintext}
 			if diff := cmp.Diff([]any{c.listen, c.ids, c.delay, c.mode, c.plain}, got); diff != "" {
