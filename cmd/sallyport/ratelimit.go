@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,7 +44,7 @@ Replicas that share a --store share every limit. While the store is away each ru
 	flags.StringVar(&f.dial.PasswordFile, "store-password-file", "", "file with the store's password; read again for every connection")
 	flags.StringVar(&f.dial.CAFile, "store-ca", "", "authorities that sign the store's certificate, PEM")
 	flags.StringVar(&f.keyPrefix, "store-key-prefix", "", "stands before every key; services that share it share counters (default sp1:)")
-	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself while the store is away")
+	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself: all of them with --store memory, else those of `local` rules while the store is away")
 	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory; the rest of a rule shares one")
 	flags.StringVar(&f.audit, "audit", "stdout", "where one line per decision goes: stdout, a file, or off")
 	f.Bind(flags)
@@ -54,27 +53,26 @@ Replicas that share a --store share every limit. While the store is away each ru
 }
 
 func (f *ratelimitFlags) check() error {
+	local, err := f.OnLoopback()
 	switch {
 	case f.limits == "":
 		return errors.New("ratelimit needs --limits FILE or DIR: the limits that it answers by")
-	case f.store == "" && !onLoopback(f.Listen):
+	case err != nil:
+		return err
+	case f.store == "" && !local:
 		return errors.New("--listen is off loopback, so --store must be written: `--store memory` counts for this process alone, a redis:// URL for all replicas")
 	case f.replicas < 1:
 		return errors.New("--replicas is at least 1")
 	case f.maxKeys < 1:
 		return errors.New("--store-max-keys is at least 1")
+	case f.inMemory() && (f.dial.Username != "" || f.dial.PasswordFile != "" || f.dial.CAFile != "" || f.keyPrefix != ""):
+		return errors.New("--store-username, --store-password-file, --store-ca and --store-key-prefix are for a shared store: write its URL into --store, or leave them out")
 	}
 	return nil
 }
 
-// onLoopback reports whether an address of --listen is this machine's only.
-func onLoopback(listen string) bool {
-	if strings.HasPrefix(listen, "unix:") {
-		return true
-	}
-	address, err := netip.ParseAddrPort(listen)
-	return err == nil && address.Addr().IsLoopback()
-}
+// inMemory says that counters live in this process alone.
+func (f *ratelimitFlags) inMemory() bool { return f.store == "" || f.store == inMemory }
 
 func serveRatelimit(ctx context.Context, s streams, f *ratelimitFlags) error {
 	if err := f.check(); err != nil {
@@ -83,6 +81,9 @@ func serveRatelimit(ctx context.Context, s streams, f *ratelimitFlags) error {
 	log, err := logger(s, f.Options)
 	if err != nil {
 		return daemon.Unable(err)
+	}
+	if found := referenceVariables(s.environ); len(found) > 0 {
+		log.Warn("environment variables of envoyproxy/ratelimit have no effect without --compat, which is not supported yet", "variables", strings.Join(found, " "))
 	}
 	d, err := daemon.Open(ctx, daemon.Config{Options: f.Options, Service: rls.ServiceName, Build: readBuild().daemon(), Log: log})
 	if err != nil {

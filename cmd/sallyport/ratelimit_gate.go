@@ -32,8 +32,8 @@ func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 	options := ratelimit.Options{Replicas: f.replicas, Observer: metrics}
 	memory := memstore.New(memstore.Options{MaxKeys: f.maxKeys})
 	registerMemory(d, memory)
-	if f.store == "" || f.store == inMemory {
-		options.Store, options.Replicas = memory, 1
+	if f.inMemory() {
+		options.Store, options.StoreIsLocal = memory, true
 	} else {
 		store, err := openStore(d, f)
 		if err != nil {

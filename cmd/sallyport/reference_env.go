@@ -1,0 +1,47 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// The environment variables that configure envoyproxy/ratelimit. Someone who sets them means them, so they are named, not ignored.
+var (
+	referenceNames = strings.Fields(`GRPC_HOST GRPC_PORT GRPC_UDS GRPC_MAX_CONNECTION_AGE GRPC_MAX_CONNECTION_AGE_GRACE GRPC_SERVER_USE_TLS
+		GRPC_SERVER_TLS_CERT GRPC_SERVER_TLS_KEY GRPC_CLIENT_TLS_CACERT GRPC_CLIENT_TLS_SAN DEBUG_HOST DEBUG_PORT
+		CONFIG_TYPE FORCE_START_WITHOUT_INITIAL_CONFIG RUNTIME_ROOT RUNTIME_SUBDIRECTORY RUNTIME_APPDIRECTORY RUNTIME_IGNOREDOTFILES
+		RUNTIME_WATCH_ROOT MERGE_DOMAIN_CONFIG USE_STATSD STATSD_HOST STATSD_PORT USE_DOG_STATSD EXTRA_TAGS STATS_FLUSH_INTERVAL DISABLE_STATS
+		USE_PROMETHEUS PROMETHEUS_ADDR PROMETHEUS_PATH PROMETHEUS_MAPPER_YAML PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS
+		EXPIRATION_JITTER_MAX_SECONDS LOCAL_CACHE_SIZE_IN_BYTES NEAR_LIMIT_RATIO CACHE_KEY_PREFIX STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT
+		LIMIT_RESPONSE_HEADERS_ENABLED LIMIT_LIMIT_HEADER LIMIT_REMAINING_HEADER LIMIT_RESET_HEADER SHADOW_MODE QUOTA_MODE
+		RESPONSE_DYNAMIC_METADATA HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED USE_CALENDAR_MONTH_RATE_LIMIT BACKEND_TYPE REDIS_SOCKET_TYPE REDIS_TYPE
+		REDIS_URL REDIS_POOL_SIZE REDIS_AUTH REDIS_SENTINEL_AUTH REDIS_TLS REDIS_TLS_CLIENT_CERT REDIS_TLS_CLIENT_KEY REDIS_TLS_CACERT
+		REDIS_TLS_SKIP_HOSTNAME_VERIFICATION REDIS_PIPELINE_WINDOW REDIS_PIPELINE_LIMIT REDIS_CLUSTER_PIPELINE_PARALLELISM REDIS_TIMEOUT
+		REDIS_POOL_ON_EMPTY_BEHAVIOR REDIS_HEALTH_CHECK_ACTIVE_CONNECTION REDIS_PERSECOND
+		MEMCACHE_HOST_PORT MEMCACHE_MAX_IDLE_CONNS MEMCACHE_SRV MEMCACHE_SRV_REFRESH MEMCACHE_TLS
+		TRACING_ENABLED TRACING_EXPORTER_PROTOCOL TRACING_SERVICE_NAME TRACING_SERVICE_NAMESPACE TRACING_SERVICE_INSTANCE_ID TRACING_SAMPLING_RATE`)
+	// Whole families of names, none of which a Service of a likely name gives to the containers beside it.
+	referencePrefixes = []string{"CONFIG_GRPC_XDS_", "XDS_CLIENT_", "REDIS_STARTUP_", "REDIS_PERSECOND_", "MEMCACHE_TLS_"}
+	// Names that many programs use, so that they mean this one only beside another.
+	commonNames = []string{"HOST", "PORT", "LOG_LEVEL", "LOG_FORMAT"}
+)
+
+// referenceVariables lists the reference's variables in an environment, sorted.
+func referenceVariables(environ []string) []string {
+	var found, common []string
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		switch {
+		case slices.Contains(commonNames, name):
+			common = append(common, name)
+		case slices.Contains(referenceNames, name),
+			slices.ContainsFunc(referencePrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }):
+			found = append(found, name)
+		}
+	}
+	if len(found) > 0 {
+		found = append(found, common...)
+	}
+	slices.Sort(found)
+	return found
+}
