@@ -178,3 +178,20 @@ func TestCallersAdmit(t *testing.T) {
 		t.Error("a gRPC probe's method")
 	}
 }
+
+// An empty service extension is a pin that names nobody, even where the policy has one service.
+func TestEmptyContext(t *testing.T) {
+	if got := serve(t, mustParse(t, shop), Pin{HasContext: true}, "orders.shop.svc.cluster.local", "/assets/x"); got != "" {
+		t.Errorf("it chooses %s", got)
+	}
+}
+
+// A conflict of two files is told of the one that changed, though the other comes later by name.
+func TestConflictIsToldOfTheChange(t *testing.T) {
+	a, b := serviceFile("a", "issuer: idp"), serviceFile("b", "issuer: idp")
+	first := Load(nil, folder("0.yaml", base, "a.yaml", a, "b.yaml", b))
+	second := Load(first, folder("0.yaml", base, "a.yaml", strings.ReplaceAll(b, "GET /", "GET /x/"), "b.yaml", b))
+	if errs := second.Files[1].Errors; len(errs) == 0 || errs[0].File != "a.yaml" || errs[0].Pos.Line != 3 {
+		t.Errorf("the errors of a.yaml:\n%s", errs.Pretty())
+	}
+}
