@@ -94,6 +94,10 @@ func (c *check) readTarget() Reason {
 		c.d.Detail = err.Error()
 		return BadTarget
 	}
+	if c.lossy(t.Path) {
+		c.d.Detail = "target: path holds '!', which may stand for a byte that is not UTF-8" // and that Parse would have refused
+		return BadTarget
+	}
 	c.target = t
 	if t.HasQuery {
 		query := t.Query()
@@ -423,13 +427,18 @@ func (c *check) read(ref policy.Reference) (string, bool) {
 			return "", false
 		}
 		value, present, err := c.target.Query().One(ref.Name)
-		return value, present && err == nil
+		return value, present && err == nil && !c.lossy(value)
 	case policy.SourceHeader:
 		value, count := c.r.Headers.One(ref.Name)
-		lossy := c.r.Headers.Joined && strings.IndexByte(value, '!') >= 0
-		return value, count == 1 && strings.IndexByte(value, ',') < 0 && !lossy && !c.r.Headers.respelled(ref.Name)
+		return value, count == 1 && strings.IndexByte(value, ',') < 0 && !c.lossy(value) && !c.r.Headers.respelled(ref.Name)
 	}
 	return "", false
+}
+
+// lossy reports whether a text may not be what the upstream gets: in map mode Envoy writes `!` for a byte that is no UTF-8, in headers
+// and in the path and query alike.
+func (c *check) lossy(text string) bool {
+	return c.r.Headers.Joined && strings.IndexByte(text, '!') >= 0
 }
 
 // parametersInBody reports whether the upstream may find further parameters in a body: many frameworks merge a form's, a

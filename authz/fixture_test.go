@@ -174,6 +174,7 @@ func tokens() authztest.Verifier {
 		"void":     person("alice", "", map[string]any{"roles": []string{"a", ""}}),
 		"roleless": person("alice", "", map[string]any{"roles": []string{}}),
 		"pipe":     person("shop|alice", "", nil),
+		"shout":    person("al!ce", "", nil),
 		"robot": with(person("robot", "read:orders", admin), func(p *authz.Principal) {
 			p.Identity.Kind, p.ClientID = authz.Machine, "robot"
 			p.Token = condition.NewToken(map[string]any{"client_id": "robot", "roles": []string{"customer"}, "plan": "batch"})
@@ -301,6 +302,7 @@ func to(principal string) option { return func(r *authz.Request) { r.Destination
 func joined(r *authz.Request) *authz.Request {
 	other := *r
 	other.Headers = authz.Headers{Joined: true}
+	other.Target = lossy(r.Target)
 	for _, field := range r.Headers.Fields {
 		field.Value = lossy(field.Value)
 		i := slices.IndexFunc(other.Headers.Fields, func(f authz.Field) bool { return f.Name == field.Name })

@@ -1,6 +1,10 @@
 package authz_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/sallyport-dev/sallyport/authz"
+)
 
 // A header that a rule reads must not be there in a second spelling: CGI, WSGI and PHP read X_Account, and some any other byte that is
 // no letter or digit, as X-Account, and which of the two values they take is theirs to say.
@@ -41,4 +45,32 @@ func TestBodyOfUnknownLength(t *testing.T) {
 		{"no type", get("/search?user=alice", as("alice")), "200 allowed search"},
 		{"kept apart by the upstream", get("/report?user=alice", as("alice"), form), "200 allowed report"},
 	})
+}
+
+// In map mode Envoy writes `!` for a byte that is no UTF-8, in the path too, where such a byte is refused: an upstream may decode it to
+// a dot. So a `!` is refused there, and in a parameter that a rule reads; elsewhere in a query it is a character like any other.
+func TestLossyTarget(t *testing.T) {
+	a := gate(t, shop)
+	for _, l := range []struct {
+		name        string
+		ask         *authz.Request
+		raw, mapped string
+	}{
+		{"an owner in the path", get("/folders/al!ce", as("shout")), "200 allowed folder", "400 bad_target none"},
+		{"an owner in the path, escaped", get("/folders/al%21ce", as("shout")), "200 allowed folder", "200 allowed folder"},
+		{"an owner in the query", get("/search?user=al!ce", as("shout")), "200 allowed search", "400 bad_parameter search"},
+		{"a capture that nobody reads", get("/catalogue/hey!", as("alice")), "200 allowed item", "400 bad_target none"},
+		{"a public path", get("/assets/hey!.js"), "200 public assets", "400 bad_target none"},
+		{"a parameter that nobody reads", get("/search?q=hey!&user=alice", as("alice")), "200 allowed search", "200 allowed search"},
+		{"a byte in the path", get("/folders/al\xffce", as("shout")), "400 bad_target none", "400 bad_target none"},
+		{"overlong dots in the path", get("/assets/\xc0\xae\xc0\xae/me"), "400 bad_target none", "400 bad_target none"},
+		{"a byte in the query", get("/search?user=al\xffce", as("shout")), "400 bad_parameter search", "400 bad_parameter search"},
+	} {
+		if got := verdict(a.Check(t.Context(), l.ask)); got != l.raw {
+			t.Errorf("%s: %q, want %q", l.name, got, l.raw)
+		}
+		if got := verdict(a.Check(t.Context(), joined(l.ask))); got != l.mapped {
+			t.Errorf("%s, in map mode: %q, want %q", l.name, got, l.mapped)
+		}
+	}
 }
