@@ -22,7 +22,7 @@ func newAuthz(s streams) *cobra.Command {
 		Use:   "authz --policy FILE|DIR",
 		Short: "Serve Envoy's ext_authz: who may pass",
 		Long: `Authz serves envoy.service.auth.v3.Authorization by the policy, which is read again when it changes: a file that does not
-load keeps its last good version, and says why in the log, on /readyz and as a metric.`,
+load keeps its last good version, and says why in the log, on /readyz and as a metric.` + signals,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serveAuthz(cmd.Context(), s, f) },
 	}

@@ -33,7 +33,7 @@ func newRatelimit(s streams) *cobra.Command {
 Sallyport's own keys), which are read again when they change: a file that does not load keeps its last good version, and says why
 in the log, on /readyz and as a metric.
 
-Replicas that share a --store share every limit. While the store is away each rule does what its on_store_failure says.`,
+Replicas that share a --store share every limit. While the store is away each rule does what its on_store_failure says.` + signals,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serveRatelimit(cmd.Context(), s, f) },
 	}
@@ -45,7 +45,7 @@ Replicas that share a --store share every limit. While the store is away each ru
 	flags.StringVar(&f.dial.CAFile, "store-ca", "", "authorities that sign the store's certificate, PEM")
 	flags.StringVar(&f.keyPrefix, "store-key-prefix", "", "stands before every key; services that share it share counters (default sp1:)")
 	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself: all of them with --store memory, else those of `local` rules while the store is away")
-	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory; the rest of a rule shares one")
+	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory, about 0.7 kB each with two sliding windows; the rest of a rule shares one")
 	flags.StringVar(&f.audit, "audit", "stdout", "where one line per decision goes: stdout, a file, or off")
 	f.Bind(flags)
 	fromEnvironment(cmd, s)

@@ -70,6 +70,7 @@ func usageTemplate(cobras string) string {
 
 // fromEnvironment gives a command's flags their values from the environment, beneath the command line's.
 func fromEnvironment(cmd *cobra.Command, s streams) {
+	cmd.Flags().SortFlags = false // help shows together what belongs together
 	args := cmd.Args
 	cmd.Args = nil
 	cmd.PreRunE = func(cmd *cobra.Command, given []string) error {
@@ -93,6 +94,12 @@ func bindEnvironment(flags *pflag.FlagSet, s streams) error {
 	}
 	return nil
 }
+
+// signals is what both gates do at a signal, for their help.
+const signals = `
+
+SIGTERM and Ctrl-C drain: calls in flight finish; a second one ends the gate at once. SIGHUP opens the audit file anew (after
+logrotate) and looks at all files at once.`
 
 // logger is the log of a command that serves.
 func logger(s streams, o daemon.Options) (*slog.Logger, error) {

@@ -46,6 +46,26 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// The help of a gate says what its signals do, and shows its flags in the order of the questions: what, where, for whom, how it ends.
+func TestHelpOfGates(t *testing.T) {
+	for command, order := range map[string][]string{
+		"authz":     {"SIGHUP", "--policy", "--audit", "--listen", "--tls-cert", "--tls-min", "--drain-delay", "--log-level"},
+		"ratelimit": {"SIGHUP", "--limits", "--store ", "--store-max-keys", "kB each", "--audit", "--listen", "--tls-cert", "--drain-delay"},
+	} {
+		var out bytes.Buffer
+		run(t.Context(), streams{out: &out, err: &out}, []string{command, "--help"})
+		rest := out.String()
+		for _, text := range order {
+			_, after, ok := strings.Cut(rest, text)
+			if !ok {
+				t.Errorf("%s: %q is not where it belongs:\n%s", command, text, out.String())
+				break
+			}
+			rest = after
+		}
+	}
+}
+
 // The flag wins: the variable of a flag that is given is not even read.
 func TestFlagBeatsVariable(t *testing.T) {
 	for _, c := range []struct {
