@@ -375,6 +375,27 @@ func TestAudienceClaim(t *testing.T) {
 	}
 }
 
+// Another claim's place is written as that of client_id is: `a.b` is a member of an object. A name that holds a dot itself is declared
+// as a claim with its place as a list, and read by that name.
+func TestAudienceClaimPlace(t *testing.T) {
+	issuer := shop(t, func(i *policy.Issuer) { i.AudienceClaim = "app.id" })
+	run(t, issuer, []line{
+		{"a member of an object", good(map[string]any{"aud": nil, "app": map[string]any{"id": "orders-api"}}), ""},
+		{"another value", good(map[string]any{"aud": nil, "app": map[string]any{"id": "other"}}), authz.DetailAudience},
+		{"a name with a dot", good(map[string]any{"aud": nil, "app.id": "orders-api"}), authz.DetailAudience},
+		{"both", good(map[string]any{"aud": nil, "app.id": "orders-api", "app": map[string]any{"id": "other"}}), authz.DetailAudience},
+		{"aud alone", good(nil), authz.DetailAudience},
+	})
+	issuer = shop(t, func(i *policy.Issuer) {
+		i.AudienceClaim = "app"
+		i.Claims = append(i.Claims, policy.Claim{Name: "app", From: []string{"https://example.com/app"}, Type: condition.String})
+	})
+	run(t, issuer, []line{
+		{"a declared name", good(map[string]any{"aud": nil, "https://example.com/app": "orders-api"}), ""},
+		{"another claim of that name", good(map[string]any{"aud": nil, "app": "orders-api"}), authz.DetailAudience},
+	})
+}
+
 // Dates: present, finite, in order, within the policy's lifetime (RFC 7519 4.1.4 to 4.1.6).
 func TestDates(t *testing.T) {
 	at := authztest.Now.Unix()

@@ -77,6 +77,9 @@ func New(issuer *policy.Issuer, keys Keys, opt Options) *Verifier {
 	}
 	if issuer.AudienceClaim != "" && issuer.AudienceClaim != "aud" {
 		v.audience = place(issuer, issuer.AudienceClaim)
+		if len(v.audience) == 1 && v.audience[0] == issuer.AudienceClaim {
+			v.audience = strings.Split(issuer.AudienceClaim, ".") // no name of ours: a place, written as that of client_id is
+		}
 	}
 	v.proofs = newCache(opt.CacheBytes)
 	return v
