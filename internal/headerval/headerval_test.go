@@ -196,7 +196,7 @@ func TestForbidden(t *testing.T) {
 	bad := []string{
 		"", ":path", ":method", ":authority", ":bogus", ":", "x y", "é", "x\r\ny",
 		"host", "Host", "content-length", "Content_Length", "transfer-encoding",
-		"connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "proxy-authenticate", "proxy-authorization",
+		"connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "proxy-authenticate", "proxy-authorization", "expect", "Expect", "trailers",
 		"x-envoy-original-path", "X-Envoy-", "x_envoy_internal", "x-forwarded-for", "X-Forwarded-Client-Cert", "x_forwarded_proto",
 		"x-sallyport-decision", "x-original-url", "x-rewrite-url", "x-http-method-override",
 	}

@@ -46,7 +46,7 @@ func foldFrom(name string, from int) string {
 
 const (
 	hopByHop = "it belongs to one connection, not to the request (RFC 9110 section 7.6.1)"
-	framing  = "it says where the message ends"
+	framing  = "it says where the message ends, or whether its body comes"
 	routing  = "it chooses another method or path at some upstreams"
 )
 
@@ -54,7 +54,7 @@ const (
 var forbidden = map[string]string{
 	"connection": hopByHop, "keep-alive": hopByHop, "proxy-authenticate": hopByHop, "proxy-authorization": hopByHop,
 	"proxy-connection": hopByHop, "te": hopByHop, "trailer": hopByHop, "trailers": hopByHop, "upgrade": hopByHop,
-	"transfer-encoding": framing, "content-length": framing,
+	"transfer-encoding": framing, "content-length": framing, "expect": framing,
 	"host":           "it chooses the service",
 	"x-original-url": routing, "x-original-uri": routing, "x-original-path": routing, "x-original-method": routing,
 	"x-rewrite-url": routing, "x-http-method-override": routing, "x-http-method": routing, "x-method-override": routing,
