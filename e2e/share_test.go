@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +13,8 @@ import (
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport-dev/sallyport/ratelimit/storetest"
 )
@@ -83,6 +87,80 @@ func TestReplicasShareOneBudget(t *testing.T) {
 	}
 	if got := admitted(t, "user|shop|bob", 1, two); got != 1 {
 		t.Error("alice spent bob's budget")
+	}
+}
+
+// Two replicas that count for themselves each spend half a limit.
+func TestReplicasInMemoryShareOneBudget(t *testing.T) {
+	path := limitsFile(t, "local")
+	one := serve(t, "ratelimit", "--limits", path, "--store", "memory", "--replicas", "2", "--audit", "off")
+	two := serve(t, "ratelimit", "--limits", path, "--store", "memory", "--replicas", "2", "--audit", "off")
+	if got := admitted(t, "user|shop|alice", 150, one, two); got != 100 {
+		t.Errorf("%d of 150 were admitted, the limit is 100", got)
+	}
+}
+
+// asIs sends a []byte as it is, and reads an answer into another.
+type asIs struct{}
+
+func (asIs) Name() string { return "proto" }
+
+func (asIs) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+
+func (asIs) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
+}
+
+// A client whose header is not UTF-8 has a budget as anybody, and what is no request is refused. Either has a line in the audit log.
+func TestForeignBytesAreLimited(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "audit.jsonl")
+	g := serve(t, "ratelimit", "--limits", limitsFile(t, "local"), "--store", "redis://"+storetest.StartValkey(t), "--audit", log)
+	conn := dial(t, g.listen)
+	ask := func(request []byte) rlsv3.RateLimitResponse_Code {
+		t.Helper()
+		var answer []byte
+		if err := conn.Invoke(context.Background(), rlsv3.RateLimitService_ShouldRateLimit_FullMethodName, request, &answer, grpc.ForceCodecV2(asIs{})); err != nil {
+			t.Fatalf("an error, which Envoy lets pass: %v", err)
+		}
+		out := &rlsv3.RateLimitResponse{}
+		if err := proto.Unmarshal(answer, out); err != nil {
+			t.Fatal(err)
+		}
+		return out.GetOverallCode()
+	}
+	whole, err := proto.Marshal(whoIs("user|shop|~"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := bytes.ReplaceAll(whole, []byte("~"), []byte{0xff})
+	passed := 0
+	for range 101 {
+		if ask(foreign) == rlsv3.RateLimitResponse_OK {
+			passed++
+		}
+	}
+	if passed != 100 {
+		t.Errorf("%d of 101 passed, the limit is 100", passed)
+	}
+	if got := ask(whole); got != rlsv3.RateLimitResponse_OK {
+		t.Error("another client paid for it")
+	}
+	if got := ask([]byte{0xff}); got != rlsv3.RateLimitResponse_OVER_LIMIT {
+		t.Errorf("what is no request got %v", got)
+	}
+	g.signal(terminate)
+	g.wait()
+	data, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{"\n": 103, `"reason":"over_limit"`: 1, `"reason":"unjudged","detail":"undecodable"`: 1} {
+		if got := bytes.Count(data, []byte(text)); got != want {
+			t.Errorf("%d times %q in the audit log, want %d", got, text, want)
+		}
 	}
 }
 

@@ -63,7 +63,9 @@ func New(limiter Limiter, o Options) *Server {
 // what is no request at all is over the limit.
 func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	desc := rlsv3.RateLimitService_ServiceDesc
-	desc.Methods = []grpc.MethodDesc{{MethodName: "ShouldRateLimit", Handler: s.handle}}
+	desc.Methods = []grpc.MethodDesc{{MethodName: "ShouldRateLimit", Handler: func(_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		return s.handle(ctx, decode, intercept)
+	}}}
 	registrar.RegisterService(&desc, s)
 }
 

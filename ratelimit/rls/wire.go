@@ -31,7 +31,7 @@ func (m *message) Unmarshal(b []byte) error {
 }
 
 // handle is the call's handler in place of the generated one, which leaves an undecodable request to gRPC.
-func (s *Server) handle(_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+func (s *Server) handle(ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 	var received message
 	if err := decode(&received); err != nil {
 		return nil, err // no request has arrived
