@@ -20,8 +20,8 @@ import (
 )
 
 // Revoke asks the gate at address ("unix:/path") to take tokens back, and returns until when the entry will be kept. An error that
-// is marked as daemon.Invalid is the gate's no; one marked as daemon.Unable means that it could not be asked, or could not do it,
-// and that nothing was revoked as far as is known. Its text says what to do.
+// is marked as daemon.Invalid is the gate's no; one marked as daemon.Unable means that it could not be asked, or could not do it
+// everywhere. Its text says what to do.
 func Revoke(ctx context.Context, address string, r Request) (until time.Time, err error) {
 	if err := CheckAddress(address); err != nil {
 		return time.Time{}, daemon.Unable(err)
@@ -40,12 +40,12 @@ func Revoke(ctx context.Context, address string, r Request) (until time.Time, er
 	if err != nil {
 		return time.Time{}, daemon.Unable(err)
 	}
-	defer socket.Close()
+	defer func() { _ = socket.Close() }()
 	conn, err := over(socket)
 	if err != nil {
 		return time.Time{}, daemon.Unable(fmt.Errorf("adminapi: %w", err))
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	out, err := adminv1.NewAdminClient(conn).Revoke(ctx, in)
 	if err != nil {
 		return time.Time{}, explain(err, address)
@@ -117,7 +117,7 @@ func explain(err error, address string) error {
 	case codes.InvalidArgument, codes.NotFound, codes.FailedPrecondition:
 		return daemon.Invalid(fmt.Errorf("the gate refused: %s", s.Message()))
 	case codes.Unavailable:
-		return daemon.Unable(fmt.Errorf("nothing was revoked as far as is known, ask again: %s (%s %s)", s.Message(), Flag, address))
+		return daemon.Unable(fmt.Errorf("not revoked everywhere, ask again (twice is once): %s (%s %s)", s.Message(), Flag, address))
 	case codes.DeadlineExceeded, codes.Canceled:
 		return daemon.Unable(fmt.Errorf("the gate did not answer in time; it may have revoked or not, ask again: twice is once (%s %s)", Flag, address))
 	case codes.Unimplemented:

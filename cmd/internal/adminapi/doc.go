@@ -20,7 +20,7 @@ const (
 	Token
 	// Subject is every token of one person, by its sub.
 	Subject
-	// Client is every token that was issued to one application.
+	// Client is every token that one application got for itself.
 	Client
 	// Session is every token of one login session, by its sid.
 	Session
@@ -61,7 +61,7 @@ var (
 	ErrNoIssuer = errors.New("the policy in force has no such issuer")
 	// ErrOff says that this gate knows no revocation.
 	ErrOff = errors.New("revocation is off: the policy has no `revocation:`")
-	// ErrStore says that the store did not take the entry. As far as is known nothing was revoked.
+	// ErrStore says that the store did not take the entry, as far as is known: no other replica hears of it.
 	ErrStore = errors.New("the store of revocations did not take it")
 )
 

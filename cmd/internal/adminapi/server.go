@@ -24,7 +24,7 @@ const Flag = "--admin-api"
 
 const (
 	// maxIssuer and maxValue bound what a request names; the longest token holds no longer name that matters.
-	maxIssuer, maxValue = 255, 1024
+	maxIssuer, maxValue = 255, 2048
 	// maxMessage is far above the two of them.
 	maxMessage = 16 << 10
 	// callTimeout bounds one call whatever its client allows, and so how long an ending gate waits for it.

@@ -4,9 +4,8 @@
 // 	protoc        (unknown)
 // source: admin/v1/admin.proto
 
-// Package adminv1 is the administration of a running gate, version 1. It is served on a Unix socket that only the gate's own user can
-// open (`sallyport authz --admin-api unix:PATH`), never on a TCP port, and `sallyport token revoke` is its client. It is a room of its
-// own because it is a promise to clients: the Go code here is made from the .proto beside it by `make generate`.
+// The administration of a running gate, version 1. It is served on a Unix socket that only the gate's own user can open
+// (`sallyport authz --admin-api unix:PATH`), never on a TCP port, and `sallyport token revoke` is its client.
 
 package adminv1
 
@@ -32,7 +31,7 @@ type RevokeRequest struct {
 	// The policy's own name of the issuer ("shop"), not its URL. Required: a subject, a session and a jti are unique only within
 	// their issuer. At most 255 bytes.
 	Issuer string `protobuf:"bytes,1,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	// Which of the issuer's tokens. Exactly one is required. A text may not be empty, is at most 1024 bytes long and is compared
+	// Which of the issuer's tokens. Exactly one is required. A text may not be empty, is at most 2048 bytes long and is compared
 	// octet for octet.
 	//
 	// Types that are valid to be assigned to Target:
@@ -157,18 +156,19 @@ type RevokeRequest_Jti struct {
 }
 
 type RevokeRequest_Subject struct {
-	// Every token of this person: those with this `sub`.
+	// Every token of this person: those with this `sub`. Not those of an application of the same name.
 	Subject string `protobuf:"bytes,3,opt,name=subject,proto3,oneof"`
 }
 
 type RevokeRequest_Client struct {
-	// Every token that was issued to this application, persons' tokens included: those whose client_id, by the issuer's
-	// `client_id` mapping, is this.
+	// Every token that this application got for itself: those of the kind machine with this client_id, by the issuer's
+	// `client_id` mapping. Not the tokens of persons who use the application.
 	Client string `protobuf:"bytes,4,opt,name=client,proto3,oneof"`
 }
 
 type RevokeRequest_Session struct {
-	// Every token of this login session: those with this `sid`.
+	// Every token of this login session: those with this `sid`. Later tokens of the session are good, as with the others: end the
+	// session at the issuer too.
 	Session string `protobuf:"bytes,5,opt,name=session,proto3,oneof"`
 }
 
@@ -190,8 +190,7 @@ func (*RevokeRequest_WholeIssuer) isRevokeRequest_Target() {}
 // RevokeResponse says what was stored.
 type RevokeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When the entry may be forgotten, because every token that it names has expired by then: the issuer's max_lifetime and
-	// leeway after the revocation. Always set.
+	// When the entry is forgotten, because every token that it names has expired by then. Always set.
 	Until         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,9 +4,8 @@
 // - protoc             (unknown)
 // source: admin/v1/admin.proto
 
-// Package adminv1 is the administration of a running gate, version 1. It is served on a Unix socket that only the gate's own user can
-// open (`sallyport authz --admin-api unix:PATH`), never on a TCP port, and `sallyport token revoke` is its client. It is a room of its
-// own because it is a promise to clients: the Go code here is made from the .proto beside it by `make generate`.
+// The administration of a running gate, version 1. It is served on a Unix socket that only the gate's own user can open
+// (`sallyport authz --admin-api unix:PATH`), never on a TCP port, and `sallyport token revoke` is its client.
 
 package adminv1
 
@@ -36,8 +35,8 @@ type AdminClient interface {
 	// that reads this store follows within a second.
 	//
 	// INVALID_ARGUMENT: a field is missing, too long, or contradicts another. NOT_FOUND: the policy in force has no such issuer.
-	// FAILED_PRECONDITION: revocation is off in this gate. UNAVAILABLE: the store did not take the entry; nothing was revoked as
-	// far as is known, so ask again: revoking twice is revoking once.
+	// FAILED_PRECONDITION: revocation is off in this gate. UNAVAILABLE: the store did not take the entry, as far as is known; this
+	// gate may refuse the tokens all the same, other replicas do not, so ask again: revoking twice is revoking once.
 	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
 }
 
@@ -69,8 +68,8 @@ type AdminServer interface {
 	// that reads this store follows within a second.
 	//
 	// INVALID_ARGUMENT: a field is missing, too long, or contradicts another. NOT_FOUND: the policy in force has no such issuer.
-	// FAILED_PRECONDITION: revocation is off in this gate. UNAVAILABLE: the store did not take the entry; nothing was revoked as
-	// far as is known, so ask again: revoking twice is revoking once.
+	// FAILED_PRECONDITION: revocation is off in this gate. UNAVAILABLE: the store did not take the entry, as far as is known; this
+	// gate may refuse the tokens all the same, other replicas do not, so ask again: revoking twice is revoking once.
 	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
