@@ -52,7 +52,8 @@ func Register(r grpc.ServiceRegistrar, s *Server) {
 }
 
 // forgiving decodes in two strokes, because gRPC answers the caller as soon as the first fails: into a message without fields, which
-// keeps all of them as bytes, and from there. What is no protobuf message at all stays an RPC error.
+// keeps all of them as bytes, and from there. What is no protobuf message at all stays an RPC error, and so does what is longer than
+// the server takes: gRPC answers that before anybody can.
 func forgiving(decode func(any) error) func(any) error {
 	return func(into any) error {
 		var message emptypb.Empty
