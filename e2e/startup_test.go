@@ -46,6 +46,9 @@ func TestStartRefused(t *testing.T) {
 		"policy check, absent":    {[]string{"policy", "check", filepath.Join(dir, "absent.yaml")}, 2, "absent.yaml"},
 		"policy check, no file":   {[]string{"policy", "check"}, 2, "--help"},
 		"limits check, broken":    {[]string{"limits", "check", broken}, 1, "broken.yaml:1:"},
+		"an age that panics":      {[]string{"authz", anywhere, "--admin=", "--policy", policy, "--max-connection-age=-1s"}, 2, "--max-connection-age"},
+		"a socket for nobody":     {[]string{"authz", anywhere, "--admin=", "--policy", policy, "--socket-mode=0"}, 2, "0660"},
+		"policy check, misspelt":  {[]string{"policy", "chekc", policy}, 2, "did you mean check?"},
 		"an empty folder":         {[]string{"authz", anywhere, "--admin=", "--policy", t.TempDir()}, 2, "yaml"},
 	}
 	for name, test := range tests {
