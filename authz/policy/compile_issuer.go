@@ -56,7 +56,9 @@ func (c *compiler) issuer(src *source, name string, n *strictyaml.Node) *Issuer 
 	}
 	i.Keys = c.keySource(src, n, m, i.Issuer)
 	i.Audiences = audiences(src, n, m)
-	i.AudienceClaim = optionalText(src, m, "audience_claim", "")
+	if i.AudienceClaim = optionalText(src, m, "audience_claim", ""); slices.Contains(strings.Split(i.AudienceClaim, "."), "") && i.AudienceClaim != "" {
+		src.Errorf(m.Get("audience_claim"), "write client_id, or outer.inner", "not a claim's place")
+	}
 	i.Algorithms = choices(src, m, "algorithms", algorithms, []string{"RS256", "PS256", "ES256", "EdDSA"})
 	i.Where, i.WhereNone = where(src, m)
 	i.Types = types(src, m, i)
@@ -69,6 +71,7 @@ func (c *compiler) issuer(src *source, name string, n *strictyaml.Node) *Issuer 
 	duration(src, m, "leeway", 0, 5*time.Minute, &i.Leeway)
 	duration(src, m, "max_stale", time.Minute, 30*24*time.Hour, &i.MaxStale)
 	c.claims(src, n, m, i)
+	required(src, m, i)
 	machine := c.machine(src, n, m, i)
 	plain := *i
 	plain.Machine, plain.Schema = nil, nil
@@ -262,6 +265,16 @@ func markers(src *source, m *strictyaml.Mapping, i *Issuer) {
 	if n != nil && len(i.Where) == 0 {
 		src.Errorf(n, "add `where:` with a claim that tells an access token from an ID token, such as {typ: Bearer}; an issuer without one writes `id_tokens: true`",
 			"`allow_markers` without `where` would take ID tokens")
+	}
+}
+
+// required holds `require` to names that can be looked up: our own, declared claims, and members of the token itself.
+func required(src *source, m *strictyaml.Mapping, i *Issuer) {
+	for j, claim := range i.Require {
+		declared := slices.ContainsFunc(i.Claims, func(c Claim) bool { return c.Name == claim })
+		if !declared && strings.Contains(claim, ".") {
+			src.Errorf(src.List(m.Get("require"))[j], "declare it under a name of its own: `claims: {app: {from: "+claim+", type: string}}`", "`require` cannot look into %q", claim)
+		}
 	}
 }
 

@@ -135,6 +135,8 @@ func TestRefused(t *testing.T) {
 		"a claim from nowhere":     {"roles: {from: realm_access.roles, type: strings}", "roles: {from: [], type: strings}", "not a claim's place"},
 		"a claim from a void":      {"roles: {from: realm_access.roles, type: strings}", "roles: {from: [\"\"], type: strings}", "not a claim's place"},
 		"client_id from nowhere":   {"    audiences", "    client_id: []\n    audiences", "not a claim's place"},
+		"audience in a void":       {"    audiences", "    audience_claim: a..b\n    audiences", "not a claim's place"},
+		"required within another":  {"    audiences", "    require: [sub, client_id, jti, a.b]\n    audiences", "cannot look into"},
 		"where iss":                {"    audiences", "    where: {iss: \"https://auth.example.com\"}\n    audiences", "tells no kind from another"},
 		"password in the issuer":   {"issuer: https://auth", "issuer: https://me:pw@auth", "8:13: a URL with a user or password in it is refused"},
 		"password, bad escape":     {"jwks: https://auth.example.com/jwks.json", "jwks: \"https://me:pw@a%zzb/\"", "9:11: not a URL"},
