@@ -150,6 +150,15 @@ func TestSender(t *testing.T) {
 	judge(t, a, detail, lines)
 }
 
+// What may outlive its check says for how long, where access logs and operators can hold Envoy to it.
+func TestMaxConnection(t *testing.T) {
+	text := strings.Replace(branches, "match: GET /free\n", "match: GET /free\n        upgrades: [websocket]\n        max_connection: 15m\n", 1)
+	d := branchGate(t, text, nil).Check(t.Context(), get("/free", as("shop~alice"), header("upgrade", "websocket")))
+	if len(d.Metadata) != 1 || d.Metadata[0] != (authz.Field{Name: "max_connection", Value: "15m0s"}) {
+		t.Errorf("%s, with metadata %v", verdict(d), d.Metadata)
+	}
+}
+
 // view is a view of revocations of a certain age.
 type view struct {
 	revoked map[string]bool

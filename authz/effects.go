@@ -69,10 +69,13 @@ func (c *check) joined(header *policy.Header) (value string, set, ok bool) {
 // the limit with it.
 func (c *check) setMetadata() Reason {
 	rule := c.d.Rule
-	if len(rule.Metadata) == 0 {
+	if len(rule.Metadata) == 0 && rule.MaxConnection == 0 {
 		return proceed
 	}
-	c.d.Metadata = make([]Field, 0, len(rule.Metadata))
+	c.d.Metadata = make([]Field, 0, len(rule.Metadata)+1)
+	if rule.MaxConnection > 0 {
+		c.d.Metadata = append(c.d.Metadata, Field{"max_connection", rule.MaxConnection.String()})
+	}
 	for i := range rule.Metadata {
 		entry := &rule.Metadata[i]
 		value, ok := c.text(entry.Value)

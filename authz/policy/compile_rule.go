@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
@@ -14,7 +15,7 @@ import (
 
 var ruleKeys = []string{
 	"name", "match", "public", "token", "deny", "issuer", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "metadata",
-	"upgrades", "except", "extension", "body_parameters", "either", "sender", "clients",
+	"upgrades", "max_connection", "except", "extension", "body_parameters", "either", "sender", "clients",
 }
 
 // branchKeys are what a branch of `either` demands; what is said of the request's shape stays with the rule.
@@ -29,6 +30,8 @@ type ruleSource struct {
 	n    *strictyaml.Node
 	m    *strictyaml.Mapping
 	rule *Rule
+	// revocation says that the policy asks for it.
+	revocation bool
 	// extensionExact keeps the rule's patterns from being compared without their extension.
 	extensionExact bool
 }
@@ -40,7 +43,7 @@ func (c *compiler) rules(src *source, at *strictyaml.Node, m *strictyaml.Mapping
 	}
 	s.rules = &group{}
 	for _, item := range src.List(n) {
-		r := &ruleSource{source: src, n: item, rule: &Rule{Service: s, File: src.name, Pos: item.Pos()}}
+		r := &ruleSource{source: src, n: item, revocation: c.policy.Revocation != nil, rule: &Rule{Service: s, File: src.name, Pos: item.Pos()}}
 		r.m = src.Map(item, slices.Concat(ruleKeys, laterRule)...)
 		later(src, r.m, laterRule)
 		c.rule(r)
@@ -130,6 +133,7 @@ func (r *ruleSource) shape(c *compiler) {
 	r.bodyParameters()
 	for _, branch := range r.rule.Either {
 		branch.Except, branch.Metadata, branch.Upgrades, branch.SeparateBody = r.rule.Except, r.rule.Metadata, r.rule.Upgrades, r.rule.SeparateBody
+		branch.MaxConnection = r.rule.MaxConnection
 		branch.Either = nil
 	}
 }
@@ -530,7 +534,7 @@ func (r *ruleSource) except() {
 
 // builtinMetadata are the names that every answer carries.
 var builtinMetadata = []string{
-	"decision", "reason", "rule", "service", "decision_id", "policy", "who", "subject", "issuer", "client_id", "caller", "address",
+	"decision", "reason", "rule", "service", "decision_id", "policy", "who", "subject", "issuer", "client_id", "caller", "address", "max_connection",
 	"ext_authz_duration",
 }
 
@@ -572,6 +576,21 @@ func (r *ruleSource) upgrades() {
 		}
 	}
 	r.rule.Upgrades = list
+	r.maxConnection()
+}
+
+// maxConnection bounds what outlives its check. No token would have lived longer than the issuer's longest, so nor may a connection.
+func (r *ruleSource) maxConnection() {
+	n := r.m.Get("max_connection")
+	duration(r.source, r.m, "max_connection", time.Second, 366*24*time.Hour, &r.rule.MaxConnection)
+	for _, issuer := range r.rule.addIssuers(nil) {
+		if r.rule.MaxConnection > issuer.MaxLifetime {
+			r.Errorf(n, "write at most "+issuer.MaxLifetime.String(), "no token of `%s` lives as long as this connection", issuer.Name)
+		}
+	}
+	if n == nil && len(r.rule.Upgrades) > 0 && r.revocation {
+		r.ErrorAt(r.m.Pos("upgrades"), "write `max_connection: 15m`, and the same as max_stream_duration in Envoy", "`revocation` is asked for, and an upgraded connection would outlive every revocation")
+	}
 }
 
 func (r *ruleSource) extension() {

@@ -152,6 +152,9 @@ type Rule struct {
 	Metadata []Metadata
 	// Upgrades are the Upgrade tokens (RFC 9110 7.8) that may pass, lower case.
 	Upgrades []string
+	// MaxConnection is how long a connection that is handed over, or a stream, may outlive its one check: what was allowed then may be
+	// revoked since. The gate cannot end it; Envoy's max_stream_duration must say the same. Zero says nothing.
+	MaxConnection time.Duration
 	// Except are prefixes that the rule's {rest...} does not cover.
 	Except []pattern.Prefix
 	// SeparateBody says that the upstream never merges body fields into query parameters.

@@ -221,6 +221,7 @@ func TestRefused(t *testing.T) {
 		"either, a public branch":  {"        owner: none\n", "        either: [{issuer: shop, owner: none}, {public: true}]\n", "unknown key \"public\""},
 		"an odd sender":            {"        owner: none\n", "        owner: none\n        sender: dpop\n", "cannot be \"dpop\""},
 		"a sender of no token":     {"        token: none\n", "        token: none\n        sender: mtls\n", "has no token to hold to this"},
+		"a connection for ever":    {"        owner: none\n", "        owner: none\n        upgrades: [websocket]\n        max_connection: 2h\n", "no token of `shop` lives as long"},
 		"clients of nobody":        {"        owner: none\n", "        owner: none\n        clients: {}\n", "would refuse everybody"},
 		"not yet: condition":       {"        owner: none\n", "        owner: none\n        condition: \"true\"\n", "`condition` is not supported by this version"},
 		"not yet: from":            {"        owner: none\n", "        owner: none\n        from: [10.0.0.0/8]\n", "`from` is not supported by this version"},
@@ -281,6 +282,7 @@ func TestAccepted(t *testing.T) {
 		"folded, but exact":        {"    probes: [/healthz]\n", "    probes: [/healthz]\n    spelling: exact\n"},
 		"kubernetes":               {"hosts: [orders.shop.svc.cluster.local]", "kubernetes: shop/orders"},
 		"probe by callers":         {"probes: [/healthz]", "probes: [/healthz, {path: /metrics, callers: [monitoring/prometheus]}, /grpc.health.v1.Health/Check]"},
+		"a bounded connection":     {"        owner: none\n", "        owner: none\n        upgrades: [websocket]\n        max_connection: 30m\n"},
 		"either":                   {"        owner: none\n", "        either: [{issuer: shop, owner: none, scopes: [a]}, {token: none, callers: [a/b]}]\n"},
 		"sender":                   {"        owner: none\n", "        owner: none\n        sender: mtls\n"},
 		"clients":                  {"        owner: none\n", "        owner: none\n        clients: {web: [web/frontend]}\n"},
@@ -332,6 +334,15 @@ func TestSubOfTwoIssuers(t *testing.T) {
 	if p, errs := parse(pair("h")); p != nil || !strings.Contains(errs, "write token.who") {
 		t.Errorf("two edge services of one host set one header from two issuers' subs:\n%s", errs)
 	}
+}
+
+// What was allowed once must not outlive its revocation without a bound.
+func TestUpgradesUnderRevocation(t *testing.T) {
+	text := strings.NewReplacer("issuers:\n", "revocation: {}\nissuers:\n", "owner: none\n", "owner: none\n        upgrades: [websocket]\n").Replace(shop)
+	if p, errs := parse(text); p != nil || !strings.Contains(errs, "would outlive every revocation") {
+		t.Errorf("an upgrade without a bound loads under revocation:\n%s", errs)
+	}
+	mustParse(t, strings.Replace(text, "upgrades: [websocket]\n", "upgrades: [websocket]\n        max_connection: 15m\n", 1))
 }
 
 // A defect in the compiler is an error of the files that changed: a gate that reloads keeps the last good ones.
