@@ -38,7 +38,13 @@ func (v *Verifier) claims(part string) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Audiences, p.Expires = audiences, dates.expires
+	if p.Confirmation, err = confirmation(root); err != nil {
+		return nil, err
+	}
+	if p.Session, err = session(root); err != nil {
+		return nil, err
+	}
+	p.Audiences, p.Expires, p.IssuedAt = audiences, dates.expires, dates.issued
 	return &proof{times: dates, principal: p, size: len(part)}, nil
 }
 
@@ -117,11 +123,40 @@ func (v *Verifier) demands(root strictjson.Value) error {
 			return refuse(authz.DetailTokenKind)
 		}
 	}
-	// A token that is bound to a key (RFC 7800) is no bearer token: without the proof of the key it was stolen.
-	if has(root, "cnf") {
-		return refuse(authz.DetailConfirm)
-	}
 	return nil
+}
+
+// confirmation reads `cnf` (RFC 7800). A token that is bound to its sender is no bearer token, so a binding that is not understood in
+// full is refused: exactly one member, x5t#S256, exactly as long as a SHA-256 (RFC 8705 3.1). Whoever decides holds the sender to it.
+func confirmation(root strictjson.Value) (authz.Confirmation, error) {
+	cnf, bound := root.Member("cnf")
+	if !bound {
+		return authz.Confirmation{}, nil
+	}
+	c := authz.Confirmation{Bound: true}
+	encoded, ok := text(cnf, "x5t#S256")
+	if !ok || len(cnf.Members()) != 1 {
+		return authz.Confirmation{}, refuse(authz.DetailConfirm)
+	}
+	thumbprint, err := decode(encoded)
+	if err != nil || len(thumbprint) != len(c.Thumbprint) {
+		return authz.Confirmation{}, refuse(authz.DetailConfirm)
+	}
+	copy(c.Thumbprint[:], thumbprint)
+	return c, nil
+}
+
+// maxSession is the longest sid in bytes: a name that revocation can hold.
+const maxSession = 255
+
+// session reads `sid`, "" if the token came of no session that has a name. A name that no revocation could ever be written for is
+// refused, since its token would outlive the session without anybody being told.
+func session(root strictjson.Value) (string, error) {
+	sid, _ := text(root, "sid")
+	if len(sid) > maxSession || strings.ContainsFunc(sid, unicode.IsControl) {
+		return "", refuse(authz.DetailClaim)
+	}
+	return sid, nil
 }
 
 // equals compares a claim with its one allowed value, type included: "true" is not true.

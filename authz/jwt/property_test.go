@@ -150,6 +150,9 @@ func FuzzVerify(f *testing.F) {
 		if (p == nil) == (err == nil) {
 			t.Errorf("principal %v and error %v", p, err)
 		}
+		if chosen, ok := UnverifiedIssuer(token); err == nil && (!ok || chosen != issuer.Issuer) {
+			t.Errorf("accepted for %q, chosen for %q, %v", issuer.Issuer, chosen, ok)
+		}
 	})
 }
 
@@ -161,7 +164,11 @@ func FuzzClaims(f *testing.F) {
 	f.Add(`{"typ":"at+jwt","alg":"EdDSA","ALG":"none"}`, `{"exp":1e400,"iat":-0,"sub":"\ud800","aud":[],"iss":null}`)
 	v := New(settings(must(newSchema())), ring(), Options{CacheBytes: -1})
 	f.Fuzz(func(t *testing.T, header, claims string) {
-		p, err := v.Verify(context.Background(), authztest.MintRaw(authztest.Ed25519(), "EdDSA", header, claims), authztest.Now)
+		token := authztest.MintRaw(authztest.Ed25519(), "EdDSA", header, claims)
+		p, err := v.Verify(context.Background(), token, authztest.Now)
+		if chosen, ok := UnverifiedIssuer(token); err == nil && (!ok || chosen != authztest.Issuer) {
+			t.Errorf("chosen for %q, %v", chosen, ok)
+		}
 		if err != nil {
 			var refused *authz.TokenError
 			if p != nil || !errors.As(err, &refused) {

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"math/big"
@@ -547,7 +548,7 @@ func TestWhere(t *testing.T) {
 	run(t, odd, []line{{"a value of no known type matches nothing", good(map[string]any{"v": 2}), authz.DetailWhere}})
 }
 
-// Claims that only other kinds of token carry, and a token that is bound to a key nobody proved.
+// Claims that only other kinds of token carry.
 func TestMarkers(t *testing.T) {
 	allowing := func(markers ...string) *policy.Issuer {
 		return shop(t, func(i *policy.Issuer) { i.AllowMarkers = markers })
@@ -567,10 +568,65 @@ func TestMarkers(t *testing.T) {
 		}
 	}
 	run(t, allowing("nonce"), []line{{"another one than allowed", good(map[string]any{"nonce": "n", "at_hash": "h"}), authz.DetailTokenKind}})
+}
 
-	for _, cnf := range []any{map[string]any{"jkt": "x"}, map[string]any{"x5t#S256": "x"}, map[string]any{}, authztest.Null, "x"} {
-		run(t, shop(t, nil), []line{{fmt.Sprintf("cnf %v", cnf), good(map[string]any{"cnf": cnf}), authz.DetailConfirm}})
+// A token that is bound to its sender's certificate is accepted with its binding, for the decision to hold the sender to; any other
+// binding is no bearer token's (RFC 7800, RFC 8705 3.1).
+func TestConfirmation(t *testing.T) {
+	want := sha256.Sum256([]byte("a certificate"))
+	print := base64.RawURLEncoding.EncodeToString(want[:])
+	cnf := func(v any) string { return good(map[string]any{"cnf": v}) }
+	x5t := func(v any) string { return cnf(map[string]any{"x5t#S256": v}) }
+	loose := []byte(print)
+	loose[len(loose)-1] = nextInGroup(loose[len(loose)-1])
+	run(t, shop(t, nil), []line{
+		{"a thumbprint", x5t(print), ""},
+		{"no binding", cnf(nil), ""},
+		{"empty", cnf(map[string]any{}), authz.DetailConfirm},
+		{"null", cnf(authztest.Null), authz.DetailConfirm},
+		{"a text", cnf("x5t#S256"), authz.DetailConfirm},
+		{"a list", cnf([]any{map[string]any{"x5t#S256": print}}), authz.DetailConfirm},
+		{"an unknown member", cnf(map[string]any{"x": print}), authz.DetailConfirm},
+		{"a key that a DPoP proof would show", cnf(map[string]any{"jkt": print}), authz.DetailConfirm},
+		{"a SHA-1 thumbprint", cnf(map[string]any{"x5t": print}), authz.DetailConfirm},
+		{"two members", cnf(map[string]any{"x5t#S256": print, "jkt": print}), authz.DetailConfirm},
+		{"an unknown member beside it", cnf(map[string]any{"x5t#S256": print, "x": 1}), authz.DetailConfirm},
+		{"of another case", cnf(map[string]any{"x5t#s256": print}), authz.DetailConfirm},
+		{"a number", x5t(7), authz.DetailConfirm},
+		{"null within", x5t(authztest.Null), authz.DetailConfirm},
+		{"a list within", x5t([]string{print}), authz.DetailConfirm},
+		{"no bytes", x5t(""), authz.DetailConfirm},
+		{"31 bytes", x5t(base64.RawURLEncoding.EncodeToString(want[:31])), authz.DetailConfirm},
+		{"33 bytes", x5t(print + "AA"), authz.DetailConfirm},
+		{"in hex", x5t(fmt.Sprintf("%x", want)), authz.DetailConfirm},
+		{"padded", x5t(print + "="), authz.DetailConfirm},
+		{"unused bits", x5t(string(loose)), authz.DetailConfirm},
+		{"a line break within", x5t(print[:20] + "\n" + print[20:]), authz.DetailConfirm},
+		{"the other alphabet", x5t("+/" + print[2:]), authz.DetailConfirm},
+	})
+	p, err := verify(t, shop(t, nil), ring(), x5t(print), authztest.Now)
+	if err != nil || p.Confirmation != (authz.Confirmation{Bound: true, Thumbprint: want}) {
+		t.Errorf("%v, %v", p, err)
 	}
+	if p, err = verify(t, shop(t, nil), ring(), cnf(nil), authztest.Now); err != nil || p.Confirmation != (authz.Confirmation{}) {
+		t.Errorf("%v, %v", p, err)
+	}
+}
+
+// sid names the login session, if it is a name.
+func TestSession(t *testing.T) {
+	sid := func(v any) string { return good(map[string]any{"sid": v}) }
+	long := strings.Repeat("s", 255)
+	for value, want := range map[any]string{nil: "", "": "", "abc": "abc", 7: "", true: "", long: long, authztest.Null: ""} {
+		p, err := verify(t, shop(t, nil), ring(), sid(value), authztest.Now)
+		if err != nil || p.Session != want {
+			t.Errorf("sid %v: %v, %v", value, p, err)
+		}
+	}
+	run(t, shop(t, nil), []line{
+		{"256 bytes", sid(long + "s"), authz.DetailClaim},
+		{"a control character", sid("a\nb"), authz.DetailClaim},
+	})
 }
 
 // Scopes come from one claim in one form, with single spaces (RFC 6749 3.3, RFC 9068 2.2.3).

@@ -108,8 +108,9 @@ func show(p *authz.Principal, err error) string {
 			claims = append(claims, fmt.Sprintf("%s=%v", name, v))
 		}
 	}
-	return fmt.Sprintf("%v client=%s jti=%s scopes=[%s] aud=%v exp=%s claims=%v",
-		p.Identity, p.ClientID, p.TokenID, p.Scopes.String(), p.Audiences, p.Expires.Format(time.RFC3339Nano), claims)
+	return fmt.Sprintf("%v client=%s jti=%s sid=%s cnf=%v scopes=[%s] aud=%v iat=%s exp=%s claims=%v",
+		p.Identity, p.ClientID, p.TokenID, p.Session, p.Confirmation, p.Scopes.String(), p.Audiences,
+		p.IssuedAt.Format(time.RFC3339Nano), p.Expires.Format(time.RFC3339Nano), claims)
 }
 
 // line is one token and the one word that the audit record will say of it; "" is an accepted token.
@@ -149,11 +150,12 @@ func wantDetail(t testing.TB, p *authz.Principal, err error, detail string) {
 
 // What a good token comes to.
 func TestPrincipal(t *testing.T) {
-	p, err := verify(t, shop(t, nil), ring(), good(nil), authztest.Now)
+	p, err := verify(t, shop(t, nil), ring(), good(map[string]any{"sid": "s-1"}), authztest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "{shop person alice} client=web jti=token-1 scopes=[read:orders] aud=[orders-api] exp=2026-11-20T12:09:00Z " +
+	want := "{shop person alice} client=web jti=token-1 sid=s-1 cnf={false " + fmt.Sprint([32]byte{}) + "} scopes=[read:orders] " +
+		"aud=[orders-api] iat=2026-11-20T11:59:00Z exp=2026-11-20T12:09:00Z " +
 		"claims=[sub=alice client_id=web jti=token-1 scope=[read:orders]]"
 	if got := show(p, nil); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
