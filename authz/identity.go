@@ -82,8 +82,10 @@ type Revocations interface {
 
 // Verifier proves bearer tokens. One is bound to one issuer of one policy generation.
 type Verifier interface {
-	// Verify proves token at the instant now and says whose it is. It does no I/O, waits for nothing and is safe for concurrent
-	// use. It returns either a Principal or an error; a refused token is a [*TokenError], and any other error could not decide.
+	// Verify proves token at the instant now and says whose it is. It does no I/O and is safe for concurrent use. A token that was
+	// judged before waits for nothing; a new one may wait, within ctx, for its turn to have its signature checked, so that a flood
+	// of forged tokens leaves the processors to the others. It returns either a Principal or an error; a refused token is a
+	// [*TokenError], and any other error could not decide: that of a context if the time ran out.
 	Verify(ctx context.Context, token string, now time.Time) (*Principal, error)
 }
 

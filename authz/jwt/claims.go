@@ -14,38 +14,39 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/strictjson"
 )
 
-// claims judges a payload whose signature has been proved, in all but the clock.
-func (v *Verifier) claims(part string) (*proof, error) {
+// claims judges a payload whose signature has been proved, in all but the clock, and fills in the rest of the proof.
+func (v *Verifier) claims(part string, into *proof) error {
 	root, err := object(part)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if iss, ok := text(root, "iss"); !ok || iss != v.issuer.Issuer {
-		return nil, refuse(authz.DetailIssuer)
+		return refuse(authz.DetailIssuer)
 	}
 	audiences, err := v.audiences(root)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	dates, err := v.dates(root)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := v.demands(root); err != nil {
-		return nil, err
+		return err
 	}
-	p, err := v.principal(root)
+	p, err := v.whose(root)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if p.Confirmation, err = confirmation(root); err != nil {
-		return nil, err
+		return err
 	}
 	if p.Session, err = session(root); err != nil {
-		return nil, err
+		return err
 	}
 	p.Audiences, p.Expires, p.IssuedAt = audiences, dates.expires, dates.issued
-	return &proof{times: dates, principal: p, size: len(part)}, nil
+	into.times, into.principal = dates, p
+	return nil
 }
 
 // audiences finds one of the policy's audiences among the token's (RFC 7519 4.1.3), octet for octet. Where another claim stands for
@@ -179,8 +180,8 @@ func equals(root strictjson.Value, want policy.ClaimValue) bool {
 	return false
 }
 
-// principal reads who the token speaks for. Its own three names must be texts if they are there at all.
-func (v *Verifier) principal(root strictjson.Value) (*authz.Principal, error) {
+// whose reads who the token speaks for. Its own three names must be texts if they are there at all.
+func (v *Verifier) whose(root strictjson.Value) (*authz.Principal, error) {
 	values := make(map[string]any, 4+len(v.issuer.Claims))
 	var names [3]string
 	for i, name := range []string{"sub", "client_id", "jti"} {

@@ -5,11 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/maypok86/otter/v2"
 
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/policy"
@@ -18,16 +17,13 @@ import (
 // MaxToken is the longest token in bytes. Envoy lets 60 KiB of headers through; no access token needs an eighth of that.
 const MaxToken = 8 << 10
 
-// defaultCacheBytes holds some ten thousand ordinary tokens.
-const defaultCacheBytes = 32 << 20
-
 // Keys is where the issuer's verification keys come from. It is asked for every token, remembered ones included.
 type Keys = authz.Keys
 
 // Options tune a Verifier.
 type Options struct {
-	// CacheBytes bounds the memory of remembered proofs, estimated; 0 is 32 MiB, a negative value remembers nothing.
-	CacheBytes int
+	// Pool is shared with the other verifiers of the process; nil is one of its own, of default size.
+	Pool *Pool
 }
 
 // Verifier proves the tokens of one issuer. It implements [authz.Verifier] and is safe for concurrent use.
@@ -42,28 +38,25 @@ type Verifier struct {
 	// required, audience and the like are resolved to their places once.
 	required [][]string
 	audience []string
-	proofs   *otter.Cache[fingerprint, *proof]
+	pool     *Pool
+	share    *share // nil where the pool remembers nothing
 }
 
 var _ authz.Verifier = (*Verifier)(nil)
 
-// fingerprint names a token under the settings of one issuer: neither the token nor anything of it can be read back from the cache's
-// keys, and a proof made under other settings is never found.
+// fingerprint names a token under the settings of one issuer: neither the token nor anything of it can be read back from the names, and
+// what was found under other settings is never found again.
 type fingerprint [sha256.Size]byte
 
-// proof is what does not change about a token that was good once: its signature under one generation of keys, and its static claims.
+// proof is a good token: what was found on the way, and whose it is.
 type proof struct {
-	kid, alg   string
-	generation uint64
-	times      times
-	principal  *authz.Principal
-	// size is the payload's length in bytes.
-	size int
+	trial
+	principal *authz.Principal
 }
 
 // New makes the verifier of one issuer and its keys. It starts nothing.
 func New(issuer *policy.Issuer, keys Keys, opt Options) *Verifier {
-	v := &Verifier{issuer: issuer, keys: keys, methods: methodsOf(issuer.Algorithms)}
+	v := &Verifier{issuer: issuer, keys: keys, methods: methodsOf(issuer.Algorithms), pool: opt.Pool}
 	for _, typ := range issuer.Types {
 		if typ == "none" {
 			v.untyped = true
@@ -81,92 +74,108 @@ func New(issuer *policy.Issuer, keys Keys, opt Options) *Verifier {
 			v.audience = strings.Split(issuer.AudienceClaim, ".") // no name of ours: a place, written as that of client_id is
 		}
 	}
-	v.proofs = newCache(opt.CacheBytes)
+	if v.pool == nil {
+		v.pool = NewPool(PoolOptions{})
+	}
+	if v.pool.remembers {
+		v.share = v.pool.join(v)
+	}
 	return v
 }
 
-// newCache bounds by weight alone. Expiry is not the cache's business: the clock of the caller is consulted on every hit.
-func newCache(bytes int) *otter.Cache[fingerprint, *proof] {
-	switch {
-	case bytes < 0:
-		return nil
-	case bytes == 0:
-		bytes = defaultCacheBytes
-	}
-	return otter.Must(&otter.Options[fingerprint, *proof]{
-		MaximumWeight: uint64(bytes),
-		Weigher:       func(_ fingerprint, p *proof) uint32 { return p.weight() },
-		// Housekeeping runs on the caller: it is short, and the request path starts no goroutines.
-		Executor: func(task func()) { task() },
-	})
-}
-
-// weight estimates the bytes that a proof keeps alive: its decoded claims, their maps and the cache's own entry.
-func (p *proof) weight() uint32 { return uint32(1024 + 4*p.size) }
-
-// Verify implements [authz.Verifier].
-func (v *Verifier) Verify(_ context.Context, token string, now time.Time) (*authz.Principal, error) {
+// Verify implements [authz.Verifier]. A remembered token, good or bad, waits for nothing; one that is new may wait for its turn at the
+// signature, within ctx, whose error it then returns.
+func (v *Verifier) Verify(ctx context.Context, token string, now time.Time) (*authz.Principal, error) {
 	if len(token) > MaxToken {
 		return nil, refuse(authz.DetailTooLarge)
 	}
-	if v.proofs == nil {
-		p, err := v.prove(token, now)
+	var name fingerprint
+	if v.share != nil {
+		name = v.fingerprint(token)
+	}
+	if p, err := v.recall(name, now); p != nil || err != nil {
+		return p, err
+	}
+	return v.try(ctx, token, name, now)
+}
+
+// recall answers for a token that was judged before; neither a principal nor an error is one that was not, or under other keys.
+func (v *Verifier) recall(name fingerprint, now time.Time) (*authz.Principal, error) {
+	if v.share == nil {
+		return nil, nil
+	}
+	if r, ok := v.share.proofs.GetIfPresent(name); ok {
+		same, err := v.sameKeys(r.common.kid, r.common.alg, r.generation, now)
 		if err != nil {
 			return nil, err
 		}
-		return p.principal, nil
-	}
-	name := v.fingerprint(token)
-	if p, ok := v.proofs.GetIfPresent(name); ok {
-		_, generation, err := v.keys.Key(p.kid, p.alg, now)
-		if err != nil {
-			return nil, keyError(err)
-		}
-		if generation == p.generation {
-			if err := p.times.judge(now, v.issuer.Leeway); err != nil {
+		if same {
+			if err := r.times().judge(now, v.issuer.Leeway); err != nil {
 				return nil, err
 			}
-			return p.principal, nil
+			return v.principal(r), nil
 		}
 	}
-	p, err := v.prove(token, now)
+	return nil, v.refused(name, now)
+}
+
+// try proves a token that is not remembered, and remembers the outcome if it is one.
+func (v *Verifier) try(ctx context.Context, token string, name fingerprint, now time.Time) (*authz.Principal, error) {
+	p := proof{trial: trial{name: name}}
+	err := v.prove(ctx, token, now, &p)
+	switch {
+	case v.share == nil:
+	case err == nil && p.settled:
+		if r, ok := v.record(&p); ok {
+			v.share.put(name, r)
+			runtime.KeepAlive(v) // the share is taken back when nobody holds the verifier, so not before this
+		}
+	case err != nil && p.settled && refuses(err):
+		v.pool.refusals.put(p.trial, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	v.proofs.Set(name, p)
 	return p.principal, nil
 }
 
 // prove does all the work for a token that is not remembered, in an order in which nothing is read before the step that makes it safe
-// to read: bytes, header, key, signature, claims, clock.
-func (v *Verifier) prove(token string, now time.Time) (*proof, error) {
+// to read: bytes, header, key, signature, claims, clock. It fills in p as far as it comes.
+func (v *Verifier) prove(ctx context.Context, token string, now time.Time, p *proof) error {
 	parts, err := split(token)
 	if err != nil {
-		return nil, err
+		return err // costs less than remembering it
 	}
 	head, err := v.header(parts.header)
 	if err != nil {
-		return nil, err
+		p.settled = true
+		return err
 	}
 	key, generation, err := v.keys.Key(head.kid, head.alg, now)
 	if err != nil {
-		return nil, keyError(err)
+		return keyError(err)
 	}
+	p.kid, p.alg, p.generation, p.keyed = head.kid, head.alg, generation, true
 	if err := authz.KeyFits(head.alg, key); err != nil {
-		return nil, refuseFor(authz.DetailAlgorithm, err)
+		p.settled = true
+		return refuseFor(authz.DetailAlgorithm, err)
 	}
+	if err := v.pool.turns.take(ctx); err != nil {
+		return err
+	}
+	defer v.pool.turns.give()
+	if p.principal, err = v.recall(p.name, now); p.principal != nil || err != nil {
+		return err // another request has proved it while this one waited
+	}
+	p.settled = true
 	if err := parts.verify(v.methods[head.alg], key); err != nil {
-		return nil, err
+		return err
 	}
-	p, err := v.claims(parts.payload)
-	if err != nil {
-		return nil, err
+	if err := v.claims(parts.payload, p); err != nil {
+		return err
 	}
-	if err := p.times.judge(now, v.issuer.Leeway); err != nil {
-		return nil, err
-	}
-	p.kid, p.alg, p.generation = head.kid, head.alg, generation
-	return p, nil
+	p.dated = true
+	return p.times.judge(now, v.issuer.Leeway)
 }
 
 // usualToken is the length in bytes up to which a token is hashed within the stack that a fresh goroutine has.

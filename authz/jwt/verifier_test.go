@@ -80,7 +80,7 @@ func good(claims map[string]any) string {
 // must answer the same.
 func verify(t testing.TB, issuer *policy.Issuer, keys Keys, token string, now time.Time) (*authz.Principal, error) {
 	t.Helper()
-	cold := New(issuer, keys, Options{CacheBytes: -1})
+	cold := New(issuer, keys, Options{Pool: NewPool(PoolOptions{Bytes: -1})})
 	warm := New(issuer, keys, Options{})
 	_, _ = warm.Verify(context.Background(), good(nil), now)
 	p, err := cold.Verify(context.Background(), token, now)
