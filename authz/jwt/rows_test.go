@@ -8,8 +8,10 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -260,6 +262,8 @@ func TestKid(t *testing.T) {
 		{"LDAP", named("*)(uid=*"), authz.DetailUnknownKey},
 		{"255 bytes", named(strings.Repeat("k", 255)), authz.DetailUnknownKey},
 		{"256 bytes", named(strings.Repeat("k", 256)), authz.DetailHeader},
+		{"5 kB", named(strings.Repeat("k", 5000)), authz.DetailHeader},
+		{"10 kB", named(strings.Repeat("k", 10_000)), authz.DetailTooLarge},
 		{"empty", named(""), authz.DetailHeader},
 		{"NUL", named("ec-1\x00"), authz.DetailMalformed},
 		{"a line break", named("ec-1\r\nx: y"), authz.DetailHeader},
@@ -611,6 +615,53 @@ func TestConfirmation(t *testing.T) {
 	if p, err = verify(t, shop(t, nil), ring(), cnf(nil), authztest.Now); err != nil || p.Confirmation != (authz.Confirmation{}) {
 		t.Errorf("%v, %v", p, err)
 	}
+}
+
+// A bound token is good with its own certificate on the connection, and with nothing else: no certificate, another, or one in a header
+// that anybody can write.
+func TestBoundTokens(t *testing.T) {
+	envoy := func(der string) string {
+		return url.QueryEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte(der)})))
+	}
+	thumbprint := sha256.Sum256([]byte("a certificate"))
+	token := good(map[string]any{"cnf": map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(thumbprint[:])}})
+	v := New(shop(t, nil), ring(), Options{})
+	for _, c := range []struct{ name, token, certificate, detail string }{
+		{"its certificate", token, envoy("a certificate"), ""},
+		{"another certificate", token, envoy("the same key, issued again"), authz.DetailSender},
+		{"none", token, "", authz.DetailNoCertificate},
+		{"its certificate, not as Envoy writes it", token, "a certificate", authz.DetailNoCertificate},
+		{"its thumbprint in place of it", token, base64.RawURLEncoding.EncodeToString(thumbprint[:]), authz.DetailNoCertificate},
+		{"not bound, with a certificate", good(nil), envoy("the same key, issued again"), ""},
+	} {
+		for _, path := range []string{"/named", "/either"} {
+			for range 3 { // proved, restored, ready
+				d := decide(t, v, path, c.token, c.certificate, authztest.Now)
+				if (d.Verdict == authz.Allow) != (c.detail == "") || d.Detail != c.detail {
+					t.Errorf("%s, %s: %s %s (%s), want %q", c.name, path, d.Verdict, d.Reason, d.Detail, c.detail)
+				}
+			}
+		}
+	}
+}
+
+// One issuer may sign two kinds of token with the same keys: each kind is refused where the other is taken (RFC 8725 3.12).
+func TestTwoKindsOfToken(t *testing.T) {
+	kind := func(typ, use string) string {
+		return authztest.Mint(authztest.EC(), map[string]any{"typ": typ}, authztest.Claims(map[string]any{"token_use": use}))
+	}
+	byType := func(typ string) *policy.Issuer {
+		return shop(t, func(i *policy.Issuer) { i.Types = []string{typ} })
+	}
+	byUse := func(use string) *policy.Issuer {
+		return shop(t, func(i *policy.Issuer) {
+			i.Types, i.Where = []string{"jwt"}, []policy.ClaimValue{{Path: []string{"token_use"}, Value: use}}
+		})
+	}
+	run(t, byType("at+jwt"), []line{{"access at access", kind("at+jwt", ""), ""}, {"admin at access", kind("admin+jwt", ""), authz.DetailType}})
+	run(t, byType("admin+jwt"), []line{{"admin at admin", kind("admin+jwt", ""), ""}, {"access at admin", kind("at+jwt", ""), authz.DetailType}})
+	run(t, byUse("access"), []line{{"access at access", kind("JWT", "access"), ""}, {"id at access", kind("JWT", "id"), authz.DetailWhere}})
+	run(t, byUse("id"), []line{{"id at id", kind("JWT", "id"), ""}, {"access at id", kind("JWT", "access"), authz.DetailWhere}})
 }
 
 // sid names the login session, if it is a name.

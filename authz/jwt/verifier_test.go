@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,21 +77,70 @@ func good(claims map[string]any) string {
 	return authztest.Mint(authztest.EC(), nil, authztest.Claims(claims))
 }
 
-// verify asks three times: a verifier that remembers nothing, one that has just proved another token, and that one once more. All
-// must answer the same.
+// verify asks by every way in: a verifier that remembers nothing; one that has just proved another token, until it has the token's
+// principal ready; and the whole decision, under a rule that names the issuer and under one whose branch the token chooses. All must
+// answer the same.
 func verify(t testing.TB, issuer *policy.Issuer, keys Keys, token string, now time.Time) (*authz.Principal, error) {
 	t.Helper()
 	cold := New(issuer, keys, Options{Pool: NewPool(PoolOptions{Bytes: -1})})
-	warm := New(issuer, keys, Options{})
+	warm := New(issuer, keys, Options{Pool: NewPool(PoolOptions{Bytes: 64 << 10})})
 	_, _ = warm.Verify(context.Background(), good(nil), now)
 	p, err := cold.Verify(context.Background(), token, now)
-	for range 2 {
+	for range 3 {
 		again, errAgain := warm.Verify(context.Background(), token, now)
 		if diff := cmp.Diff(show(p, err), show(again, errAgain)); diff != "" {
 			t.Errorf("cold and warm disagree:\n%s", diff)
 		}
 	}
+	for _, verifier := range []*Verifier{cold, warm} {
+		for _, path := range []string{"/named", "/either"} {
+			d := decide(t, verifier, path, token, "", now)
+			want := err == nil && !p.Confirmation.Bound
+			if got := d.Verdict == authz.Allow; got != want {
+				t.Errorf("%s: %s %s (%s), beside %v", path, d.Verdict, d.Reason, d.Detail, err)
+			}
+			if want {
+				if diff := cmp.Diff(show(p, nil), show(d.Principal, nil)); diff != "" {
+					t.Errorf("%s: another principal:\n%s", path, diff)
+				}
+			}
+		}
+	}
 	return p, err
+}
+
+// rules is a policy with both ways to a verifier of the issuer.
+var rules = sync.OnceValue(func() *policy.Policy {
+	p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(`version: 1
+trust_domain: cluster.local
+peers: envoy
+issuers:
+  shop: {issuer: "https://issuer.test", audiences: [orders-api]}
+services:
+  - name: orders
+    hosts: [orders.example]
+    rules:
+      - {name: named, match: GET /named, issuer: shop}
+      - name: either
+        match: GET /either
+        either: [{issuer: shop}, {token: none, callers: [batch/*]}]
+`)}})
+	if p == nil {
+		panic(errs.Pretty())
+	}
+	return p
+})
+
+// decide judges a request with the token, and with the client certificate of a connection if there is one.
+func decide(t testing.TB, v authz.Verifier, path, token, certificate string, now time.Time) *authz.Decision {
+	t.Helper()
+	a := authz.New(authz.Options{Now: func() time.Time { return now }})
+	a.Use(&authz.Bundle{Policy: rules(), Verifiers: authz.Verifiers{"shop": v}, UnverifiedIssuer: UnverifiedIssuer})
+	return a.Check(context.Background(), &authz.Request{
+		HTTP: true, Method: "GET", Host: "orders.example", Target: path,
+		Headers: authz.Headers{Fields: []authz.Field{{Name: "authorization", Value: "Bearer " + token}}},
+		Peer:    authz.Peer{Address: "203.0.113.9", Certificate: certificate},
+	})
 }
 
 // show is all that a decision can see of an answer.
