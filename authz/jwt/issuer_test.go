@@ -11,6 +11,7 @@ import (
 func TestUnverifiedIssuer(t *testing.T) {
 	const header = `{"typ":"at+jwt","alg":"ES256","kid":"ec-1"}`
 	says := func(payload string) string { return authztest.MintRaw(authztest.OtherEC(), "ES256", header, payload) }
+	remembering, forgetting := NewPool(PoolOptions{}), NewPool(PoolOptions{Bytes: -1})
 	for _, c := range []struct{ name, token, want string }{
 		{"the issuer's own", good(nil), authztest.Issuer},
 		{"a forger's", says(`{"iss":"https://issuer.test"}`), authztest.Issuer},
@@ -18,6 +19,8 @@ func TestUnverifiedIssuer(t *testing.T) {
 		{"unsigned", authztest.Unsigned(nil, authztest.Claims(nil)), authztest.Issuer},
 		{"escaped", says(`{"iss":"https:\/\/issuer\u002etest"}`), authztest.Issuer},
 		{"one within another claim", says(`{"a":{"iss":"x"},"iss":"y","b":[{"iss":"z"}]}`), "y"},
+
+		{"a long one", says(`{"iss":"` + strings.Repeat("x", 3000) + `"}`), strings.Repeat("x", 3000)},
 
 		{"no token", "", ""},
 		{"two parts", "e30.e30", ""},
@@ -35,8 +38,15 @@ func TestUnverifiedIssuer(t *testing.T) {
 		{"half a payload", says(`{"iss":"x"`), ""},
 		{"two payloads", says(`{"iss":"x"}{}`), ""},
 	} {
-		if got, ok := UnverifiedIssuer(c.token); got != c.want || ok != (c.want != "") {
-			t.Errorf("%s: %q, %v, want %q", c.name, got, ok, c.want)
+		for _, read := range []func(string) (string, bool){UnverifiedIssuer, remembering.UnverifiedIssuer, remembering.UnverifiedIssuer, forgetting.UnverifiedIssuer} {
+			if got, ok := read(c.token); got != c.want || ok != (c.want != "") {
+				t.Errorf("%s: %q, %v, want %q", c.name, got, ok, c.want)
+			}
 		}
+	}
+	token := good(nil)
+	_, _ = remembering.UnverifiedIssuer(token)
+	if n := testing.AllocsPerRun(100, func() { _, _ = remembering.UnverifiedIssuer(token) }); n != 0 {
+		t.Errorf("%v allocations for a token that was read before", n)
 	}
 }

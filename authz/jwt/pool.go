@@ -9,7 +9,7 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// defaultPoolBytes holds some seventy thousand ordinary tokens.
+// defaultPoolBytes holds some sixty thousand ordinary tokens.
 const defaultPoolBytes = 32 << 20
 
 // PoolOptions tune a Pool.
@@ -31,6 +31,7 @@ type Pool struct {
 	commons   commons
 	hot       hot
 	refusals  refusals
+	issuers   issuers
 	// chunk is how much of the memory changes hands at once.
 	chunk uint64
 
@@ -49,11 +50,13 @@ func NewPool(opt PoolOptions) *Pool {
 	if bytes == 0 {
 		bytes = defaultPoolBytes
 	}
-	// A quarter is for principals ready to be handed out, a sixteenth for what tokens have in common, a little for refusals.
+	// A quarter is for principals ready to be handed out, a sixteenth for what tokens have in common, another for the issuers that
+	// unproved tokens claim, and a little for refusals.
 	p.hot.slots = make([]atomic.Pointer[record], bytes/4/hotSlot)
 	p.commons.most = bytes / 16
+	p.issuers.slots = make([]atomic.Pointer[claimed], bytes/16/claimedBytes)
 	p.refusals.slots = make([]atomic.Pointer[refusal], max(1, bytes/64/refusalBytes))
-	p.free = uint64(bytes - bytes/4 - bytes/16 - bytes/64)
+	p.free = uint64(bytes - bytes/4 - 2*(bytes/16) - bytes/64)
 	p.chunk = max(1, p.free/64)
 	return p
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/authztest"
+	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
@@ -139,20 +140,64 @@ func TestConcurrentUse(t *testing.T) {
 	group.Wait()
 }
 
-// No bytes make the verifier panic.
-func FuzzVerify(f *testing.F) {
-	for _, token := range []string{good(nil), authztest.Unsigned(nil, authztest.Claims(nil)), "", "..", "e30.e30.", "eyJhbGciOiJub25lIn0.e30.AA", strings.Repeat(".", 100)} {
+// No bytes make the verifier panic, no answer changes with the asking, and what is accepted is taken for its issuer's.
+func FuzzCompact(f *testing.F) {
+	for _, token := range []string{
+		good(nil), authztest.Unsigned(nil, authztest.Claims(nil)), "", "..", "e30.e30.", "eyJhbGciOiJub25lIn0.e30.AA", strings.Repeat(".", 100),
+		good(nil) + "=", "eyJhbGciOiJkaXIifQ..AA.AA.AA", authztest.Mint(authztest.OtherEC(), nil, authztest.Claims(nil)),
+	} {
 		f.Add(token)
 	}
-	issuer := settings(must(newSchema()))
-	v := New(issuer, ring(), Options{})
-	f.Fuzz(func(t *testing.T, token string) {
-		p, err := v.Verify(context.Background(), token, authztest.Now)
-		if (p == nil) == (err == nil) {
-			t.Errorf("principal %v and error %v", p, err)
+	v := New(settings(must(newSchema())), ring(), Options{})
+	f.Fuzz(func(t *testing.T, token string) { thrice(t, v, token) })
+}
+
+// thrice asks for a token until it is remembered, holds the answers equal, and returns the last.
+func thrice(t *testing.T, v *Verifier, token string) (*authz.Principal, error) {
+	p, err := v.Verify(context.Background(), token, authztest.Now)
+	first := show(p, err)
+	for range 2 {
+		if p, err = v.Verify(context.Background(), token, authztest.Now); show(p, err) != first {
+			t.Errorf("first: %s\nthen:  %s", first, show(p, err))
 		}
-		if chosen, ok := UnverifiedIssuer(token); err == nil && (!ok || chosen != issuer.Issuer) {
-			t.Errorf("accepted for %q, chosen for %q, %v", issuer.Issuer, chosen, ok)
+	}
+	if (p == nil) == (err == nil) {
+		t.Errorf("principal %v and error %v", p, err)
+	}
+	if chosen, ok := UnverifiedIssuer(token); err == nil && (!ok || chosen != v.issuer.Issuer) {
+		t.Errorf("accepted for %q, chosen for %q, %v", v.issuer.Issuer, chosen, ok)
+	}
+	return p, err
+}
+
+// Whatever header an issuer really signs, one that is accepted says what a naive reader sees: the algorithm, the type, and nothing that
+// changes how the token is read.
+func FuzzHeader(f *testing.F) {
+	for _, header := range []string{
+		`{"typ":"at+jwt","alg":"EdDSA","kid":"ed-1"}`, `{"typ":"application/AT+JWT","alg":"EdDSA"}`, `{"alg":"EdDSA","typ":"at+jwt","ALG":"none"}`,
+		`{"alg":"none","alg":"EdDSA","typ":"at+jwt"}`, `{"alg":"EdDSA","typ":"at+jwt","crit":["b64"],"b64":false}`, `{"alg":"EdDSA","typ":"at+jwt","zip":"DEF"}`,
+		`{"alg":"EdDSA","typ":"at+jwt","jwk":{}}`, `{"alg":"EdDSA","typ":"at+jwt","jku":""}`, `{"alg":["EdDSA"],"typ":"at+jwt"}`, `{"alg":"EdDSA","typ":"at+jwt","cty":"JWT"}`,
+	} {
+		f.Add(header)
+	}
+	claims := payload(nil)
+	v := New(settings(must(newSchema())), ring(), Options{})
+	f.Fuzz(func(t *testing.T, header string) {
+		if _, err := thrice(t, v, authztest.MintRaw(authztest.Ed25519(), "EdDSA", header, claims)); err != nil {
+			return
+		}
+		var head map[string]any
+		if json.Unmarshal([]byte(header), &head) != nil {
+			t.Fatal("accepted what is not JSON")
+		}
+		typ, _ := head["typ"].(string)
+		if head["alg"] != "EdDSA" || !strings.HasSuffix(strings.ToLower(typ), "at+jwt") {
+			t.Errorf("alg %v, typ %v", head["alg"], head["typ"])
+		}
+		for _, name := range []string{"crit", "b64", "zip", "jwk", "jku", "x5u", "x5c"} {
+			if _, there := head[name]; there {
+				t.Errorf("%s: %v", name, head[name])
+			}
 		}
 	})
 }
@@ -162,14 +207,19 @@ func FuzzClaims(f *testing.F) {
 	f.Add(`{"typ":"at+jwt","alg":"EdDSA","kid":"ed-1"}`, payload(nil))
 	f.Add(`{"typ":"AT+JWT","alg":"EdDSA"}`, payload(map[string]any{"aud": []string{"orders-api"}, "nbf": 1.5}))
 	f.Add(`{"alg":"EdDSA","kid":"ed-1","crit":[]}`, payload(map[string]any{"cnf": map[string]any{}, "scope": "a  b"}))
+	f.Add(`{"typ":"at+jwt","alg":"EdDSA"}`, payload(map[string]any{
+		"realm_access": map[string]any{"roles": []string{"a", ""}}, "plan": "free", "vip": false, "level": -7, "sid": "s", "scope": "b a b",
+		"cnf": map[string]any{"x5t#S256": strings.Repeat("A", 43)},
+	}))
 	f.Add(`{"typ":"at+jwt","alg":"EdDSA","ALG":"none"}`, `{"exp":1e400,"iat":-0,"sub":"\ud800","aud":[],"iss":null}`)
-	v := New(settings(must(newSchema())), ring(), Options{Pool: NewPool(PoolOptions{Bytes: -1})})
+	issuer := settings(must(newSchema()))
+	issuer.Claims = []policy.Claim{
+		{Name: "roles", From: []string{"realm_access", "roles"}, Type: condition.Strings}, {Name: "plan", From: []string{"plan"}, Type: condition.String},
+		{Name: "vip", From: []string{"vip"}, Type: condition.Bool}, {Name: "level", From: []string{"level"}, Type: condition.Int},
+	}
+	v := New(issuer, ring(), Options{})
 	f.Fuzz(func(t *testing.T, header, claims string) {
-		token := authztest.MintRaw(authztest.Ed25519(), "EdDSA", header, claims)
-		p, err := v.Verify(context.Background(), token, authztest.Now)
-		if chosen, ok := UnverifiedIssuer(token); err == nil && (!ok || chosen != authztest.Issuer) {
-			t.Errorf("chosen for %q, %v", chosen, ok)
-		}
+		p, err := thrice(t, v, authztest.MintRaw(authztest.Ed25519(), "EdDSA", header, claims))
 		if err != nil {
 			var refused *authz.TokenError
 			if p != nil || !errors.As(err, &refused) {

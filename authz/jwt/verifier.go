@@ -178,27 +178,28 @@ func (v *Verifier) prove(ctx context.Context, token string, now time.Time, p *pr
 	return p.times.judge(now, v.issuer.Leeway)
 }
 
+func (v *Verifier) fingerprint(token string) fingerprint { return nameOf(v.issuer.Digest[:], token) }
+
 // usualToken is the length in bytes up to which a token is hashed within the stack that a fresh goroutine has.
 const usualToken = 1<<10 - sha256.Size
 
-// fingerprint hashes the issuer's settings and the token. The digest has a fixed length, so no two inputs run together.
-func (v *Verifier) fingerprint(token string) fingerprint {
+// nameOf hashes settings, by their digest or none, and the token. The digest has a fixed length, so no two inputs run together.
+func nameOf(settings []byte, token string) fingerprint {
 	if len(token) > usualToken {
-		return v.longFingerprint(token)
+		return longName(settings, token)
 	}
 	var buf [sha256.Size + usualToken]byte
-	n := copy(buf[:], v.issuer.Digest[:])
+	n := copy(buf[:], settings)
 	n += copy(buf[n:], token)
 	return sha256.Sum256(buf[:n])
 }
 
-// longFingerprint is fingerprint with room for every token. It stays out of line, so that the usual token does not pay for growing
-// the stack.
+// longName is nameOf with room for every token. It stays out of line, so that the usual token does not pay for growing the stack.
 //
 //go:noinline
-func (v *Verifier) longFingerprint(token string) fingerprint {
+func longName(settings []byte, token string) fingerprint {
 	var buf [sha256.Size + MaxToken]byte
-	n := copy(buf[:], v.issuer.Digest[:])
+	n := copy(buf[:], settings)
 	n += copy(buf[n:], token)
 	return sha256.Sum256(buf[:n])
 }

@@ -109,33 +109,42 @@ func verify(t testing.TB, issuer *policy.Issuer, keys Keys, token string, now ti
 	return p, err
 }
 
-// rules is a policy with both ways to a verifier of the issuer.
-var rules = sync.OnceValue(func() *policy.Policy {
-	p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(`version: 1
+// rules is a policy with both ways to a verifier of an issuer.
+func rules(t testing.TB, issuer *policy.Issuer) *policy.Policy {
+	t.Helper()
+	text := fmt.Sprintf(`version: 1
 trust_domain: cluster.local
 peers: envoy
 issuers:
-  shop: {issuer: "https://issuer.test", audiences: [orders-api]}
+  %[1]s: {issuer: %[2]q, audiences: [orders-api]}
 services:
   - name: orders
     hosts: [orders.example]
     rules:
-      - {name: named, match: GET /named, issuer: shop}
+      - {name: named, match: GET /named, issuer: %[1]s}
       - name: either
         match: GET /either
-        either: [{issuer: shop}, {token: none, callers: [batch/*]}]
-`)}})
-	if p == nil {
-		panic(errs.Pretty())
+        either: [{issuer: %[1]s}, {token: none, callers: [batch/*]}]
+`, issuer.Name, issuer.Issuer)
+	p, known := parsed.Load(text)
+	if !known {
+		fresh, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}})
+		if fresh == nil {
+			t.Fatal(errs.Pretty())
+		}
+		p, _ = parsed.LoadOrStore(text, fresh)
 	}
-	return p
-})
+	return p.(*policy.Policy)
+}
+
+// parsed remembers the policies of rules, which are few and slow to compile.
+var parsed sync.Map
 
 // decide judges a request with the token, and with the client certificate of a connection if there is one.
-func decide(t testing.TB, v authz.Verifier, path, token, certificate string, now time.Time) *authz.Decision {
+func decide(t testing.TB, v *Verifier, path, token, certificate string, now time.Time) *authz.Decision {
 	t.Helper()
 	a := authz.New(authz.Options{Now: func() time.Time { return now }})
-	a.Use(&authz.Bundle{Policy: rules(), Verifiers: authz.Verifiers{"shop": v}, UnverifiedIssuer: UnverifiedIssuer})
+	a.Use(&authz.Bundle{Policy: rules(t, v.issuer), Verifiers: authz.Verifiers{v.issuer.Name: v}, UnverifiedIssuer: UnverifiedIssuer})
 	return a.Check(context.Background(), &authz.Request{
 		HTTP: true, Method: "GET", Host: "orders.example", Target: path,
 		Headers: authz.Headers{Fields: []authz.Field{{Name: "authorization", Value: "Bearer " + token}}},
