@@ -199,8 +199,13 @@ func (s shaped) check(t *testing.T, issuer *policy.Issuer) authz.Kind {
 		lifetime = 600
 	}
 	claims := over(s.claims, map[string]any{"iat": issued, "nbf": issued, "exp": issued + lifetime})
-	p, err := verify(t, issuer, ring(), authztest.Mint(authztest.RSA(), s.header, claims), authztest.Now)
+	token := authztest.Mint(authztest.RSA(), s.header, claims)
+	v := New(issuer, ring(), Options{})
+	p, err := v.Verify(t.Context(), token, authztest.Now)
 	wantDetail(t, p, err, s.detail)
+	if again, errAgain := v.Verify(t.Context(), token, authztest.Now); show(again, errAgain) != show(p, err) {
+		t.Errorf("once more: %s, not %s", show(again, errAgain), show(p, err))
+	}
 	if s.detail != "" {
 		return authz.Undetermined
 	}
