@@ -76,3 +76,43 @@ func TestOverlaps(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a principal says: it is somebody only in the one spelling that the standard allows, and then a pattern of that very text,
+// and of each of its segments starred, matches it, and the pattern of another does not.
+func FuzzCaller(f *testing.F) {
+	for _, seed := range []string{"spiffe://td/ns/web/sa/frontend", "spiffe://td", "spiffe://TD/x", "spiffe://td/a//b", "spiffe://td/a/../b", "spiffe://td/%2f", "spiffe://td:1/a", "spiffe://u@td/a", "spiffe://td/a?q", "spiffe://td/*", "CN=x,O=y", "spiffe://td/\x00", "spiffe://td/ä"} {
+		f.Add(seed)
+	}
+	other, err := ParseCallerPattern("spiffe://another.domain/x", "")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, principal string) {
+		id, ok := ParseCaller(principal)
+		if other.Matches(principal) && principal != "spiffe://another.domain/x" {
+			t.Errorf("%q is taken for another", principal)
+		}
+		if !ok {
+			return
+		}
+		path, _ := strings.CutPrefix(id, "spiffe://")
+		domain, path, found := strings.Cut(path, "/")
+		if !found || domain == "" || domain != strings.ToLower(domain) || strings.ContainsAny(id, "%?#@\\ \x00") {
+			t.Errorf("%q is somebody", principal)
+		}
+		segments := strings.Split(path, "/")
+		for i := -1; i < len(segments); i++ {
+			pattern := strings.Split(path, "/")
+			if i >= 0 {
+				pattern[i] = "*"
+			}
+			p, err := ParseCallerPattern("spiffe://"+domain+"/"+strings.Join(pattern, "/"), "")
+			if err != nil || !p.Matches(id) {
+				t.Errorf("%q is not matched by its own pattern: %v", id, err)
+			}
+			if p.Matches(id+"/x") || p.Matches(id+"/") {
+				t.Errorf("%s matches more than %q", p, id)
+			}
+		}
+	})
+}
