@@ -5,9 +5,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -136,20 +136,21 @@ func BenchmarkBytesPerToken(b *testing.B) {
 		b.ReportMetric(float64(records-before)/tokens, "bytes/token")
 		b.ReportMetric(float64(all-before)/tokens, "bytes/token-with-ready")
 		b.ReportMetric(float64(v.share.held.Load())/tokens, "estimated-bytes/token")
-		runtime.KeepAlive(v)
+		v.share.proofs.InvalidateAll() // not to be counted as the next one's
+		clear(v.pool.hot.slots)
 	}
 }
 
 // What remembered tokens keep of their throughput while, for each of their callers, ten others send tokens with bad signatures, each
 // another one. With the cap and without.
 func BenchmarkFlood(b *testing.B) {
-	const callers, forgers = 1, 10
+	const forgers = 10
 	for _, c := range []struct {
 		name           string
 		turns, callers int
 	}{
-		{"capped", 0, callers}, {"uncapped", 1 << 20, callers},
-		{"capped-all-busy", 0, runtime.GOMAXPROCS(0)}, {"uncapped-all-busy", 1 << 20, runtime.GOMAXPROCS(0)},
+		{"one-caller", 0, 1}, {"one-caller-uncapped", -1, 1},
+		{"all-busy", 0, runtime.GOMAXPROCS(0)}, {"all-busy-uncapped", -1, runtime.GOMAXPROCS(0)},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			v := New(shop(b, nil), ring(), Options{Pool: NewPool(PoolOptions{Signatures: c.turns})})
@@ -157,16 +158,16 @@ func BenchmarkFlood(b *testing.B) {
 			for range 2 {
 				_, _ = v.Verify(context.Background(), token, authztest.Now)
 			}
-			var alone, flooded time.Duration
-			var forged int64
+			var kept []float64
 			for b.Loop() {
-				alone += serve(v, token, c.callers)
+				alone := serve(v, token, c.callers)
 				stop := flood(v, c.callers*forgers)
-				flooded += serve(v, token, c.callers)
-				forged += stop()
+				flooded := serve(v, token, c.callers)
+				stop()
+				kept = append(kept, float64(alone)/float64(flooded))
 			}
-			b.ReportMetric(float64(alone)/float64(flooded), "kept")
-			b.ReportMetric(float64(forged)/flooded.Seconds(), "forged/s")
+			slices.Sort(kept)
+			b.ReportMetric(kept[len(kept)/2], "kept")
 		})
 	}
 }
@@ -177,7 +178,7 @@ func serve(v *Verifier, token string, callers int) time.Duration {
 	var group sync.WaitGroup
 	for range callers {
 		group.Go(func() {
-			for range 500_000 {
+			for range 200_000 {
 				_, _ = v.Verify(context.Background(), token, authztest.Now)
 			}
 		})
@@ -186,9 +187,8 @@ func serve(v *Verifier, token string, callers int) time.Duration {
 	return time.Since(start)
 }
 
-// flood sends bad signatures until it is stopped; stop tells how many.
-func flood(v *Verifier, forgers int) (stop func() int64) {
-	var sent atomic.Int64
+// flood sends bad signatures until it is stopped.
+func flood(v *Verifier, forgers int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	token := good(nil)
 	var group sync.WaitGroup
@@ -199,13 +199,11 @@ func flood(v *Verifier, forgers int) (stop func() int64) {
 				_, _ = rand.Read(signature)
 				signature[0], signature[32] = 0x7f, 0x7f // below the order, so that the arithmetic is done
 				_, _ = v.Verify(ctx, authztest.WithSignature(token, signature), authztest.Now)
-				sent.Add(1)
 			}
 		})
 	}
-	return func() int64 {
+	return func() {
 		cancel()
 		group.Wait()
-		return sent.Load()
 	}
 }

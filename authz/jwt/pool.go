@@ -16,7 +16,8 @@ const defaultPoolBytes = 32 << 20
 type PoolOptions struct {
 	// Bytes bounds the memory of all that is remembered, estimated from above; 0 is 32 MiB, a negative value remembers nothing.
 	Bytes int
-	// Signatures is how many signatures are checked at once; 0 is half of the processors, and at least one.
+	// Signatures is how many signatures are checked at once; 0 is half of the processors, and at least one. A negative value bounds
+	// nothing, for a program that serves nobody else meanwhile.
 	Signatures int
 }
 

@@ -34,7 +34,7 @@ func TestRecordsRestore(t *testing.T) {
 		i.Require, i.Machine, i.MachineNever = nil, nil, true
 	}
 	at := authztest.Now.Unix()
-	print := strings.Repeat("A", 43)
+	sum := strings.Repeat("A", 43)
 	for _, c := range []struct {
 		name   string
 		over   func(*policy.Issuer)
@@ -46,7 +46,7 @@ func TestRecordsRestore(t *testing.T) {
 		{"every claim", rich, map[string]any{"roles": []string{"a", "", "b"}, "plan": "", "vip": false, "level": -1 << 62, "gty": "x"}},
 		{"other values", rich, map[string]any{"roles": []string{}, "plan": strings.Repeat("p", 3000), "vip": true, "level": 1<<53 - 1}},
 		{"of other types", rich, map[string]any{"roles": "a", "plan": 7, "vip": "true", "level": 1.5}},
-		{"a session and a sender", nil, map[string]any{"sid": "s-1", "cnf": map[string]any{"x5t#S256": print}}},
+		{"a session and a sender", nil, map[string]any{"sid": "s-1", "cnf": map[string]any{"x5t#S256": sum}}},
 		{"scopes in their order, one twice", nil, map[string]any{"scope": "write read write"}},
 		{"audiences", nil, map[string]any{"aud": []string{"x", authztest.Audience, "a"}}},
 		{"fractions of a second", nil, map[string]any{"iat": float64(at) - 0.25, "exp": float64(at) + 60.5, "nbf": float64(at) - 0.5}},
@@ -345,6 +345,11 @@ func TestTurns(t *testing.T) {
 			t.Errorf("%d tokens, %d waiting, %d turns taken", n, pool.turns.waiting.Load(), len(pool.turns.taken))
 		}
 	})
+	unbounded := NewPool(PoolOptions{Signatures: -1})
+	v := New(shop(t, nil), ring(), Options{Pool: unbounded})
+	if p, err := v.Verify(context.Background(), good(nil), authztest.Now); err != nil {
+		t.Errorf("unbounded: %v, %v", p, err)
+	}
 	if n := cap(NewPool(PoolOptions{}).turns.taken); n < 1 || n > max(1, runtime.GOMAXPROCS(0)/2) {
 		t.Errorf("%d turns", n)
 	}

@@ -578,37 +578,37 @@ func TestMarkers(t *testing.T) {
 // binding is no bearer token's (RFC 7800, RFC 8705 3.1).
 func TestConfirmation(t *testing.T) {
 	want := sha256.Sum256([]byte("a certificate"))
-	print := base64.RawURLEncoding.EncodeToString(want[:])
+	sum := base64.RawURLEncoding.EncodeToString(want[:])
 	cnf := func(v any) string { return good(map[string]any{"cnf": v}) }
 	x5t := func(v any) string { return cnf(map[string]any{"x5t#S256": v}) }
-	loose := []byte(print)
+	loose := []byte(sum)
 	loose[len(loose)-1] = nextInGroup(loose[len(loose)-1])
 	run(t, shop(t, nil), []line{
-		{"a thumbprint", x5t(print), ""},
+		{"a thumbprint", x5t(sum), ""},
 		{"no binding", cnf(nil), ""},
 		{"empty", cnf(map[string]any{}), authz.DetailConfirm},
 		{"null", cnf(authztest.Null), authz.DetailConfirm},
 		{"a text", cnf("x5t#S256"), authz.DetailConfirm},
-		{"a list", cnf([]any{map[string]any{"x5t#S256": print}}), authz.DetailConfirm},
-		{"an unknown member", cnf(map[string]any{"x": print}), authz.DetailConfirm},
-		{"a key that a DPoP proof would show", cnf(map[string]any{"jkt": print}), authz.DetailConfirm},
-		{"a SHA-1 thumbprint", cnf(map[string]any{"x5t": print}), authz.DetailConfirm},
-		{"two members", cnf(map[string]any{"x5t#S256": print, "jkt": print}), authz.DetailConfirm},
-		{"an unknown member beside it", cnf(map[string]any{"x5t#S256": print, "x": 1}), authz.DetailConfirm},
-		{"of another case", cnf(map[string]any{"x5t#s256": print}), authz.DetailConfirm},
+		{"a list", cnf([]any{map[string]any{"x5t#S256": sum}}), authz.DetailConfirm},
+		{"an unknown member", cnf(map[string]any{"x": sum}), authz.DetailConfirm},
+		{"a key that a DPoP proof would show", cnf(map[string]any{"jkt": sum}), authz.DetailConfirm},
+		{"a SHA-1 thumbprint", cnf(map[string]any{"x5t": sum}), authz.DetailConfirm},
+		{"two members", cnf(map[string]any{"x5t#S256": sum, "jkt": sum}), authz.DetailConfirm},
+		{"an unknown member beside it", cnf(map[string]any{"x5t#S256": sum, "x": 1}), authz.DetailConfirm},
+		{"of another case", cnf(map[string]any{"x5t#s256": sum}), authz.DetailConfirm},
 		{"a number", x5t(7), authz.DetailConfirm},
 		{"null within", x5t(authztest.Null), authz.DetailConfirm},
-		{"a list within", x5t([]string{print}), authz.DetailConfirm},
+		{"a list within", x5t([]string{sum}), authz.DetailConfirm},
 		{"no bytes", x5t(""), authz.DetailConfirm},
 		{"31 bytes", x5t(base64.RawURLEncoding.EncodeToString(want[:31])), authz.DetailConfirm},
-		{"33 bytes", x5t(print + "AA"), authz.DetailConfirm},
+		{"33 bytes", x5t(sum + "AA"), authz.DetailConfirm},
 		{"in hex", x5t(fmt.Sprintf("%x", want)), authz.DetailConfirm},
-		{"padded", x5t(print + "="), authz.DetailConfirm},
+		{"padded", x5t(sum + "="), authz.DetailConfirm},
 		{"unused bits", x5t(string(loose)), authz.DetailConfirm},
-		{"a line break within", x5t(print[:20] + "\n" + print[20:]), authz.DetailConfirm},
-		{"the other alphabet", x5t("+/" + print[2:]), authz.DetailConfirm},
+		{"a line break within", x5t(sum[:20] + "\n" + sum[20:]), authz.DetailConfirm},
+		{"the other alphabet", x5t("+/" + sum[2:]), authz.DetailConfirm},
 	})
-	p, err := verify(t, shop(t, nil), ring(), x5t(print), authztest.Now)
+	p, err := verify(t, shop(t, nil), ring(), x5t(sum), authztest.Now)
 	if err != nil || p.Confirmation != (authz.Confirmation{Bound: true, Thumbprint: want}) {
 		t.Errorf("%v, %v", p, err)
 	}

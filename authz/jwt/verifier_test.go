@@ -126,15 +126,15 @@ services:
         match: GET /either
         either: [{issuer: %[1]s}, {token: none, callers: [batch/*]}]
 `, issuer.Name, issuer.Issuer)
-	p, known := parsed.Load(text)
-	if !known {
-		fresh, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}})
-		if fresh == nil {
-			t.Fatal(errs.Pretty())
-		}
-		p, _ = parsed.LoadOrStore(text, fresh)
+	if p, known := parsed.Load(text); known {
+		return p.(*policy.Policy)
 	}
-	return p.(*policy.Policy)
+	p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}})
+	if p == nil {
+		t.Fatal(errs.Pretty())
+	}
+	parsed.Store(text, p)
+	return p
 }
 
 // parsed remembers the policies of rules, which are few and slow to compile.
