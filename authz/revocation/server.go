@@ -122,6 +122,10 @@ func (s *Stream) primary(ctx context.Context, info map[string]string) error {
 	return fmt.Errorf("the server is a %s", role)
 }
 
+// ErrUnfit says that a server answers and must not hold revocations: it evicts, or is part of a cluster. It is an error of
+// configuration, which waiting does not mend.
+var ErrUnfit = errors.New("unfit for revocations")
+
 // fit says why a server cannot hold revocations.
 func (s *Stream) fit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -132,12 +136,12 @@ func (s *Stream) fit(ctx context.Context) error {
 	}
 	switch policy := info["maxmemory_policy"]; {
 	case info["cluster_enabled"] == "1":
-		return errors.New("the server is part of a cluster, which is not supported")
+		return fmt.Errorf("%w: the server is part of a cluster, which is not supported", ErrUnfit)
 	case policy == "":
-		return errors.New("the server does not say its maxmemory-policy, so nobody knows whether it forgets revocations")
+		return fmt.Errorf("%w: the server does not say its maxmemory-policy, so nobody knows whether it forgets revocations", ErrUnfit)
 	case policy != "noeviction":
-		return fmt.Errorf("maxmemory-policy is %s: the server may forget revocations, and revoked tokens would live again; "+
-			"set it to noeviction, on a server that no cache shares", policy)
+		return fmt.Errorf("%w: maxmemory-policy is %s: the server may forget revocations, and revoked tokens would live again; "+
+			"set it to noeviction, on a server that no cache shares", ErrUnfit, policy)
 	}
 	return nil
 }
