@@ -21,7 +21,7 @@ var floors = map[int][]string{
 	2: {"authz", "ratelimit"},
 	// Floor 3 is doors: each to one foreign world.
 	3: {
-		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/audit", "authz/issuer", "authz/extauthz",
+		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/audit", "authz/issuer", "authz/revocation", "authz/extauthz",
 		"ratelimit/memstore", "ratelimit/redisstore", "ratelimit/xds", "ratelimit/rls", "envoy/...", "k8s/...",
 	},
 	// Floor 4 names every concrete type, or tells stories about all of them.
