@@ -14,6 +14,7 @@ import (
 type authzFlags struct {
 	daemon.Options
 	policy, service, audit string
+	revocations            revocationFlags
 }
 
 func newAuthz(s streams) *cobra.Command {
@@ -30,6 +31,7 @@ load keeps its last good version, and says why in the log, on /readyz and as a m
 	flags.StringVar(&f.policy, "policy", "", "policy file, or a folder of *.yaml files that are one policy (required)")
 	flags.StringVar(&f.service, "service", "", "answer for this service of the policy only, as beside one sidecar")
 	flags.StringVar(&f.audit, "audit", "stdout", "where one line per decision goes: stdout, a file, or off")
+	f.revocations.bind(flags)
 	f.Bind(flags)
 	fromEnvironment(cmd, s)
 	return cmd
@@ -49,7 +51,7 @@ func serveAuthz(ctx context.Context, s streams, f *authzFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := wireAuthz(s, d, f); err != nil {
+	if err := wireAuthz(ctx, s, d, f); err != nil {
 		return errors.Join(err, d.Close())
 	}
 	if err := d.Run(ctx); err != nil {

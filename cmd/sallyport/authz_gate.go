@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/jwks"
 	"github.com/sallyport-dev/sallyport/authz/jwt"
 	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/revocation"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
@@ -27,7 +28,7 @@ import (
 const firstTry = 5 * time.Second
 
 // wireAuthz makes a daemon the authorization gate.
-func wireAuthz(s streams, d *daemon.Daemon, f *authzFlags) error {
+func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) error {
 	log, err := openAudit(s, d, f.audit)
 	if err != nil {
 		return err
@@ -38,6 +39,7 @@ func wireAuthz(s streams, d *daemon.Daemon, f *authzFlags) error {
 		whole:      f.policy,
 		authorizer: authz.New(authz.Options{Service: f.service, Recorder: decisions{log}}),
 		issuers:    map[string]*issuerKeys{},
+		pool:       jwt.NewPool(jwt.PoolOptions{}),
 		fileOK: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sallyport_policy_file_ok", Help: "1 if the file on disk is in force, 0 if its last good version is, or nothing of it.",
 		}, []string{"file"}),
@@ -46,6 +48,12 @@ func wireAuthz(s streams, d *daemon.Daemon, f *authzFlags) error {
 	d.Registry.MustRegister(g.fileOK, g.info, keyAges{g})
 	extauthz.Register(d.Server, extauthz.New(g.authorizer, extauthz.NewMetrics(d.Registry)))
 	d.Task("issuer keys", g.run)
+	if err := g.openRevocations(ctx, &f.revocations); err != nil {
+		return err
+	}
+	if err := g.serveAdmin(ctx, &f.revocations, log); err != nil {
+		return err
+	}
 	return d.WatchFiles(f.policy, g.load)
 }
 
@@ -62,8 +70,12 @@ type authzGate struct {
 	running  context.Context // of the key sets; nil until the daemon runs
 	refresh  sync.WaitGroup
 	snapshot *policy.Snapshot
-	files    []fileState
-	issuers  map[string]*issuerKeys
+	// pool is what the issuers' verifiers share: the memory of proved tokens, and the turns at proving new ones.
+	pool *jwt.Pool
+	// revocations is nil where --revocations names none.
+	revocations revocation.Store
+	files       []fileState
+	issuers     map[string]*issuerKeys
 	// shown is issuers as a scrape sees them, which must not wait for a reload.
 	shown atomic.Pointer[map[string]*issuerKeys]
 }
@@ -105,6 +117,9 @@ func (g *authzGate) load(files []daemon.File) error {
 	}
 	if g.service != "" && next.Policy.Service(g.service) == nil {
 		return daemon.Invalid(fmt.Errorf("the policy has no service `%s`, which --service names: %w", g.service, orNone(errs)))
+	}
+	if next.Policy.Revocation != nil && g.revocations == nil {
+		return daemon.Invalid(errors.New("the policy asks for `revocation`, and no --revocations says where revoked tokens are kept"))
 	}
 	g.use(next)
 	g.report(next, states)
@@ -185,7 +200,11 @@ func (g *authzGate) use(next *policy.Snapshot) {
 	g.info.WithLabelValues(next.Policy.Digest).Set(1)
 	g.issuers, g.snapshot = issuers, next
 	g.shown.Store(&issuers)
-	g.authorizer.Use(&authz.Bundle{Policy: next.Policy, Verifiers: verifiers})
+	bundle := &authz.Bundle{Policy: next.Policy, Verifiers: verifiers, UnverifiedIssuer: jwt.UnverifiedIssuer}
+	if g.revocations != nil {
+		bundle.Revocations = g.revocations.View()
+	}
+	g.authorizer.Use(bundle)
 }
 
 // keysFor keeps what did not change: an unchanged issuer keeps its keys, its verified tokens and its counters; one whose rules for
@@ -196,10 +215,10 @@ func (g *authzGate) keysFor(name string, issuer *policy.Issuer) *issuerKeys {
 	case old != nil && old.issuer.Digest == issuer.Digest:
 		return old
 	case old != nil && sameSource(old.issuer, issuer):
-		return &issuerKeys{issuer: issuer, keys: old.keys, verifier: jwt.New(issuer, old.keys, jwt.Options{}), stop: old.stop}
+		return &issuerKeys{issuer: issuer, keys: old.keys, verifier: jwt.New(issuer, old.keys, jwt.Options{Pool: g.pool}), stop: old.stop}
 	}
 	keys := jwks.New(issuer.Keys, issuer.Issuer, jwks.Options{MaxStale: issuer.MaxStale, Observe: g.observe(name)})
-	return &issuerKeys{issuer: issuer, keys: keys, verifier: jwt.New(issuer, keys, jwt.Options{})}
+	return &issuerKeys{issuer: issuer, keys: keys, verifier: jwt.New(issuer, keys, jwt.Options{Pool: g.pool})}
 }
 
 func sameSource(a, b *policy.Issuer) bool {

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+
+	"github.com/sallyport-dev/sallyport/authz/audit"
+	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/revocation"
+	"github.com/sallyport-dev/sallyport/cmd/internal/adminapi"
+	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
+	"github.com/sallyport-dev/sallyport/cmd/internal/redisdial"
+)
+
+// revocationFlags say where revoked tokens are kept, and where an operator can add to them.
+type revocationFlags struct {
+	store    string
+	dial     redisdial.Options
+	replicas int
+	adminAPI string
+}
+
+func (f *revocationFlags) bind(flags *pflag.FlagSet) {
+	flags.StringVar(&f.store, "revocations", "", "where revoked tokens are kept: redis://HOST:PORT/DB and its kin, shared by all replicas, or file:///PATH for one gate alone (--replicas 1)")
+	flags.StringVar(&f.dial.Username, "revocations-username", "", "the store's user (ACL)")
+	flags.StringVar(&f.dial.PasswordFile, "revocations-password-file", "", "file with the store's password; read again for every connection")
+	flags.StringVar(&f.dial.CAFile, "revocations-ca", "", "authorities that sign the store's certificate, PEM")
+	flags.IntVar(&f.replicas, "replicas", 0, "how many gates there are; a file of revocations is only for 1, which must be said")
+	flags.StringVar(&f.adminAPI, "admin-api", "", "unix:/PATH of the admin API, by which `sallyport token revoke` asks; mode 0600, off unless given")
+}
+
+func (f *revocationFlags) check() error {
+	path, isFile := strings.CutPrefix(f.store, "file://")
+	switch {
+	case isFile && !strings.HasPrefix(path, "/"):
+		return errors.New("--revocations: a file needs an absolute path: file:///var/lib/sallyport/revoked")
+	case isFile && f.replicas != 1:
+		return errors.New("--revocations: a file is read by this gate alone: say --replicas 1, or give all gates one redis:// URL")
+	case (isFile || f.store == "") && f.dial != redisdial.Options{}:
+		return errors.New("--revocations-username, --revocations-password-file and --revocations-ca belong to a redis:// URL in --revocations")
+	case f.adminAPI != "" && f.store == "":
+		return errors.New("--admin-api: all that it offers is to revoke, and no --revocations says where that is kept")
+	}
+	return nil
+}
+
+// openRevocations builds the store that the flags name, nil for none. It does not dial: a store that is away makes its view stale,
+// and what that means is the policy's to say.
+func (g *authzGate) openRevocations(ctx context.Context, f *revocationFlags) error {
+	if err := f.check(); err != nil {
+		return daemon.Unable(err)
+	}
+	if f.store == "" {
+		return nil
+	}
+	store, err := g.revocationStore(ctx, f)
+	if err != nil {
+		return daemon.Unable(err)
+	}
+	g.revocations = store
+	d := g.daemon
+	d.Status.Expect("revocations")
+	d.Task("revocations", store.Run)
+	d.Task("revocations health", g.watchRevocations)
+	view := store.View()
+	d.Registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sallyport_revocation_age_seconds", Help: "Time since the view of revoked tokens was last known to be whole."},
+			func() float64 { return view.Age(time.Now()).Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sallyport_revocations", Help: "Revocations in force."},
+			func() float64 { return float64(view.Len()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sallyport_revocations_applied_total", Help: "Revocations that came to this gate."},
+			func() float64 { return float64(view.Applied()) }),
+	)
+	return nil
+}
+
+func (g *authzGate) revocationStore(ctx context.Context, f *revocationFlags) (revocation.Store, error) {
+	if path, ok := strings.CutPrefix(f.store, "file://"); ok {
+		return revocation.NewFile(path, revocation.FileOptions{Leeway: g.leeway})
+	}
+	parsed, err := redisdial.Parse(f.store)
+	if err != nil {
+		return nil, fmt.Errorf("--revocations: %w (a user goes into --revocations-username, a password into the file of --revocations-password-file)", err)
+	}
+	parsed.Username, parsed.PasswordFile, parsed.CAFile = f.dial.Username, f.dial.PasswordFile, f.dial.CAFile
+	client, err := redisdial.New(parsed)
+	if err != nil {
+		return nil, err
+	}
+	g.daemon.Closer("revocations", func(context.Context) error { return client.Close() })
+	stream, err := revocation.NewStream(client, revocation.StreamOptions{Leeway: g.leeway})
+	if err != nil {
+		return nil, err
+	}
+	g.daemon.Registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sallyport_revocations_reasserted_total", Help: "Revocations that the store had lost and this gate wrote again."},
+			func() float64 { return float64(stream.Reasserted()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sallyport_revocation_failures_total", Help: "Looks at the store of revocations that failed."},
+			func() float64 { return float64(stream.Failures()) }),
+	)
+	// A store that is away may come back; one that forgets must not be begun with.
+	ctx, cancel := context.WithTimeout(ctx, probeWithin)
+	defer cancel()
+	if err := stream.Probe(ctx); errors.Is(err, revocation.ErrUnfit) {
+		return nil, err
+	}
+	return stream, nil
+}
+
+// watchRevocations keeps the store's condition up to date until the daemon ends. At the start it looks often, until the store has
+// answered or had its time: the gate is not called ready before.
+func (g *authzGate) watchRevocations(ctx context.Context) error {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	begun, trying, last := time.Now(), true, true
+	for {
+		ok, text := g.revocations.Health()
+		if trying && (ok || time.Since(begun) > firstTry) {
+			trying = false
+			g.daemon.Status.Tried("revocations")
+			ticker.Reset(time.Second)
+		}
+		condition := daemon.OK()
+		if !ok {
+			condition = daemon.Degraded(text + "; once the view is stale, the policy's when_stale decides")
+		}
+		g.daemon.Status.Set("revocations", condition)
+		if ok != last && !trying {
+			if last = ok; ok {
+				g.daemon.Log.Info("the store of revocations answers", "state", text)
+			} else {
+				g.daemon.Log.Warn("the store of revocations is degraded", "why", text)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// leeway is how far an issuer's clock may be from ours.
+func (g *authzGate) leeway(issuer string) time.Duration {
+	if issuers := g.shown.Load(); issuers != nil {
+		if known := (*issuers)[issuer]; known != nil {
+			return known.issuer.Leeway
+		}
+	}
+	return 10 * time.Second
+}
+
+// Revoke implements adminapi.Revoker by the policy in force.
+func (g *authzGate) Revoke(ctx context.Context, r adminapi.Request) (until time.Time, err error) {
+	issuer, asked := g.revocable(r.Issuer)
+	switch {
+	case !asked:
+		return time.Time{}, adminapi.ErrOff
+	case issuer == nil:
+		return time.Time{}, fmt.Errorf("%q: %w", r.Issuer, adminapi.ErrNoIssuer)
+	}
+	entry := revocation.Entry{Issuer: r.Issuer, Value: r.Value, At: r.At, Kind: map[adminapi.Kind]revocation.Kind{
+		adminapi.Token: revocation.JTI, adminapi.Subject: revocation.Subject, adminapi.Client: revocation.Client,
+		adminapi.Session: revocation.Session, adminapi.WholeIssuer: revocation.Issuer,
+	}[r.Kind]}
+	if entry.At.IsZero() {
+		entry.At = time.Now()
+	}
+	// No token that this speaks of lives longer: it was issued by At, within both clocks' leeway, for at most the longest lifetime.
+	entry.Until = entry.At.Add(issuer.MaxLifetime + 3*issuer.Leeway)
+	if r.Kind == adminapi.Token {
+		entry.Until = time.Now().Add(issuer.MaxLifetime + 3*issuer.Leeway)
+	}
+	if err := g.revocations.Revoke(ctx, entry); err != nil {
+		return time.Time{}, fmt.Errorf("%w: %w", adminapi.ErrStore, err)
+	}
+	return entry.Until, nil
+}
+
+// revocable finds an issuer of the policy in force; asked is false where that policy does not ask for revocation.
+func (g *authzGate) revocable(name string) (issuer *policy.Issuer, asked bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.snapshot == nil || g.snapshot.Policy.Revocation == nil || g.revocations == nil {
+		return nil, false
+	}
+	return g.snapshot.Policy.Issuers[name], true
+}
+
+// serveAdmin opens the admin API's socket and serves it while the daemon runs.
+func (g *authzGate) serveAdmin(ctx context.Context, f *revocationFlags, log *audit.Log) error {
+	if f.adminAPI == "" {
+		return nil
+	}
+	listener, err := adminapi.Listen(ctx, f.adminAPI)
+	if err != nil {
+		return daemon.Unable(err)
+	}
+	g.daemon.Task("admin API", func(ctx context.Context) error {
+		return adminapi.Serve(ctx, listener, g, adminapi.Options{Audit: func(c adminapi.Call) { g.auditCall(log, c) }})
+	})
+	return nil
+}
+
+// auditCall writes down who revoked what, in the log and in the audit log.
+func (g *authzGate) auditCall(log *audit.Log, c adminapi.Call) {
+	who := "unknown"
+	if c.Caller.Known {
+		who = "uid " + strconv.FormatUint(uint64(c.Caller.UID), 10) + ", pid " + strconv.FormatInt(int64(c.Caller.PID), 10)
+	}
+	record := audit.Record{
+		Time: time.Now(), Verdict: "allow", Reason: "revoked", Service: "admin", Rule: "revoke", Detail: c.Request.Kind.String(),
+		Issuer: c.Request.Issuer, Caller: who,
+	}
+	switch c.Request.Kind {
+	case adminapi.Token:
+		record.TokenID = c.Request.Value
+	case adminapi.Client:
+		record.ClientID = c.Request.Value
+	case adminapi.Subject, adminapi.Session:
+		record.Subject = c.Request.Value
+	}
+	if c.Err != nil {
+		record.Verdict, record.Reason = "deny", "not_revoked"
+		g.daemon.Log.Warn("a call of the admin API failed", "kind", c.Request.Kind.String(), "issuer", c.Request.Issuer, "caller", who, "err", c.Err)
+	} else {
+		g.daemon.Log.Info("tokens were revoked", "kind", c.Request.Kind.String(), "issuer", c.Request.Issuer, "caller", who, "until", c.Until)
+	}
+	log.Record(record)
+}
