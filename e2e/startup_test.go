@@ -14,6 +14,8 @@ func TestStartRefused(t *testing.T) {
 	dir := t.TempDir()
 	policy := filepath.Join(dir, "policy.yaml")
 	write(t, policy, shopPolicy("http://127.0.0.1:1"))
+	asking := filepath.Join(dir, "asking.yaml")
+	write(t, asking, revoking("http://127.0.0.1:1"))
 	broken := filepath.Join(dir, "broken.yaml")
 	write(t, broken, "version: 1\nservices: [{name: 5}]\n")
 	limits := filepath.Join(dir, "limits.yaml")
@@ -37,6 +39,9 @@ func TestStartRefused(t *testing.T) {
 		"off loopback, no TLS":    {[]string{"authz", "--listen", "0.0.0.0:0", "--admin=", "--policy", policy}, 2, "--plaintext"},
 		"unknown flag":            {[]string{"authz", "--polisy", policy}, 2, "--polisy"},
 		"audit into a folder":     {[]string{"authz", anywhere, "--admin=", "--policy", policy, "--audit", dir}, 2, dir},
+		"revocations unsaid":      {[]string{"authz", anywhere, "--admin=", "--policy", asking}, 1, "no --revocations says where"},
+		"revocations in one file": {[]string{"authz", anywhere, "--admin=", "--policy", asking, "--revocations", "file:///var/revoked"}, 2, "--replicas 1"},
+		"the admin API over TCP":  {[]string{"authz", anywhere, "--admin=", "--policy", asking, "--revocations", "redis://127.0.0.1:1", "--admin-api", "127.0.0.1:0"}, 2, "unix:"},
 		"no limits":               {[]string{"ratelimit", anywhere, "--admin="}, 2, "--limits"},
 		"broken limits":           {[]string{"ratelimit", anywhere, "--admin=", "--limits", broken}, 1, "broken.yaml:1:"},
 		"a password in a URL":     {[]string{"ratelimit", anywhere, "--admin=", "--limits", limits, "--store", "redis://me:hunter2@127.0.0.1:1"}, 2, "--store-password-file"},
