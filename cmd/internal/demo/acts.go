@@ -10,6 +10,7 @@ import (
 const (
 	fromHome      = "203.0.113.10" // a stolen object
 	fromCafe      = "203.0.113.20" // a wrong token
+	fromFrank     = "203.0.113.21" // a token taken back
 	fromTrain     = "203.0.113.30" // a bent path
 	fromLibrary   = "203.0.113.40" // a forged identity
 	fromOutside   = "203.0.113.50" // a neighbour
@@ -88,6 +89,7 @@ func (s *stage) wrongToken() {
 	ask("not signed (alg: none)", t.unsigned, invalid("algorithm"))
 	ask("an ID token", t.idToken, invalid("type"))
 	ask("scope read:orders missing", t.unscoped, scope)
+	s.lostPhone()
 }
 
 func (s *stage) bentPath() {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // Options say where the parts are and how the story is told.
@@ -14,7 +15,7 @@ type Options struct {
 	// Self is the sallyport binary, which is started again as each of the gates. Required.
 	Self string
 	// Envoy and Valkey are the servers' binaries; "" does without. Without Envoy the gates are asked by a stand-in, and what only
-	// Envoy can show is left out; without Valkey the limits are counted in memory.
+	// Envoy can show is left out; without Valkey the limits are counted in memory, and revoked tokens are kept in a file.
 	Envoy, Valkey string
 	// Out is where the story is told; Color marks its lines in colour as well.
 	Out   io.Writer
@@ -112,7 +113,7 @@ func (w *world) introduce() {
 		w.p.line("There is no Envoy here: the gates are asked directly over gRPC, as Envoy would ask. --envoy PATH says where one is.")
 	}
 	if w.opt.Valkey == "" {
-		w.p.line("There is no Valkey here: the limits are counted in memory. --valkey PATH says where one is.")
+		w.p.line("There is no Valkey here: limits are counted in memory, revoked tokens kept in a file. --valkey PATH says where one is.")
 	}
 }
 
@@ -122,6 +123,7 @@ func (w *world) cast() {
 		{"Alice and Bob", "customers; each has a token that says so, and may read orders (scope read:orders)"},
 		{"Carol", "an admin: her token has the role"},
 		{"Dora and Erin", "customers who ask too often"},
+		{"Frank", "a customer who loses his phone, with a token in it"},
 		{"shop/indexer, shop/frontend", "workloads; each has a certificate that says so"},
 		{"the orders service", "honest but naive, at http://" + local(w.ports.service) + ": it answers whatever it is asked"},
 	}
@@ -150,6 +152,7 @@ func (w *world) farewell() {
 		w.suggest("The same past the gates: 200, nobody asked", `curl -i -H "$A" $U/users/bob/orders`)
 		w.suggest("Carol, an admin: 200", `curl -i -H "$C" $G/users/bob/orders`)
 		w.suggest("A bent path: 400, refused and not guessed at", `curl -i --path-as-is -H "$A" "$G/users/bob;/orders"`)
+		w.suggest("Alice's tokens taken back: whatever she asks from then on, 401", w.opt.Self+" "+strings.Join(revokeCommand(inFolder, "--subject", "alice"), " "))
 	} else {
 		w.p.line("  U=http://%s", local(w.ports.service))
 		w.suggest("The service itself, for without Envoy nothing stands in front of it: 200, nobody asked", `curl -i -H "$A" $U/users/bob/orders`)

@@ -131,6 +131,7 @@ func (s *stage) killedGate() {
 		return
 	}
 	s.eventually(line{says: "the authz gate is back; Alice", request: l.request, with: allowed("alice's orders", "list-orders")})
+	s.eventually(line{says: "Frank's token, revoked before", request: s.franksOrders(), with: takenBack()})
 }
 
 // killedStore kills Valkey while Erin is spending her limit, and starts it again.

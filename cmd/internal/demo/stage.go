@@ -72,10 +72,7 @@ func (s *stage) judge(l line, tried string, faults []string, also func(answered)
 		s.fail(err)
 		return
 	}
-	for i, fault := range faults {
-		faults[i] = "without the gates: " + fault
-	}
-	faults = append(append(faults, l.with.faults(got)...), misplaced(got, l.request)...)
+	faults = l.faults(got, faults)
 	if also != nil {
 		faults = append(faults, also(got)...)
 	}
@@ -84,6 +81,15 @@ func (s *stage) judge(l line, tried string, faults []string, also func(answered)
 		note = l.notes(got)
 	}
 	s.tell(row{says: l.says, without: tried, with: got.text(), reason: got.why(), rule: got.which()}, note, faults)
+}
+
+// faults says what was wrong with a line: with its gated half, and with the other half, whose faults are given.
+func (l line) faults(got answered, without []string) []string {
+	var faults []string
+	for _, fault := range without {
+		faults = append(faults, "without the gates: "+fault)
+	}
+	return append(append(faults, l.with.faults(got)...), misplaced(got, l.request)...)
 }
 
 // A gate that does not answer within Envoy's patience is a 503, which on a busy machine says nothing about the gates: it is asked

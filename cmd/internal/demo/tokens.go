@@ -25,11 +25,14 @@ const (
 	webPage    = "shop-web"   // the application that people signed in to
 	ordersAPI  = "orders-api" // the audience of the orders service
 	readOrders = "read:orders"
+	issuerName = "shop" // the policy's name of who signs them
+
+	franksPhone = "franks-phone" // the jti of Frank's token: what an operator types must be readable
 )
 
 // tokens are all that the story shows at the gate, good and bad.
 type tokens struct {
-	alice, bob, carol, dora, erin string
+	alice, bob, carol, dora, erin, frank string
 
 	unscoped      string // Alice's, without the scope
 	expired       string
@@ -52,11 +55,13 @@ func mint(i *issuer.Issuer, now time.Time) (*tokens, error) {
 	}
 	carol := person("carol")
 	carol.Extra = map[string]any{"roles": []string{"admin"}}
+	frank := person("frank")
+	frank.Extra = map[string]any{"jti": franksPhone}
 	all := []struct {
 		into   *string
 		claims issuer.Claims
 	}{
-		{&t.alice, person("alice")}, {&t.bob, person("bob")}, {&t.carol, carol}, {&t.dora, person("dora")}, {&t.erin, person("erin")},
+		{&t.alice, person("alice")}, {&t.bob, person("bob")}, {&t.carol, carol}, {&t.dora, person("dora")}, {&t.erin, person("erin")}, {&t.frank, frank},
 		{&t.unscoped, with(func(c *issuer.Claims) { c.Scope = "read:catalogue" })},
 		{&t.expired, with(func(c *issuer.Claims) {
 			c.Extra = map[string]any{"iat": now.Add(-2 * time.Hour).Unix(), "exp": now.Add(-time.Hour).Unix()}

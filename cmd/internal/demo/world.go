@@ -243,7 +243,7 @@ func pong(address string) bool {
 }
 
 func (w *world) startAuthz(ctx context.Context) (err error) {
-	w.authz, err = w.gate("authz", w.ports.authz, w.ports.authzAdmin, "--policy", w.file("policy.yaml"), "--audit", string(w.audit))
+	w.authz, err = w.gate("authz", w.ports.authz, w.ports.authzAdmin, append([]string{"--policy", w.file("policy.yaml"), "--audit", string(w.audit)}, w.revocationFlags()...)...)
 	if err != nil {
 		return err
 	}

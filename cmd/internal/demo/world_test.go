@@ -47,6 +47,9 @@ func TestPolicyFile(t *testing.T) {
 			t.Errorf("%s does not stand in the policy: nothing would be filled in", place)
 		}
 	}
+	if read, _ := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}}); read == nil || read.Revocation == nil || read.Revocation.AllowStale || read.Issuers[issuerName] == nil {
+		t.Errorf("the policy asks for no revocation, or an operator would name another issuer than %s", issuerName)
+	}
 	filled := strings.Replace(text, loopbackInFile, loopbackInFile+", 192.0.2.2", 1)
 	if n := load(filled); n != 0 {
 		t.Errorf("with this machine's addresses the policy has %d errors", n)
@@ -256,6 +259,9 @@ func TestTokens(t *testing.T) {
 	}
 	if _, expired := read(all.expired); expired["exp"].(float64) >= float64(now.Unix()) || expired["exp"].(float64) <= expired["iat"].(float64) {
 		t.Errorf("the expired token says %v", expired)
+	}
+	if _, frank := read(all.frank); frank["jti"] != franksPhone || frank["sub"] != "frank" {
+		t.Errorf("Frank's token says %v", frank)
 	}
 	if _, other := read(all.otherAudience); other["aud"] != "payments-api" {
 		t.Errorf("the token for another API says %v", other)
