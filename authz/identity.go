@@ -47,6 +47,10 @@ type Identity struct {
 // never changed.
 type Principal struct {
 	Identity Identity
+	// Issuer is `iss` and Subject `sub` as the token says them, whatever the policy makes of either: two names of one issuer are one
+	// issuer to whoever revokes, and a token of which nobody can tell whose it is has a subject all the same. Only revocation reads
+	// them; Subject is "" where the token has none.
+	Issuer, Subject string
 	// ClientID is the application that the token was issued to (RFC 9068 2.2), by the issuer's client_id mapping; "" if it has none.
 	ClientID string
 	// TokenID is `jti`, "" if it has none. It is a name, not a secret, yet audit never writes it raw.
