@@ -232,7 +232,11 @@ func TestSharesAreGivenBack(t *testing.T) {
 			t.Error("nothing was taken")
 		}
 	}()
-	for left := false; !left; runtime.Gosched() { // the collector says when
+	left := false
+	for range 1000 { // the collector says when
+		if left {
+			return
+		}
 		runtime.GC()
 		pool.mu.Lock()
 		pool.commons.mu.Lock()
@@ -240,6 +244,7 @@ func TestSharesAreGivenBack(t *testing.T) {
 		pool.commons.mu.Unlock()
 		pool.mu.Unlock()
 	}
+	t.Errorf("%d of %d bytes are free, %d shares and %d common parts are left", pool.free, whole, len(pool.shares), len(pool.commons.all))
 }
 
 // Where the table of common parts is full, a record pays for its own.
