@@ -182,15 +182,18 @@ func TestRevocation(t *testing.T) {
 		ask  *authz.Request
 		want string
 	}{
-		"revoked":                             {asked, fresh, alice, "401 invalid_token free (revoked)"},
-		"not revoked":                         {asked, fresh, bob, "200 allowed free"},
-		"not asked for":                       {branches, fresh, alice, "200 allowed free"},
-		"asked for, and no view":              {asked, nil, bob, "503 revocation_stale free"},
-		"a stale view":                        {asked, stale, bob, "503 revocation_stale free"},
-		"a stale view that knows enough":      {asked, stale, alice, "401 invalid_token free (revoked)"},
-		"a stale view, allowed":               {lenient, stale, bob, "200 allowed free"},
-		"a stale view, allowed, that knows":   {lenient, stale, alice, "401 invalid_token free (revoked)"},
-		"a stale view, and no token is asked": {asked, stale, public, "200 allowed stock"},
+		"revoked":                               {asked, fresh, alice, "401 invalid_token free (revoked)"},
+		"not revoked":                           {asked, fresh, bob, "200 allowed free"},
+		"not asked for, where there is a store": {branches, fresh, alice, "401 invalid_token free (revoked)"},
+		"not asked for, and stale":              {branches, stale, bob, "503 revocation_stale free"},
+		"not asked for, and no view":            {branches, nil, alice, "200 allowed free"},
+		"never read, and stale is allowed":      {lenient, view{nil, authz.NeverKnown}, bob, "503 revocation_stale free"},
+		"asked for, and no view":                {asked, nil, bob, "503 revocation_stale free"},
+		"a stale view":                          {asked, stale, bob, "503 revocation_stale free"},
+		"a stale view that knows enough":        {asked, stale, alice, "401 invalid_token free (revoked)"},
+		"a stale view, allowed":                 {lenient, stale, bob, "200 allowed free"},
+		"a stale view, allowed, that knows":     {lenient, stale, alice, "401 invalid_token free (revoked)"},
+		"a stale view, and no token is asked":   {asked, stale, public, "200 allowed stock"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := detail(branchGate(t, test.text, test.view).Check(t.Context(), test.ask)); got != test.want {

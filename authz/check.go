@@ -255,7 +255,7 @@ func (c *check) holdCaller() Reason {
 	if !rule.CallersAdmit(c.d.Caller) {
 		return Caller
 	}
-	if rule.Credential == policy.CredentialNone && (!rule.DemandsCaller() || c.d.Caller == "" || c.bundle.Policy.Gateway(c.d.Caller)) {
+	if rule.Credential == policy.CredentialNone && (!rule.DemandsCaller() || c.d.Caller == "" || c.bundle.Policy.MayBeGateway(c.d.Caller)) {
 		return Caller // the connection is the whole identity: nobody's, or a gateway's, is none
 	}
 	return proceed
@@ -294,19 +294,22 @@ func (c *check) holdToken() Reason {
 
 // holdRevocation refuses a token that was taken back, and every token where that could not be known.
 func (c *check) holdRevocation() Reason {
-	asked := c.bundle.Policy.Revocation
-	if asked == nil || c.d.Principal == nil {
+	asked, view := c.bundle.Policy.Revocation, c.bundle.Revocations
+	switch {
+	case c.d.Principal == nil || asked == nil && view == nil:
 		return proceed
-	}
-	if c.bundle.Revocations == nil {
+	case view == nil:
 		return Stale
+	case asked == nil:
+		// Where there is a store, a policy that says nothing of it, or has lost the file that did, switches nothing off.
+		asked = &policy.DefaultRevocation
 	}
-	revoked, age := c.bundle.Revocations.Revoked(c.d.Principal, c.d.Time)
+	revoked, age := view.Revoked(c.d.Principal, c.d.Time)
 	switch {
 	case revoked:
 		c.d.Detail = DetailRevoked
 		return InvalidToken
-	case age > asked.StaleAfter && !asked.AllowStale:
+	case age == NeverKnown || age > asked.StaleAfter && !asked.AllowStale:
 		return Stale
 	}
 	return proceed

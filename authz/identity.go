@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/sallyport-dev/sallyport/authz/condition"
@@ -77,10 +78,14 @@ type Confirmation struct {
 	Thumbprint [32]byte
 }
 
+// NeverKnown is the age of a view that was never read, at a start before the store was asked for the first time.
+const NeverKnown = time.Duration(math.MaxInt64)
+
 // Revocations knows which tokens were taken back before they expired.
 type Revocations interface {
 	// Revoked reports whether the token of p was revoked, and how old that knowledge is: the time since the view was last known to
-	// hold every revocation. It waits for nothing and is safe for concurrent use.
+	// hold every revocation. An age of [NeverKnown] says that nobody has even asked the store yet, which no policy allows. It waits
+	// for nothing and is safe for concurrent use.
 	Revoked(p *Principal, now time.Time) (revoked bool, age time.Duration)
 }
 

@@ -152,6 +152,7 @@ func (c *compiler) compile() *Policy {
 	for _, src := range c.sources {
 		c.services(src)
 	}
+	c.revocableGhosts()
 	c.topProbes()
 	if c.policy.Peers == PeersNobody && c.namesCallers != nil {
 		c.namesIn.Errorf(c.namesCallers, "write `peers: envoy` where Envoy's validation context matches a URI SAN of the trust domain, or `peers: certificate`",
@@ -273,6 +274,17 @@ func (c *compiler) revocable() {
 				src.Errorf(all.Get(issuer.Name), "add jti to `require`", "`revocation` is asked for, and a token of `%s` without a jti could not be revoked", issuer.Name)
 			}
 		}
+	}
+}
+
+// revocableGhosts demands the same of issuers that are only kept because an unchanged file needs them.
+func (c *compiler) revocableGhosts() {
+	for name, issuer := range c.policy.Issuers {
+		if c.policy.Revocation == nil || c.issuerFiles[name] != nil || slices.Contains(issuer.Require, "jti") {
+			continue
+		}
+		src, n := c.single("revocation")
+		src.Errorf(n, "mend the file that names the issuer first", "a token of `%s`, which is kept from a file that is gone, could not be revoked without a jti", name)
 	}
 }
 

@@ -109,7 +109,7 @@ func (c *compiler) either(r *ruleSource) {
 		b.credential()
 		c.demands(b)
 		for _, other := range r.rule.Either {
-			if other.Issuer == branch.Issuer && other.Credential == branch.Credential {
+			if other.Credential == branch.Credential && sameIssuer(other.Issuer, branch.Issuer) {
 				r.Errorf(item, "put both into one branch", "a second branch for the same credential can never be chosen")
 				break
 			}
@@ -117,6 +117,11 @@ func (c *compiler) either(r *ruleSource) {
 		r.rule.Either = append(r.rule.Either, &branch)
 	}
 	r.shape(c)
+}
+
+// sameIssuer reports whether tokens of both would carry one `iss`, by which nothing could be chosen.
+func sameIssuer(a, b *Issuer) bool {
+	return a == b || a != nil && b != nil && a.Issuer == b.Issuer
 }
 
 // shape compiles what a rule with branches says of the request itself, and gives it to each.
@@ -326,6 +331,9 @@ func (c *compiler) clients(r *ruleSource) {
 	all := r.OpenMap(n)
 	r.rule.Clients = map[string][]CallerPattern{}
 	for _, key := range all.Keys() {
+		if key == "" {
+			r.ErrorAt(all.Pos(key), "name the client_id", "a client without a name would be every token that has none")
+		}
 		r.rule.Clients[key] = c.callers(r.source, all.Get(key))
 	}
 	if n.Kind() == strictyaml.Map && len(all.Keys()) == 0 {
@@ -503,7 +511,7 @@ func (c *compiler) publicRule(r *ruleSource) {
 }
 
 func (r *ruleSource) denyRule() {
-	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "except", "body_parameters"})...)
+	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters"})...)
 }
 
 func (r *ruleSource) except() {
@@ -587,6 +595,9 @@ func (r *ruleSource) maxConnection() {
 		if r.rule.MaxConnection > issuer.MaxLifetime {
 			r.Errorf(n, "write at most "+issuer.MaxLifetime.String(), "no token of `%s` lives as long as this connection", issuer.Name)
 		}
+	}
+	if n != nil && len(r.rule.Upgrades) == 0 && r.rule.Credential == CredentialPublic {
+		r.ErrorAt(r.m.Pos("max_connection"), "remove it, or add `upgrades`", "nothing of a public rule outlives its check but an upgrade")
 	}
 	if n == nil && len(r.rule.Upgrades) > 0 && r.revocation {
 		r.ErrorAt(r.m.Pos("upgrades"), "write `max_connection: 15m`, and the same as max_stream_duration in Envoy", "`revocation` is asked for, and an upgraded connection would outlive every revocation")

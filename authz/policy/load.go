@@ -73,10 +73,13 @@ func (p *Policy) miss(file File) {
 	p.partial = true
 	doc, errs := strictyaml.Parse(file.Name, file.Data)
 	if len(errs) > 0 {
-		p.unread = true
+		p.unread, p.gatewaysUnknown = true, true
 		return
 	}
 	d := strictyaml.NewDecoder(doc)
+	if d.OpenMap(doc.Root).Get("gateways") != nil {
+		p.gatewaysUnknown = true
+	}
 	for _, n := range d.List(d.OpenMap(doc.Root).Get("services")) {
 		m := d.OpenMap(n)
 		for _, host := range d.List(m.Get("hosts")) {
@@ -223,7 +226,7 @@ func (l *loader) snapshot(policy *Policy, files []File) *Snapshot {
 	if policy == l.before.Policy {
 		s.good = maps.Clone(l.before.good)
 	}
-	whole.partial, whole.unread, whole.reserved = false, false, nil
+	whole.partial, whole.unread, whole.gatewaysUnknown, whole.reserved = false, false, false, nil
 	for _, file := range files {
 		state := FileState{Name: file.Name, Errors: l.errors[file.Name]}
 		_, state.LastGood = s.good[file.Name]

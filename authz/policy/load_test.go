@@ -86,6 +86,10 @@ func TestLoad(t *testing.T) {
 		"a bad edge file at the start takes no other down": {
 			{folder("0.yaml", "version: 1\nprobes: [/livez]\n", "a.yaml", serviceFile("a", "public: true"), "web.yaml", "version: 1\nservices: [{name: web, edge: true, hostz: [w]}]\n"), "ok, ok, out", "a"},
 		},
+		"an issuer that is kept must be revocable": {
+			{folder("0.yaml", "version: 1\nissuers:\n  idp: {issuer: \"https://idp\", audiences: [a], require: [sub, client_id]}\n", "a.yaml", a), "ok, ok", "a"},
+			{folder("1.yaml", "version: 1\nrevocation: {}\n", "a.yaml", a), "out, ok", "a"},
+		},
 		"a deleted file is gone": {
 			{folder("0.yaml", base, "a.yaml", a, "b.yaml", b), "ok, ok, ok", "a b"},
 			{folder("0.yaml", base, "a.yaml", a), "ok, ok", "a"},
@@ -161,5 +165,15 @@ func TestLoadInPart(t *testing.T) {
 	s = Load(s, folder("a.yaml", edge("a", "admin.b.test", "/{$}"), "b.yaml", edge("b", "*.b.test", "/b")))
 	if got := serve(t, s.Policy, Pin{}, "admin.b.test", "/"); got != "a/a" {
 		t.Errorf("mended, got %q", got)
+	}
+}
+
+// A file that was never good may name gateways: until it is mended nobody is a workload that speaks for itself.
+func TestGatewaysOfALostFile(t *testing.T) {
+	for text, want := range map[string]bool{"version: 1\ngateways: [infra/edge]\nnonsense: 1\n": true, "{": true, "version: 1\nnonsense: 1\n": false} {
+		s := Load(nil, folder("0.yaml", base, "a.yaml", serviceFile("a", "token: none, callers: [x/y]"), "b.yaml", text))
+		if got := s.Policy.MayBeGateway("spiffe://td/ns/x/sa/y"); got != want {
+			t.Errorf("%q: a workload may be a gateway: %v", text, got)
+		}
 	}
 }

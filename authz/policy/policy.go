@@ -49,8 +49,9 @@ type Policy struct {
 	// partial says that some file of the folder was never good, so that services may be missing here: then nothing is chosen because
 	// nothing else is there. reserved are the hosts that such files name, and unread says that one could not even be read for them:
 	// what a wildcard would catch could be theirs.
-	partial, unread bool
-	reserved        []string
+	// gatewaysUnknown says that such a file may name gateways.
+	partial, unread, gatewaysUnknown bool
+	reserved                         []string
 
 	byName   map[string]*Service
 	hosts    map[string]*group
@@ -180,6 +181,9 @@ type Revocation struct {
 	// AllowStale then goes on with what is known. False denies.
 	AllowStale bool
 }
+
+// DefaultRevocation holds where there is a store of revocations and the policy does not say how to treat it.
+var DefaultRevocation = Revocation{StaleAfter: time.Minute}
 
 // Owner demands that an object is the caller's.
 type Owner struct {
@@ -471,6 +475,9 @@ func (r *Rule) DemandsCaller() bool {
 
 // Gateway reports whether caller carries other people's traffic.
 func (p *Policy) Gateway(caller string) bool { return anyMatches(p.Gateways, caller) }
+
+// MayBeGateway reports whether caller carries other people's traffic, or could: a file of which nothing is in force may have said so.
+func (p *Policy) MayBeGateway(caller string) bool { return p.gatewaysUnknown || p.Gateway(caller) }
 
 // AdmitsCaller reports whether the probe's demand on the connection holds.
 func (p Probe) AdmitsCaller(caller string) bool {

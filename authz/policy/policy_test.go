@@ -222,6 +222,9 @@ func TestRefused(t *testing.T) {
 		"an odd sender":            {"        owner: none\n", "        owner: none\n        sender: dpop\n", "cannot be \"dpop\""},
 		"a sender of no token":     {"        token: none\n", "        token: none\n        sender: mtls\n", "has no token to hold to this"},
 		"a connection for ever":    {"        owner: none\n", "        owner: none\n        upgrades: [websocket]\n        max_connection: 2h\n", "no token of `shop` lives as long"},
+		"clients without a name":   {"        owner: none\n", "        owner: none\n        clients: {\"\": [a/b]}\n", "every token that has none"},
+		"a bound on a refusal":     {"deny: 410", "deny: 410\n        max_connection: 15m", "refuses everybody"},
+		"a bound on a public rule": {"        public: true\n", "        public: true\n        max_connection: 15m\n", "nothing of a public rule outlives"},
 		"clients of nobody":        {"        owner: none\n", "        owner: none\n        clients: {}\n", "would refuse everybody"},
 		"not yet: condition":       {"        owner: none\n", "        owner: none\n        condition: \"true\"\n", "`condition` is not supported by this version"},
 		"not yet: from":            {"        owner: none\n", "        owner: none\n        from: [10.0.0.0/8]\n", "`from` is not supported by this version"},
@@ -333,6 +336,16 @@ func TestSubOfTwoIssuers(t *testing.T) {
 	mustParse(t, pair("g"))
 	if p, errs := parse(pair("h")); p != nil || !strings.Contains(errs, "write token.who") {
 		t.Errorf("two edge services of one host set one header from two issuers' subs:\n%s", errs)
+	}
+}
+
+// Two names of one `iss` are no choice: the token says only the iss.
+func TestEitherOfOneIssuer(t *testing.T) {
+	text := strings.NewReplacer("services:\n", "  twin: {issuer: \"https://auth.example.com\", audiences: [orders-api]}\nservices:\n",
+		"owner: none\n", "either: [{issuer: shop, owner: none, scopes: [admin]}, {issuer: twin, owner: none}]\n",
+		"callers: [web/frontend]\n", "callers: [web/frontend]\n        issuer: shop\n", "x-user-id: token.sub", "x-user-id: token.who").Replace(shop)
+	if p, errs := parse(text); p != nil || !strings.Contains(errs, "can never be chosen") {
+		t.Errorf("two branches of one iss load:\n%s", errs)
 	}
 }
 
