@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -118,16 +119,16 @@ func (s *Set) end(keys *keySet, answer answer, err error) error {
 	return err
 }
 
+// generations numbers the sets of the whole process, so that no two have one number: an issuer that leaves and comes back with other
+// keys must not meet what was remembered about the first.
+var generations atomic.Uint64
+
 // publish puts a new set into service. A set that says the same keeps its generation, so that caches stay warm across refreshes.
 func (s *Set) publish(keys *keySet, old *published, now time.Time) (changed bool) {
-	keys.generation = 1
-	if old != nil {
-		keys.generation = old.keys.generation
-		if changed = keys.digest != old.keys.digest; changed {
-			keys.generation++
-		}
+	if changed = old == nil || keys.digest != old.keys.digest; changed {
+		keys.generation = generations.Add(1)
 	} else {
-		changed = true
+		keys.generation = old.keys.generation
 	}
 	s.current.Store(&published{keys: keys, fetched: now})
 	return changed

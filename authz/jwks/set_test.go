@@ -834,3 +834,18 @@ func BenchmarkKey(b *testing.B) {
 		})
 	}
 }
+
+// No two sets of the process have one number: an issuer that leaves and comes back must not meet what was remembered about its first.
+func TestGenerationsAreTheProcesss(t *testing.T) {
+	at := newClock()
+	var seen []uint64
+	for _, key := range []*authztest.Key{authztest.RSA(), authztest.OtherRSA()} {
+		h := newHost(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(authztest.JWKS(key)) })
+		s := New(fromURL(h.URL), authztest.Issuer, Options{Now: at.Now})
+		mustTry(t, s)
+		seen = append(seen, wantKey(t, s, key, at.Now()))
+	}
+	if seen[0] == seen[1] {
+		t.Errorf("two sets are generation %d", seen[0])
+	}
+}

@@ -153,8 +153,12 @@ const maxSession = 255
 // session reads `sid`, "" if the token came of no session that has a name. A name that no revocation could ever be written for is
 // refused, since its token would outlive the session without anybody being told.
 func session(root strictjson.Value) (string, error) {
-	sid, _ := text(root, "sid")
-	if len(sid) > maxSession || strings.ContainsFunc(sid, unicode.IsControl) {
+	claim, ok := root.Member("sid")
+	if !ok {
+		return "", nil
+	}
+	sid, ok := claim.Text()
+	if !ok || len(sid) > maxSession || strings.ContainsFunc(sid, unicode.IsControl) {
 		return "", refuse(authz.DetailClaim)
 	}
 	return sid, nil
@@ -203,13 +207,18 @@ func (v *Verifier) whose(root strictjson.Value) (*authz.Principal, error) {
 			values[c.Name] = value
 		}
 	}
-	p := &authz.Principal{ClientID: names[1], TokenID: names[2], Scopes: scopes, Token: condition.NewToken(values)}
+	p := &authz.Principal{
+		Issuer: v.issuer.Issuer, Subject: names[0], ClientID: names[1], TokenID: names[2], Scopes: scopes, Token: condition.NewToken(values),
+	}
 	p.Identity = v.identity(p.Token, names[0], names[1])
 	if p.Identity.Kind != authz.Person {
 		p.Token = v.withoutSubject(values)
 	}
 	return p, nil
 }
+
+// maxName is the longest sub, client_id or jti in bytes: a name that revocation can hold.
+const maxName = 2048
 
 // name reads sub, client_id or jti; "" if it is absent or empty, since an empty name is nobody's. They end in logs, metadata and
 // headers, so no control character stands in them.
@@ -223,7 +232,7 @@ func (v *Verifier) name(root strictjson.Value, name string) (string, error) {
 		return "", nil
 	}
 	value, ok := claim.Text()
-	if !ok || strings.ContainsFunc(value, unicode.IsControl) {
+	if !ok || len(value) > maxName || strings.ContainsFunc(value, unicode.IsControl) {
 		return "", refuse(authz.DetailClaim)
 	}
 	return value, nil

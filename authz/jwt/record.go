@@ -87,11 +87,7 @@ func (v *Verifier) pack(p *authz.Principal) string {
 		b[0] |= bound
 		b = append(b, p.Confirmation.Thumbprint[:]...)
 	}
-	subject := ""
-	if p.Identity.Kind == authz.Person {
-		subject = p.Identity.Subject
-	}
-	b = appendText(appendText(appendText(b, subject), p.TokenID), p.Session)
+	b = appendText(appendText(appendText(b, p.Subject), p.TokenID), p.Session)
 	for _, c := range v.issuer.Claims {
 		value, _ := p.Token.Value(c.Name)
 		b = appendValue(b, value)
@@ -103,7 +99,7 @@ func (v *Verifier) pack(p *authz.Principal) string {
 func (v *Verifier) restore(r *record) *authz.Principal {
 	c, in := r.common, unpacker(r.text)
 	p := &authz.Principal{
-		Identity: authz.Identity{Issuer: v.issuer.Name}, ClientID: c.clientID, Scopes: c.scopes, Audiences: c.audiences,
+		Identity: authz.Identity{Issuer: v.issuer.Name}, Issuer: v.issuer.Issuer, ClientID: c.clientID, Scopes: c.scopes, Audiences: c.audiences,
 		Expires: time.Unix(0, r.expires).UTC(), IssuedAt: time.Unix(0, r.issued).UTC(),
 	}
 	flags := in.next(1)[0]
@@ -112,14 +108,22 @@ func (v *Verifier) restore(r *record) *authz.Principal {
 		p.Confirmation.Bound = true
 		copy(p.Confirmation.Thumbprint[:], in.next(len(p.Confirmation.Thumbprint)))
 	}
-	p.Identity.Subject, p.TokenID, p.Session = in.text(), in.text(), in.text()
+	p.Subject, p.TokenID, p.Session = in.text(), in.text(), in.text()
+	switch p.Identity.Kind {
+	case authz.Person:
+		p.Identity.Subject = p.Subject
+	case authz.Machine:
+		p.Identity.Subject = c.clientID
+	}
 	values := make(map[string]any, 4+len(v.issuer.Claims))
 	name := func(name, value string) {
 		if value != "" {
 			values[name] = value
 		}
 	}
-	name("sub", p.Identity.Subject)
+	if p.Identity.Kind == authz.Person {
+		name("sub", p.Subject)
+	}
 	name("client_id", p.ClientID)
 	name("jti", p.TokenID)
 	values["scope"] = c.listed
@@ -127,9 +131,6 @@ func (v *Verifier) restore(r *record) *authz.Principal {
 		if value := in.value(); value != nil {
 			values[claim.Name] = value
 		}
-	}
-	if p.Identity.Kind == authz.Machine {
-		p.Identity.Subject = c.clientID
 	}
 	p.Token = condition.NewToken(values)
 	return p

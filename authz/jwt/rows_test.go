@@ -668,7 +668,7 @@ func TestTwoKindsOfToken(t *testing.T) {
 func TestSession(t *testing.T) {
 	sid := func(v any) string { return good(map[string]any{"sid": v}) }
 	long := strings.Repeat("s", 255)
-	for value, want := range map[any]string{nil: "", "": "", "abc": "abc", 7: "", true: "", long: long, authztest.Null: ""} {
+	for value, want := range map[any]string{nil: "", "": "", "abc": "abc", long: long} {
 		p, err := verify(t, shop(t, nil), ring(), sid(value), authztest.Now)
 		if err != nil || p.Session != want {
 			t.Errorf("sid %v: %v, %v", value, p, err)
@@ -677,7 +677,40 @@ func TestSession(t *testing.T) {
 	run(t, shop(t, nil), []line{
 		{"256 bytes", sid(long + "s"), authz.DetailClaim},
 		{"a control character", sid("a\nb"), authz.DetailClaim},
+		{"a number", sid(7), authz.DetailClaim},
+		{"true", sid(true), authz.DetailClaim},
+		{"null", sid(authztest.Null), authz.DetailClaim},
+		{"a list", sid([]string{"a"}), authz.DetailClaim},
 	})
+}
+
+// A name that no revocation could hold is refused: its token could not be taken back.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat("n", 2048)
+	for _, claim := range []string{"sub", "client_id", "jti"} {
+		run(t, shop(t, nil), []line{
+			{claim + " of 2048 bytes", good(map[string]any{claim: long}), ""},
+			{claim + " of 2049 bytes", good(map[string]any{claim: long + "n"}), authz.DetailClaim},
+		})
+	}
+}
+
+// What revocation reads stays as the token says it, whatever the policy makes of whose it is, remembered or not.
+func TestNamesForRevocation(t *testing.T) {
+	for name, claims := range map[string]map[string]any{"a person": nil, "a machine": {"client_id": "app", "sub": "app"}, "nobody's": {"sub": "alice"}} {
+		v := New(shop(t, func(i *policy.Issuer) {
+			if name == "nobody's" {
+				i.Machine = nil
+			}
+		}), ring(), Options{})
+		token := good(claims)
+		for range 3 {
+			p, err := v.Verify(t.Context(), token, authztest.Now)
+			if err != nil || p.Issuer != authztest.Issuer || p.Subject == "" {
+				t.Errorf("%s: %+v, %v", name, p, err)
+			}
+		}
+	}
 }
 
 // Scopes come from one claim in one form, with single spaces (RFC 6749 3.3, RFC 9068 2.2.3).
