@@ -20,6 +20,9 @@ import (
 // lastDate is the end of the year 9999 in seconds since 1970, the latest date that the verifier reads.
 const lastDate = 253402300799
 
+// maxName is the longest sub, client_id or jti in bytes that the verifier reads.
+const maxName = 2048
+
 // maxSession is the longest sid in bytes that the verifier reads.
 const maxSession = 255
 
@@ -221,10 +224,12 @@ func certificateThumbprint(cnf strictjson.Value) ([]byte, bool) {
 
 // explainSession looks at sid, the name by which a login session is revoked.
 func (r *report) explainSession(claims strictjson.Value) {
-	member, _ := claims.Member("sid")
-	sid, _ := member.Text()
+	member, present := claims.Member("sid")
+	sid, isText := member.Text()
 	switch {
-	case sid == "":
+	case !present || isText && sid == "":
+	case !isText:
+		r.refuse("sid", authz.DetailClaim, "not text: it could not be revoked")
 	case len(sid) > maxSession || strings.ContainsFunc(sid, unicode.IsControl):
 		r.refuse("sid", authz.DetailClaim, "longer than %d bytes, or it holds a control character: it could not be revoked", maxSession)
 	default:
@@ -244,8 +249,8 @@ func (r *report) explainNames(claims strictjson.Value) {
 		switch {
 		case !present:
 			r.note(name, "absent")
-		case !isText || strings.ContainsFunc(text, unicode.IsControl):
-			r.refuse(name, authz.DetailClaim, "not a text, or it holds a control character")
+		case !isText || len(text) > maxName || strings.ContainsFunc(text, unicode.IsControl):
+			r.refuse(name, authz.DetailClaim, "not a text, longer than %d bytes, or it holds a control character", maxName)
 		default:
 			r.ok(name, "%s", quote(text))
 		}

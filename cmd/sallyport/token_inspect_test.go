@@ -144,7 +144,7 @@ var claimChanges = []map[string]any{
 	{"cnf": map[string]any{"x5t#S256": "x"}}, {"cnf": map[string]any{}}, {"cnf": map[string]any{"x5t#S256": thumbprint}},
 	{"cnf": map[string]any{"x5t#S256": thumbprint, "jkt": "x"}}, {"cnf": map[string]any{"x5t#S256": thumbprint[:42]}}, {"sid": strings.Repeat("s", 256)}, {"sid": "s\n"}, {"sid": ""}, {"scope": "a  b"}, {"scope": 7}, {"scope": nil}, {"scope": ""}, {"scope": []string{"a"}}, {"scp": "a"}, {"scp": []string{"a b"}}, {"scp": nil},
 	{"scp": []string{}}, {"realm_access": map[string]any{"roles": []string{"admin"}}}, {"realm_access": "x"}, {"gty": "client-credentials"}, {"app": nil}, {"app": map[string]any{"id": "other"}}, {"app": "web"},
-	{"pad": strings.Repeat("x", 5000)}, {"pad": strings.Repeat("x", 9000)}, {"Sub": "bob"}, {"sid": "s-1"}, {"sid": 7},
+	{"pad": strings.Repeat("x", 5000)}, {"pad": strings.Repeat("x", 9000)}, {"Sub": "bob"}, {"sid": "s-1"}, {"sid": 7}, {"sid": nil}, {"jti": strings.Repeat("j", 2049)}, {"sub": strings.Repeat("j", 2048)},
 }
 
 // thumbprint is 32 bytes, as of a certificate.
