@@ -19,7 +19,7 @@ const (
 	_ Kind = iota
 	// JTI is one token, by its `jti`.
 	JTI
-	// Subject is every token of a person issued until then, by `sub`.
+	// Subject is every token issued until then that has that `sub`, be it a person's, a machine's or nobody knows whose.
 	Subject
 	// Client is every token that an application got for itself until then, by its client_id: a client is not a person, even
 	// where both have one name. It covers also the tokens that were issued to it and of which nobody can tell whose they are.
@@ -52,7 +52,7 @@ func ParseKind(s string) (Kind, error) {
 
 // Bounds of an entry.
 const (
-	// MaxName is the longest issuer name or value, in bytes.
+	// MaxName is the longest issuer or value, in bytes.
 	MaxName = 2048
 	// maxLine is the longest encoded entry: each byte of two names may be escaped to six.
 	maxLine = 2*6*MaxName + 512
@@ -64,7 +64,8 @@ const (
 // Entry takes tokens back. It is its own nonce: two entries of one issuer, kind and value are one entry with the later of both
 // times, so that applying one twice, or in another order, changes nothing.
 type Entry struct {
-	// Issuer is the policy's name of the issuer.
+	// Issuer is the issuer as its tokens name it, the `iss`, byte for byte. The policy's name of it would not do: one issuer may
+	// have two there, and a reload may change it.
 	Issuer string
 	Kind   Kind
 	// Value is the jti, sub, client_id or sid; "" for Issuer, and only there.
@@ -79,7 +80,7 @@ type Entry struct {
 
 // Validate says what is wrong with an entry. It does not look at the clock.
 func (e Entry) Validate() error {
-	if err := validName("the issuer's name", e.Issuer); err != nil {
+	if err := validName("the issuer", e.Issuer); err != nil {
 		return err
 	}
 	if e.Kind.String() == "" {

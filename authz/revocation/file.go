@@ -27,7 +27,7 @@ const (
 // FileOptions configure a [File]; the zero value is usable.
 type FileOptions struct {
 	// Leeway is [NewView]'s.
-	Leeway func(issuer string) time.Duration
+	Leeway func(iss string) time.Duration
 	// Poll is how often the file is looked at; zero means DefaultPoll.
 	Poll time.Duration
 	// Now is the clock, time.Now if nil.

@@ -47,7 +47,7 @@ type StreamOptions struct {
 	// share revocations.
 	KeyPrefix string
 	// Leeway is [NewView]'s.
-	Leeway func(issuer string) time.Duration
+	Leeway func(iss string) time.Duration
 	// Block is how long one look waits for news, in whole milliseconds: as old is a healthy view at least. Zero means
 	// DefaultBlock.
 	Block time.Duration

@@ -25,7 +25,7 @@ func jti(n string) Entry {
 // knows says whether a replica refuses the token n.
 func knows(s Store, n string) bool {
 	now := time.Now()
-	revoked, _ := s.View().Revoked(&authz.Principal{Identity: authz.Identity{Issuer: "shop"}, TokenID: n, IssuedAt: now}, now)
+	revoked, _ := s.View().Revoked(&authz.Principal{Issuer: "shop", TokenID: n, IssuedAt: now}, now)
 	return revoked
 }
 
@@ -597,7 +597,7 @@ func TestStreamWritesWhatMayBeLost(t *testing.T) {
 		t.Fatal("nothing was lost, so this test shows nothing")
 	}
 	other := follow(t, client)
-	late := &authz.Principal{Identity: authz.Identity{Issuer: "shop", Kind: authz.Person, Subject: "ada"}, IssuedAt: again.At.Add(-time.Minute)}
+	late := &authz.Principal{Issuer: "shop", Subject: "ada", IssuedAt: again.At.Add(-time.Minute)}
 	eventually(t, "the other knows", func() bool { revoked, _ := other.View().Revoked(late, time.Now()); return revoked })
 }
 

@@ -18,7 +18,7 @@ const DefaultLeeway = 10 * time.Second
 // View is the set of revocations in force. Requests read it without a lock or an allocation; entries come in by Apply and leave
 // when they expire, and nothing else is ever touched. Make it with [NewView].
 type View struct {
-	leeway func(issuer string) time.Duration
+	leeway func(iss string) time.Duration
 	// start is what freshness counts from, so that it goes by the monotonic clock.
 	start   time.Time
 	fresh   atomic.Int64 // nanoseconds since start; never is the zero knowledge
@@ -63,9 +63,9 @@ func (m *marks) find(k key) (mark, bool) {
 // small.
 func (m *marks) deltaLimit() int { return 256 + len(m.base)/64 }
 
-// NewView makes an empty view that was never fresh. leeway is asked for an issuer's leeway whenever one of its entries that go by
+// NewView makes an empty view that was never fresh. leeway is asked for the leeway of an issuer, by its `iss`, whenever one of its entries that go by
 // time is met: it must be fast and safe for concurrent use; nil means DefaultLeeway for all.
-func NewView(leeway func(issuer string) time.Duration) *View {
+func NewView(leeway func(iss string) time.Duration) *View {
 	if leeway == nil {
 		leeway = func(string) time.Duration { return DefaultLeeway }
 	}
@@ -103,19 +103,22 @@ func (q *question) find(kind Kind, value string) (mark, bool) {
 	if !q.m.has(kind) || value == "" && kind != Issuer {
 		return mark{}, false
 	}
-	return q.m.find(key{issuer: q.p.Identity.Issuer, kind: kind, value: value})
+	return q.m.find(key{issuer: q.p.Issuer, kind: kind, value: value})
 }
 
-// owner says whether the person or the application was revoked. Where nobody can tell which of them it is, either will do.
+// owner says whether the subject or the application was revoked. The subject is the token's own word, whosever the token is; the
+// application is revoked where it acts for itself, or where nobody can tell.
 func (q *question) owner() bool {
-	subject := q.p.Identity.Subject
+	if q.before(Subject, q.p.Subject) {
+		return true
+	}
 	switch q.p.Identity.Kind {
 	case authz.Person:
-		return q.before(Subject, subject)
+		return false
 	case authz.Machine:
-		return q.before(Client, subject)
+		return q.before(Client, q.p.ClientID) || q.before(Client, q.p.Identity.Subject)
 	default:
-		return q.before(Subject, subject) || q.before(Client, subject) || q.before(Client, q.p.ClientID)
+		return q.before(Client, q.p.ClientID) || q.before(Client, q.p.Subject)
 	}
 }
 
@@ -128,7 +131,7 @@ func (q *question) before(kind Kind, value string) bool {
 	if q.p.IssuedAt.IsZero() {
 		return true
 	}
-	leeway := max(q.leeway(q.p.Identity.Issuer), 0)
+	leeway := max(q.leeway(q.p.Issuer), 0)
 	return q.p.IssuedAt.UnixMilli() <= got.at+int64((leeway+time.Millisecond-1)/time.Millisecond)
 }
 

@@ -15,9 +15,12 @@ import (
 // noon is when the tables' revocations happen.
 var noon = time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)
 
+// iss is how the tables' tokens name their issuer; the policy's name of it, which is "shop", is nothing to a revocation.
+const iss = "https://shop.example"
+
 func token(change func(p *authz.Principal)) *authz.Principal {
 	p := &authz.Principal{
-		Identity: authz.Identity{Issuer: "shop", Kind: authz.Person, Subject: "ada"},
+		Identity: authz.Identity{Issuer: "shop", Kind: authz.Person, Subject: "ada"}, Issuer: iss, Subject: "ada",
 		ClientID: "web", TokenID: "t1", Session: "s1", IssuedAt: noon.Add(-time.Minute),
 	}
 	if change != nil {
@@ -31,8 +34,10 @@ func TestRevoked(t *testing.T) {
 	issued := func(d time.Duration) func(p *authz.Principal) {
 		return func(p *authz.Principal) { p.IssuedAt = noon.Add(d) }
 	}
-	machine := func(p *authz.Principal) { p.Identity.Kind = authz.Machine }
-	undetermined := func(p *authz.Principal) { p.Identity.Kind = authz.Undetermined }
+	machine := func(p *authz.Principal) {
+		p.Identity.Kind, p.Identity.Subject, p.Subject, p.ClientID = authz.Machine, "robot", "robot's account", "robot"
+	}
+	undetermined := func(p *authz.Principal) { p.Identity = authz.Identity{Issuer: "shop"} }
 	tests := []struct {
 		name   string
 		kind   Kind
@@ -44,7 +49,7 @@ func TestRevoked(t *testing.T) {
 		{"jti", JTI, "t1", nil, true},
 		{"jti of a later token", JTI, "t1", issued(time.Hour), true},
 		{"another jti", JTI, "t2", nil, false},
-		{"jti of another issuer", JTI, "t1", func(p *authz.Principal) { p.Identity.Issuer = "other" }, false},
+		{"jti of another issuer", JTI, "t1", func(p *authz.Principal) { p.Issuer = "https://other.example" }, false},
 		{"a token without jti", JTI, "t1", func(p *authz.Principal) { p.TokenID = "" }, false},
 		// By subject: all that were issued until then, give or take the leeway.
 		{"subject", Subject, "ada", nil, true},
@@ -53,19 +58,24 @@ func TestRevoked(t *testing.T) {
 		{"subject, issued after the leeway", Subject, "ada", issued(DefaultLeeway + ms), false},
 		{"subject, no iat", Subject, "ada", func(p *authz.Principal) { p.IssuedAt = time.Time{} }, true},
 		{"another subject", Subject, "bob", nil, false},
-		{"subject of another issuer", Subject, "ada", func(p *authz.Principal) { p.Identity.Issuer = "other" }, false},
+		{"subject of another issuer", Subject, "ada", func(p *authz.Principal) { p.Issuer = "https://other.example" }, false},
 		{"a subject's name is no jti", Subject, "t1", nil, false},
-		// A client is not a person; a token of which nobody knows is covered by both.
-		{"subject, a machine of that name", Subject, "ada", machine, false},
-		{"client, a machine of that name", Client, "ada", machine, true},
+		// By the issuer's own name, whatever the policy calls it: under a second name, or a new one, it is that issuer still.
+		{"jti, the issuer has another name", JTI, "t1", func(p *authz.Principal) { p.Identity.Issuer = "store" }, true},
+		{"subject, the issuer has another name", Subject, "ada", func(p *authz.Principal) { p.Identity.Issuer = "store" }, true},
+		{"issuer, it has another name", Issuer, "", func(p *authz.Principal) { p.Identity.Issuer = "store" }, true},
+		// The subject is that of the token, whosever the token is.
+		{"subject, a machine's account", Subject, "robot's account", machine, true},
+		{"subject, a machine whose client has that name", Subject, "robot", machine, false},
+		{"subject, undetermined", Subject, "ada", undetermined, true},
+		{"a token without subject", Subject, "ada", func(p *authz.Principal) { undetermined(p); p.Subject = "" }, false},
+		// A client is not a person; a token of which nobody knows may be its client's own.
+		{"client, its own token", Client, "robot", machine, true},
+		{"client, a machine whose account has that name", Client, "robot's account", machine, false},
 		{"client, a person of that name", Client, "ada", nil, false},
 		{"client that a person uses", Client, "web", nil, false},
-		{"subject, undetermined", Subject, "ada", undetermined, true},
-		{"client, undetermined", Client, "ada", undetermined, true},
 		{"client that an undetermined token was issued to", Client, "web", undetermined, true},
-		{"client that an undetermined token without a subject was issued to", Client, "web", func(p *authz.Principal) {
-			p.Identity = authz.Identity{Issuer: "shop"}
-		}, true},
+		{"client of the name of an undetermined token's subject", Client, "ada", undetermined, true},
 		// By session: likewise.
 		{"session", Session, "s1", nil, true},
 		{"session, a machine's token", Session, "s1", machine, true},
@@ -74,9 +84,9 @@ func TestRevoked(t *testing.T) {
 		// By issuer: all of it.
 		{"issuer", Issuer, "", nil, true},
 		{"issuer, a machine's token", Issuer, "", machine, true},
-		{"issuer, a token with nothing but that", Issuer, "", func(p *authz.Principal) { *p = authz.Principal{Identity: authz.Identity{Issuer: "shop"}} }, true},
+		{"issuer, a token with nothing but that", Issuer, "", func(p *authz.Principal) { *p = authz.Principal{Issuer: iss} }, true},
 		{"issuer, issued after the leeway", Issuer, "", issued(DefaultLeeway + ms), false},
-		{"another issuer", Issuer, "", func(p *authz.Principal) { p.Identity.Issuer = "other" }, false},
+		{"another issuer", Issuer, "", func(p *authz.Principal) { p.Issuer = "https://other.example" }, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -86,7 +96,7 @@ func TestRevoked(t *testing.T) {
 				t.Fatal("revoked by nothing")
 			}
 			until := noon.Add(time.Hour)
-			if n := v.Apply(noon, Entry{Issuer: "shop", Kind: tt.kind, Value: tt.value, At: noon, Until: until}); n != 1 {
+			if n := v.Apply(noon, Entry{Issuer: iss, Kind: tt.kind, Value: tt.value, At: noon, Until: until}); n != 1 {
 				t.Fatalf("%d applied", n)
 			}
 			for _, at := range []time.Time{noon, until} {
@@ -109,7 +119,7 @@ func TestLeewayOfTheIssuer(t *testing.T) {
 		v.Apply(noon, Entry{Issuer: issuer, Kind: Issuer, At: noon, Until: noon.Add(time.Hour)})
 	}
 	revoked := func(issuer string, after time.Duration) bool {
-		got, _ := v.Revoked(&authz.Principal{Identity: authz.Identity{Issuer: issuer}, IssuedAt: noon.Add(after)}, noon)
+		got, _ := v.Revoked(&authz.Principal{Issuer: issuer, IssuedAt: noon.Add(after)}, noon)
 		return got
 	}
 	for _, tt := range []struct {
@@ -153,17 +163,15 @@ type naive []Entry
 
 func (n naive) revoked(p *authz.Principal, now time.Time) bool {
 	for _, e := range n {
-		if e.Issuer != p.Identity.Issuer || now.After(e.Until) {
+		if e.Issuer != p.Issuer || now.After(e.Until) {
 			continue
 		}
-		named := map[Kind][]string{JTI: {p.TokenID}, Session: {p.Session}}
+		named := map[Kind][]string{JTI: {p.TokenID}, Session: {p.Session}, Subject: {p.Subject}}
 		switch p.Identity.Kind {
-		case authz.Person:
-			named[Subject] = []string{p.Identity.Subject}
 		case authz.Machine:
-			named[Client] = []string{p.Identity.Subject}
-		default:
-			named[Subject], named[Client] = []string{p.Identity.Subject}, []string{p.Identity.Subject, p.ClientID}
+			named[Client] = []string{p.Identity.Subject, p.ClientID}
+		case authz.Undetermined:
+			named[Client] = []string{p.Subject, p.ClientID}
 		}
 		hit := e.Kind == Issuer
 		for _, value := range named[e.Kind] {
@@ -202,10 +210,17 @@ func drawPrincipal(t *rapid.T, names int) *authz.Principal {
 	}
 	p := &authz.Principal{
 		Identity: authz.Identity{
-			Issuer: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "issuer"),
-			Kind:   rapid.SampledFrom([]authz.Kind{authz.Undetermined, authz.Person, authz.Machine}).Draw(t, "kind"), Subject: name("subject"),
+			Issuer: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name"),
+			Kind:   rapid.SampledFrom([]authz.Kind{authz.Undetermined, authz.Person, authz.Machine}).Draw(t, "kind"),
 		},
+		Issuer: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "issuer"), Subject: name("subject"),
 		ClientID: name("client"), TokenID: name("jti"), Session: name("sid"),
+	}
+	switch p.Identity.Kind {
+	case authz.Person:
+		p.Identity.Subject = p.Subject
+	case authz.Machine:
+		p.Identity.Subject = p.ClientID
 	}
 	if rapid.IntRange(0, 7).Draw(t, "has iat") > 0 {
 		p.IssuedAt = noon.Add(time.Duration(rapid.IntRange(-90_000, 90_000).Draw(t, "iat")) * time.Millisecond)
@@ -256,7 +271,7 @@ func TestViewAgreesWithList(t *testing.T) {
 func TestViewManyEntries(t *testing.T) {
 	v := NewView(nil)
 	const n = 5000
-	e := Entry{Issuer: "shop", Kind: JTI, At: noon, Until: noon.Add(time.Hour)}
+	e := Entry{Issuer: iss, Kind: JTI, At: noon, Until: noon.Add(time.Hour)}
 	for i := range n {
 		e.Value = fmt.Sprint(i)
 		v.Apply(noon, e)
@@ -285,7 +300,7 @@ func TestViewConcurrent(t *testing.T) {
 	for w := range 4 {
 		all.Go(func() {
 			for i := range 300 {
-				e := Entry{Issuer: "shop", Kind: JTI, Value: fmt.Sprint(w, i), At: noon, Until: noon.Add(time.Hour)}
+				e := Entry{Issuer: iss, Kind: JTI, Value: fmt.Sprint(w, i), At: noon, Until: noon.Add(time.Hour)}
 				v.Apply(noon, e)
 				if got, _ := v.Revoked(token(func(p *authz.Principal) { p.TokenID = e.Value }), noon); !got {
 					t.Error("an entry is lost")
@@ -306,11 +321,11 @@ func fullView(n int) *View {
 	v := NewView(nil)
 	entries := make([]Entry, n)
 	for i := range entries {
-		entries[i] = Entry{Issuer: "shop", Kind: []Kind{JTI, JTI, Subject, Session}[i%4], Value: fmt.Sprint("value-", i), At: noon, Until: noon.Add(time.Hour)}
+		entries[i] = Entry{Issuer: iss, Kind: []Kind{JTI, JTI, Subject, Session}[i%4], Value: fmt.Sprint("value-", i), At: noon, Until: noon.Add(time.Hour)}
 	}
 	v.Apply(noon, entries...)
 	if n > 0 { // something new since, as there is in real life
-		v.Apply(noon, Entry{Issuer: "shop", Kind: JTI, Value: "new", At: noon, Until: noon.Add(time.Hour)})
+		v.Apply(noon, Entry{Issuer: iss, Kind: JTI, Value: "new", At: noon, Until: noon.Add(time.Hour)})
 	}
 	return v
 }
@@ -350,7 +365,7 @@ func BenchmarkRevoked(b *testing.B) {
 // One more entry among many.
 func BenchmarkApply(b *testing.B) {
 	v := fullView(100_000)
-	e := Entry{Issuer: "shop", Kind: JTI, At: noon, Until: noon.Add(time.Hour)}
+	e := Entry{Issuer: iss, Kind: JTI, At: noon, Until: noon.Add(time.Hour)}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		e.Value = fmt.Sprint("more-", i)
