@@ -74,8 +74,10 @@ type authzGate struct {
 	pool *jwt.Pool
 	// revocations is nil where --revocations names none.
 	revocations revocation.Store
-	files       []fileState
-	issuers     map[string]*issuerKeys
+	// revocationsTried says that the store was asked, well or badly.
+	revocationsTried atomic.Bool
+	files            []fileState
+	issuers          map[string]*issuerKeys
 	// shown is issuers as a scrape sees them, which must not wait for a reload.
 	shown atomic.Pointer[map[string]*issuerKeys]
 }
@@ -200,9 +202,9 @@ func (g *authzGate) use(next *policy.Snapshot) {
 	g.info.WithLabelValues(next.Policy.Digest).Set(1)
 	g.issuers, g.snapshot = issuers, next
 	g.shown.Store(&issuers)
-	bundle := &authz.Bundle{Policy: next.Policy, Verifiers: verifiers, UnverifiedIssuer: jwt.UnverifiedIssuer}
+	bundle := &authz.Bundle{Policy: next.Policy, Verifiers: verifiers, UnverifiedIssuer: g.pool.UnverifiedIssuer}
 	if g.revocations != nil {
-		bundle.Revocations = g.revocations.View()
+		bundle.Revocations = startView{g.revocations.View(), &g.revocationsTried}
 	}
 	g.authorizer.Use(bundle)
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/authz/revocation"
@@ -124,6 +126,7 @@ func (g *authzGate) watchRevocations(ctx context.Context) error {
 		ok, text := g.revocations.Health()
 		if trying && (ok || time.Since(begun) > firstTry) {
 			trying = false
+			g.revocationsTried.Store(true)
 			g.daemon.Status.Tried("revocations")
 			ticker.Reset(time.Second)
 		}
@@ -147,51 +150,89 @@ func (g *authzGate) watchRevocations(ctx context.Context) error {
 	}
 }
 
-// leeway is how far an issuer's clock may be from ours.
-func (g *authzGate) leeway(issuer string) time.Duration {
-	if issuers := g.shown.Load(); issuers != nil {
-		if known := (*issuers)[issuer]; known != nil {
-			return known.issuer.Leeway
-		}
+// leeway is how far the clock of an issuer, named by its `iss`, may be from ours: of its names in the policy, the most patient's.
+func (g *authzGate) leeway(iss string) time.Duration {
+	most := time.Duration(-1)
+	for _, issuer := range g.named(iss) {
+		most = max(most, issuer.Leeway)
 	}
-	return 10 * time.Second
+	if most < 0 {
+		return revocation.DefaultLeeway
+	}
+	return most
 }
 
-// Revoke implements adminapi.Revoker by the policy in force.
+// named are the issuers of the policy in force whose `iss` it is. It takes no lock, so that a reload keeps nobody waiting.
+func (g *authzGate) named(iss string) []*policy.Issuer {
+	var issuers []*policy.Issuer
+	if shown := g.shown.Load(); shown != nil {
+		for _, known := range *shown {
+			if known.issuer.Issuer == iss {
+				issuers = append(issuers, known.issuer)
+			}
+		}
+	}
+	return issuers
+}
+
+// startView is the store's view as requests see it. Until the store was asked for the first time, nothing is known, and no policy
+// allows that; after it, a view that could not be read is merely as old as can be.
+type startView struct {
+	*revocation.View
+	tried *atomic.Bool
+}
+
+// Revoked implements authz.Revocations.
+func (v startView) Revoked(p *authz.Principal, now time.Time) (revoked bool, age time.Duration) {
+	if revoked, age = v.View.Revoked(p, now); age == authz.NeverKnown && v.tried.Load() {
+		age--
+	}
+	return revoked, age
+}
+
+// keptAtLeast is how long an entry is kept whatever the policy says of its issuer today: a reload that lets tokens live longer must not
+// find them forgotten.
+const keptAtLeast = 24 * time.Hour
+
+// Revoke implements adminapi.Revoker by the policy in force. The operator names an issuer as the policy does; what is kept is its
+// `iss`, which no reload changes and which two names of one issuer share.
 func (g *authzGate) Revoke(ctx context.Context, r adminapi.Request) (until time.Time, err error) {
-	issuer, asked := g.revocable(r.Issuer)
-	switch {
-	case !asked:
+	if g.revocations == nil {
 		return time.Time{}, adminapi.ErrOff
-	case issuer == nil:
+	}
+	var iss string
+	if shown := g.shown.Load(); shown != nil && (*shown)[r.Issuer] != nil {
+		iss = (*shown)[r.Issuer].issuer.Issuer
+	}
+	issuers := g.named(iss)
+	if len(issuers) == 0 {
 		return time.Time{}, fmt.Errorf("%q: %w", r.Issuer, adminapi.ErrNoIssuer)
 	}
-	entry := revocation.Entry{Issuer: r.Issuer, Value: r.Value, At: r.At, Kind: map[adminapi.Kind]revocation.Kind{
+	entry := revocation.Entry{Issuer: iss, Value: r.Value, At: r.At, Kind: map[adminapi.Kind]revocation.Kind{
 		adminapi.Token: revocation.JTI, adminapi.Subject: revocation.Subject, adminapi.Client: revocation.Client,
 		adminapi.Session: revocation.Session, adminapi.WholeIssuer: revocation.Issuer,
 	}[r.Kind]}
 	if entry.At.IsZero() {
 		entry.At = time.Now()
 	}
-	// No token that this speaks of lives longer: it was issued by At, within both clocks' leeway, for at most the longest lifetime.
-	entry.Until = entry.At.Add(issuer.MaxLifetime + 3*issuer.Leeway)
-	if r.Kind == adminapi.Token {
-		entry.Until = time.Now().Add(issuer.MaxLifetime + 3*issuer.Leeway)
-	}
+	entry.Until = lastOf(issuers, r, entry.At, time.Now())
 	if err := g.revocations.Revoke(ctx, entry); err != nil {
 		return time.Time{}, fmt.Errorf("%w: %w", adminapi.ErrStore, err)
 	}
 	return entry.Until, nil
 }
 
-// revocable finds an issuer of the policy in force; asked is false where that policy does not ask for revocation.
-func (g *authzGate) revocable(name string) (issuer *policy.Issuer, asked bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.snapshot == nil || g.snapshot.Policy.Revocation == nil || g.revocations == nil {
-		return nil, false
+// lastOf is when no token that a request speaks of can live any more: it was issued by At, or is in somebody's hands now, within both
+// clocks' leeway, for at most the longest lifetime.
+func lastOf(issuers []*policy.Issuer, r adminapi.Request, at, now time.Time) time.Time {
+	kept := keptAtLeast
+	for _, issuer := range issuers {
+		kept = max(kept, issuer.MaxLifetime+3*issuer.Leeway)
 	}
-	return g.snapshot.Policy.Issuers[name], true
+	if r.Kind == adminapi.Token {
+		return now.Add(kept)
+	}
+	return at.Add(kept)
 }
 
 // serveAdmin opens the admin API's socket and serves it while the daemon runs.
