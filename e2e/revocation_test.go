@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -197,6 +198,50 @@ func TestRevocationStale(t *testing.T) {
 	if status, body := get(local(g.admin), "/readyz"); status != http.StatusOK || !strings.Contains(body, "revocations") {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
+}
+
+// What was revoked stays revoked through every way a policy can change: the issuer has another name, tokens may live longer, the file
+// that asked for revocation is broken, and the gate is started again.
+func TestRevokedThroughReloads(t *testing.T) {
+	m := &mesh{t: t, dir: t.TempDir()}
+	m.startIssuer()
+	folder := filepath.Join(m.dir, "policy")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	global, shop := filepath.Join(folder, "a-global.yaml"), filepath.Join(folder, "b-shop.yaml")
+	write(t, global, "version: 1\nrevocation: {stale_after: 10s}\n")
+	text := strings.Replace(shopPolicy(m.issuerAt.URL), "    audiences", "    max_lifetime: 61m\n    audiences", 1)
+	write(t, shop, text)
+	store := "redis://" + storetest.StartValkey(t)
+	r := newRevoker(t, folder, store)
+	alice, bob := m.token("alice", "read:orders"), m.token("bob", "read:orders")
+	eventually(t, "alice passes", func() bool { return r.reason(t, alice) == "allowed" })
+	if code, out := r.revoke(t, "--subject", "alice"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, out)
+	}
+	still := func(after string) {
+		t.Helper()
+		within(t, 5*revokedWithin, "alice is dead after "+after, func() bool { return r.reason(t, alice) == "invalid_token" })
+		if got := r.reason(t, bob); got != "owner" {
+			t.Errorf("after %s bob, who asks for alice's, gets %s", after, got)
+		}
+	}
+	still("the revocation")
+	change := func(path, text, after string) {
+		t.Helper()
+		reloads := func() float64 { return r.metric("sallyport_reloads_total") }
+		before := reloads()
+		write(t, path, text)
+		eventually(t, "the policy is read again", func() bool { return reloads() > before })
+		still(after)
+	}
+	change(shop, strings.NewReplacer("  shop:\n", "  store:\n").Replace(text), "the issuer was renamed")
+	change(shop, strings.Replace(text, "61m", "10h", 1), "tokens may live longer")
+	change(global, "version: 1\nrevocation: {stale_after: 10s}\nnonsense: true\n", "the file was broken")
+	r.kill()
+	r = newRevoker(t, folder, store)
+	still("a start with the broken file")
 }
 
 // A server that evicts under memory pressure would bring revoked tokens back to life: no gate begins with it.
