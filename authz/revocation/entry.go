@@ -74,7 +74,7 @@ type Entry struct {
 	// at no time. It is kept in milliseconds, rounded up.
 	At time.Time
 	// Until is when the last token that the entry can speak of has expired, leeway included: for a jti the token's own exp, else
-	// At and the issuer's longest lifetime. From then on the entry is forgotten. It is kept in milliseconds, rounded up.
+	// At and the issuer's longest lifetime. After it, and a grace for clocks that are ahead, the entry is forgotten. It is kept in milliseconds, rounded up.
 	Until time.Time
 }
 

@@ -35,7 +35,8 @@ type FileOptions struct {
 }
 
 // File is a [Store] in a file that one process follows: one entry a line, in JSON, for a single node. Others may append whole
-// lines, or replace the file by one without its expired lines. An entry that vanishes while it is in force is written again. A line
+// lines, or replace the file by one without its expired lines. An entry that vanishes while it is in force, or was minutes ago, is written
+// again. A line
 // that cannot be read may be a revocation, so the view is not fresh while there is one; the other lines hold. It is safe for
 // concurrent use.
 type File struct {
@@ -46,8 +47,8 @@ type File struct {
 	status status
 
 	mu sync.Mutex // held while the file is written
-	// unwritten says that the view holds an entry that the file may not.
-	unwritten atomic.Bool
+	// again says that the file must be compared with the view from its beginning: either may hold an entry that the other lacks.
+	again atomic.Bool
 
 	// The rest belongs to Run.
 	seen  fs.FileInfo // nil before the first look
@@ -102,7 +103,7 @@ func (f *File) Revoke(ctx context.Context, e Entry) error {
 	}
 	f.view.Apply(now, e)
 	if err != nil {
-		f.unwritten.Store(true)
+		f.again.Store(true)
 		return fmt.Errorf("revocation file: %w (the entry holds in this process, and is written when that works again)", err)
 	}
 	return nil
@@ -130,6 +131,9 @@ func (f *File) Run(ctx context.Context) error {
 // step is one look at the file.
 func (f *File) step() {
 	at := f.now()
+	if f.view.rewound(at) {
+		f.again.Store(true)
+	}
 	err := f.look(at)
 	if err != nil {
 		err = fmt.Errorf("revocation file: %w", err)
@@ -161,7 +165,7 @@ func (f *File) look(at time.Time) error {
 		return err
 	}
 	if len(data) > maxFile {
-		return fmt.Errorf("%s is larger than %d MiB: drop the lines whose until has passed", f.path, maxFile>>20)
+		return fmt.Errorf("%s is larger than %d MiB: drop the lines whose until has long passed", f.path, maxFile>>20)
 	}
 	f.found = f.take(data, at)
 	f.seen = info
@@ -182,26 +186,26 @@ func (f *File) open() (*os.File, error) {
 
 func (f *File) unchanged(info fs.FileInfo) bool {
 	return f.seen != nil && os.SameFile(f.seen, info) && f.seen.Size() == info.Size() && f.seen.ModTime().Equal(info.ModTime()) &&
-		f.half.size == 0 && !f.unwritten.Load()
+		f.half.size == 0 && !f.again.Load()
 }
 
 // take applies the content of the file: what follows the lines that were read before, or all of it where those have changed or
 // were not all good.
 func (f *File) take(data []byte, at time.Time) error {
 	rest := data
-	if f.found == nil && f.read.size > 0 && !f.unwritten.Load() && len(data) >= f.read.size && sha256.Sum256(data[:f.read.size]) == f.read.sum {
+	if f.found == nil && f.read.size > 0 && !f.again.Load() && len(data) >= f.read.size && sha256.Sum256(data[:f.read.size]) == f.read.sum {
 		rest = data[f.read.size:]
 	} else {
 		f.read = whole{}
-		f.unwritten.Store(false)
+		f.again.Store(false)
 	}
-	again := f.read.size == 0
+	all := f.read.size == 0
 	got := parse(rest, f.read.lines)
 	f.view.Apply(at, got.entries...)
 	end := len(data) - len(got.half)
 	f.read = whole{sum: sha256.Sum256(data[:end]), size: end, lines: got.lines}
 	err := errors.Join(got.err, f.judgeHalf(got, at))
-	if again {
+	if all {
 		err = errors.Join(err, f.reassert(got.entries, at))
 	}
 	return err
@@ -240,7 +244,7 @@ func (f *File) reassert(held []Entry, at time.Time) error {
 	}
 	err := f.write(lost)
 	if err != nil {
-		f.unwritten.Store(true)
+		f.again.Store(true)
 	}
 	return err
 }

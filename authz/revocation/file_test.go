@@ -169,7 +169,7 @@ func TestFileReplaced(t *testing.T) {
 	mustRevoke(t, f, short)
 	mustRevoke(t, f, jti("long"))
 	step(t, f, c, "")
-	c.now = c.now.Add(2 * time.Minute)
+	c.now = c.now.Add(2*time.Minute + grace)
 	fresh := f.path + ".new"
 	appendText(t, fresh, lineOf("new"))
 	if err := os.Rename(fresh, f.path); err != nil {
@@ -186,6 +186,28 @@ func TestFileReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	step(t, f, c, "")
+	if got := content(t, f.path); strings.Count(got, "\n") != 2 {
+		t.Errorf("the file is\n%s", got)
+	}
+}
+
+// A clock that ran hours ahead, and returns, finds the lines that it took for expired, and those of another that it never held.
+func TestFileClockReturns(t *testing.T) {
+	f, c := openFile(t)
+	mustRevoke(t, f, jti("1"))
+	step(t, f, c, "")
+	right := c.now
+	c.now = right.Add(3 * time.Hour)
+	appendText(t, f.path, lineOf("2"))
+	step(t, f, c, "")
+	f.View().Sweep(c.now)
+	c.now = right
+	step(t, f, c, "")
+	for _, n := range []string{"1", "2"} {
+		if !knows(f, n) {
+			t.Errorf("%s lives again, and the view is fresh", n)
+		}
+	}
 	if got := content(t, f.path); strings.Count(got, "\n") != 2 {
 		t.Errorf("the file is\n%s", got)
 	}

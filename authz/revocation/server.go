@@ -134,6 +134,11 @@ func (s *Stream) fit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	micros, err := strconv.ParseInt(info["server_time_usec"], 10, 64)
+	if err != nil {
+		micros = 0 // a server that does not say
+	}
+	s.serverTime.Store(micros / 1000)
 	switch policy := info["maxmemory_policy"]; {
 	case info["cluster_enabled"] == "1":
 		return fmt.Errorf("%w: the server is part of a cluster, which is not supported", ErrUnfit)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -72,6 +71,8 @@ type Stream struct {
 	view    *View
 	status  status
 
+	// serverTime is the server's clock when its settings were last seen, in Unix milliseconds; 0 where it does not say.
+	serverTime atomic.Int64
 	// unwritten says that a Revoke does not know whether the server has its entry.
 	unwritten  atomic.Bool
 	reasserted atomic.Uint64
@@ -148,7 +149,7 @@ func (s *Stream) Revoke(ctx context.Context, e Entry) error {
 	if err := e.mayWrite(now); err != nil {
 		return err
 	}
-	err := s.add(ctx, e, s.ledger.trimBefore(now))
+	err := s.add(ctx, e, s.ledger.trimBefore(s.trimTime(now)))
 	if err != nil {
 		s.view.Apply(now, e)
 		s.unwritten.Store(true)
@@ -156,6 +157,14 @@ func (s *Stream) Revoke(ctx context.Context, e Entry) error {
 	}
 	s.view.Apply(now, e)
 	return nil
+}
+
+// trimTime is the earlier of this replica's clock and the server's: a clock that runs ahead must not trim what is in force.
+func (s *Stream) trimTime(now time.Time) time.Time {
+	if server := time.UnixMilli(s.serverTime.Load()); server.UnixMilli() > 0 && server.Before(now) {
+		return server
+	}
+	return now
 }
 
 // errMoved says that the server is not, or not in the state, that the view was last compared with.
@@ -215,6 +224,9 @@ func (s *Stream) follow(ctx context.Context) (good bool, err error) {
 // makes such a one refuse to lie.
 func (s *Stream) compare(ctx context.Context, who string) error {
 	now := s.now()
+	if s.view.rewound(now) {
+		return errMoved
+	}
 	if now.Sub(s.checked) >= sweepEvery || s.checked.After(now) {
 		if err := s.fit(ctx); err != nil {
 			return err
@@ -345,54 +357,4 @@ func wait(ctx context.Context, d time.Duration) {
 
 func jitter(most time.Duration) time.Duration {
 	return rand.N(most + 1) //nolint:gosec // G404: jitter keeps replicas apart and hides nothing
-}
-
-// ledger knows how much of the stream's beginning has expired, to the minute.
-type ledger struct {
-	mu      sync.Mutex
-	minutes []minute
-}
-
-// minute is when the last entry of a minute of the stream expires.
-type minute struct {
-	first streamID
-	until int64
-}
-
-const forEver = int64(1) << 62
-
-// slack is how long a stream keeps what has expired by this replica's clock: others' clocks may be behind.
-const slack = 10 * time.Minute
-
-func (l *ledger) reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.minutes = nil
-}
-
-// note takes an entry in; they come in the order of the stream.
-func (l *ledger) note(id streamID, until int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	const span = uint64(time.Minute / time.Millisecond)
-	if n := len(l.minutes); n > 0 && l.minutes[n-1].first.ms/span == id.ms/span {
-		l.minutes[n-1].until = max(l.minutes[n-1].until, until)
-		return
-	}
-	l.minutes = append(l.minutes, minute{first: id, until: until})
-}
-
-// trimBefore is the first id that must stay, "" if nothing is known to go.
-func (l *ledger) trimBefore(now time.Time) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	expired := 0
-	for expired < len(l.minutes) && l.minutes[expired].until < now.Add(-slack).UnixMilli() {
-		expired++
-	}
-	if expired == 0 || expired == len(l.minutes) {
-		return ""
-	}
-	l.minutes = append([]minute(nil), l.minutes[expired:]...)
-	return l.minutes[0].first.String()
 }

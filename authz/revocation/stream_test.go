@@ -515,35 +515,77 @@ func TestStreamWrongType(t *testing.T) {
 	}
 }
 
-// Entries that no token can outlive leave the stream, and no others.
-func TestStreamTrims(t *testing.T) {
-	client := dial(t, startValkey(t).addr)
-	var ahead atomic.Int64
-	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	s, err := NewStream(client, StreamOptions{Block: 10 * time.Millisecond, Now: now})
+// shifted is a clock that can run ahead, or behind where ahead is negative.
+type shifted struct{ ahead atomic.Int64 }
+
+func (c *shifted) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// A replica whose clock ran hours ahead while another revoked, and returns, knows what it had taken for expired before its view is
+// fresh again.
+func TestStreamClockReturns(t *testing.T) {
+	v := startValkey(t)
+	var c shifted
+	c.ahead.Store(int64(3 * time.Hour))
+	s, err := NewStream(dial(t, v.addr), StreamOptions{Block: 10 * time.Millisecond, Now: c.now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	put := func(id, value string, until time.Time) {
-		e := Entry{Issuer: "shop", Kind: JTI, Value: value, At: time.Now(), Until: until}
-		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: "sp1:revocations", ID: id, Values: []any{field, encode(e)}}).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range 300 {
-		put(fmt.Sprintf("60000-%d", i+1), fmt.Sprint("short/", i), time.Now().Add(time.Minute))
-	}
-	for i := range 300 {
-		put(fmt.Sprintf("120000-%d", i+1), fmt.Sprint("long/", i), time.Now().Add(24*time.Hour))
-	}
 	run(t, s)
 	eventually(t, "it is fresh", healthy(s))
-	mustRevoke(t, s, jti("1"))
+	mustRevoke(t, follow(t, dial(t, v.addr)), jti("1"))
+	for range 2 { // the first of these may have begun before
+		before := s.View().fresh.Load()
+		eventually(t, "it has read past it", func() bool { return s.View().fresh.Load() > before })
+	}
+	if knows(s, "1") {
+		t.Fatal("it holds the entry, so this test shows nothing")
+	}
+	c.ahead.Store(0)
+	eventually(t, "it knows", func() bool { return knows(s, "1") })
+}
+
+// fill writes 300 entries that expire early and 300 that expire late, a day after start.
+func fill(t *testing.T, client *redis.Client, start, early time.Time) {
+	t.Helper()
+	_, err := client.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+		for i := range 600 {
+			id, e := fmt.Sprintf("60000-%d", i+1), Entry{Issuer: "shop", Kind: JTI, Value: fmt.Sprint("fill/", i), At: start, Until: early}
+			if i >= 300 {
+				id, e.Until = fmt.Sprintf("120000-%d", i+1), start.Add(24*time.Hour)
+			}
+			p.XAdd(t.Context(), &redis.XAddArgs{Stream: "sp1:revocations", ID: id, Values: []any{field, encode(e)}})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Entries that no token can outlive leave the stream, and no others.
+func TestStreamTrims(t *testing.T) {
+	client := dial(t, startValkey(t).addr)
+	var c shifted
+	c.ahead.Store(int64(-2 * slack))
+	s, err := NewStream(client, StreamOptions{Block: 10 * time.Millisecond, Now: c.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := c.now()
+	fill(t, client, start, start.Add(time.Minute))
+	run(t, s)
+	eventually(t, "it is fresh", healthy(s))
+	revoke := func(n string) {
+		e := jti(n)
+		e.At = start
+		mustRevoke(t, s, e)
+	}
+	revoke("1")
 	if n := onServer(t, client); n != 601 {
 		t.Errorf("%d entries, want 601: entries in force are trimmed", n)
 	}
-	ahead.Store(int64(slack + 2*time.Minute))
-	mustRevoke(t, s, jti("2"))
+	c.ahead.Store(0)
+	revoke("2")
 	// The server trims whole nodes, of a hundred entries at most.
 	if n := onServer(t, client); n < 302 || n >= 402 {
 		t.Errorf("%d entries, want 302 and a part of a node", n)
@@ -552,6 +594,26 @@ func TestStreamTrims(t *testing.T) {
 	eventually(t, "it is fresh", healthy(s))
 	if s.Reasserted() != 0 {
 		t.Errorf("%d expired entries were written again", s.Reasserted())
+	}
+}
+
+// What has expired by this replica's clock alone stays: the clock may be ahead.
+func TestStreamTrimsByTheServersClock(t *testing.T) {
+	client := dial(t, startValkey(t).addr)
+	var c shifted
+	c.ahead.Store(int64(3 * time.Hour))
+	s, err := NewStream(client, StreamOptions{Block: 10 * time.Millisecond, Now: c.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, client, time.Now(), time.Now().Add(time.Hour))
+	run(t, s)
+	eventually(t, "it is fresh", healthy(s))
+	e := jti("1")
+	e.Until = c.now().Add(time.Hour)
+	mustRevoke(t, s, e)
+	if n := onServer(t, client); n != 601 {
+		t.Errorf("%d entries, want 601", n)
 	}
 }
 

@@ -15,6 +15,10 @@ import (
 // issuer and of whoever revokes differ.
 const DefaultLeeway = 10 * time.Second
 
+// grace is how long an entry is kept, and written again where a store lost it, after it has expired by this clock: the clock may be
+// ahead, and come back.
+const grace = 10 * time.Minute
+
 // View is the set of revocations in force. Requests read it without a lock or an allocation; entries come in by Apply and leave
 // when they expire, and nothing else is ever touched. Make it with [NewView].
 type View struct {
@@ -26,6 +30,9 @@ type View struct {
 	current atomic.Pointer[marks]
 
 	mu sync.Mutex // held by writers
+	// latest is the latest instant by which entries were taken for expired, in Unix milliseconds. It goes by the wall clock, as
+	// entries do.
+	latest int64
 }
 
 const never = math.MinInt64
@@ -38,6 +45,9 @@ type key struct {
 
 // mark is what is known of a key, in Unix milliseconds.
 type mark struct{ at, until int64 }
+
+// keep says whether an entry must be kept.
+func (m mark) keep(now int64) bool { return now <= m.until+grace.Milliseconds() }
 
 // merge joins two entries of one key: the later of each time.
 func (m mark) merge(n mark) mark { return mark{at: max(m.at, n.at), until: max(m.until, n.until)} }
@@ -135,16 +145,16 @@ func (q *question) before(kind Kind, value string) bool {
 	return q.p.IssuedAt.UnixMilli() <= got.at+int64((leeway+time.Millisecond-1)/time.Millisecond)
 }
 
-// Apply merges entries into the view and returns how many told it something new. Expired and invalid ones tell nothing.
+// Apply merges entries into the view and returns how many told it something new. Those long expired and invalid ones tell nothing.
 func (v *View) Apply(now time.Time, entries ...Entry) (news int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	old, ms := v.current.Load(), now.UnixMilli()
+	old, ms := v.current.Load(), v.at(now)
 	next := &marks{base: old.base, delta: old.delta, n: old.n, kinds: old.kinds}
 	for i := range entries {
 		k, got := entries[i].mark()
 		known, ok := next.find(k)
-		if got = got.merge(known); ms > got.until || got == known || entries[i].Validate() != nil {
+		if got = got.merge(known); !got.keep(ms) || got == known || entries[i].Validate() != nil {
 			continue
 		}
 		if news == 0 {
@@ -168,6 +178,26 @@ func (v *View) Apply(now time.Time, entries ...Entry) (news int) {
 	return news
 }
 
+// at notes and returns the instant by which entries are about to be dropped. The caller holds the lock.
+func (v *View) at(now time.Time) int64 {
+	ms := now.UnixMilli()
+	v.latest = max(v.latest, ms)
+	return ms
+}
+
+// rewound says, once, that the clock was set back by more than the grace: entries that are in force may have been taken for expired,
+// so that the store must be read again from its beginning.
+func (v *View) rewound(now time.Time) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ms := now.UnixMilli()
+	if v.latest <= ms+grace.Milliseconds() {
+		return false
+	}
+	v.latest = ms
+	return true
+}
+
 func (e *Entry) mark() (key, mark) {
 	return key{issuer: e.Issuer, kind: e.Kind, value: e.Value}, mark{at: millis(e.At), until: millis(e.Until)}
 }
@@ -178,11 +208,11 @@ func cloneWithRoom(m map[key]mark) map[key]mark {
 	return fresh
 }
 
-// without is the same state without what has expired, all in the base.
+// without is the same state without what has long expired, all in the base.
 func (m *marks) without(now int64) *marks {
 	rest := &marks{base: make(map[key]mark, m.n)}
 	for k, got := range m.each() {
-		if now <= got.until {
+		if got.keep(now) {
 			rest.base[k] = got
 			rest.kinds |= 1 << k.kind
 		}
@@ -207,24 +237,25 @@ func (m *marks) each() iter.Seq2[key, mark] {
 	}
 }
 
-// Sweep forgets what has expired. Memory is all that it changes: Revoked takes no notice of expired entries anyway.
+// Sweep forgets what has expired long ago, ten minutes or more. Memory is all that it changes: Revoked takes no notice of expired
+// entries anyway.
 func (v *View) Sweep(now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	m, ms := v.current.Load(), now.UnixMilli()
+	m, ms := v.current.Load(), v.at(now)
 	for _, got := range m.each() {
-		if ms > got.until {
+		if !got.keep(ms) {
 			v.current.Store(m.without(ms))
 			return
 		}
 	}
 }
 
-// entries are those in force.
+// entries are those in force, or nearly so: those that a store must hold.
 func (v *View) entries(now time.Time) iter.Seq2[key, mark] {
 	return func(yield func(key, mark) bool) {
 		for k, got := range v.current.Load().each() {
-			if now.UnixMilli() <= got.until && !yield(k, got) {
+			if got.keep(now.UnixMilli()) && !yield(k, got) {
 				return
 			}
 		}
@@ -235,7 +266,7 @@ func (k key) entry(m mark) Entry {
 	return Entry{Issuer: k.issuer, Kind: k.kind, Value: k.value, At: time.UnixMilli(m.at), Until: time.UnixMilli(m.until)}
 }
 
-// Len is the number of entries, those included that have expired since the last Sweep.
+// Len is the number of entries, those included that have expired and were not swept yet.
 func (v *View) Len() int { return v.current.Load().n }
 
 // Applied counts the entries that told the view something new.

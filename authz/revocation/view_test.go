@@ -257,7 +257,7 @@ func TestViewAgreesWithList(t *testing.T) {
 		v.Sweep(now)
 		live := map[key]bool{}
 		for i := range list {
-			if k, m := list[i].mark(); now.UnixMilli() <= m.until {
+			if k, m := list[i].mark(); now.Add(-grace).UnixMilli() <= m.until {
 				live[k] = true
 			}
 		}
@@ -287,9 +287,51 @@ func TestViewManyEntries(t *testing.T) {
 	if m := v.current.Load(); len(m.delta) > m.deltaLimit() || len(m.base) == 0 {
 		t.Errorf("%d in the delta over %d: one more costs a copy of all", len(m.delta), len(m.base))
 	}
+	v.Sweep(noon.Add(time.Hour + grace))
+	if v.Len() != n {
+		t.Errorf("%d entries are left within the grace", v.Len())
+	}
 	v.Sweep(noon.Add(2 * time.Hour))
 	if v.Len() != 0 {
 		t.Errorf("%d expired entries are left", v.Len())
+	}
+}
+
+// A clock that runs ahead and returns finds what had only seemed to expire, as long as it was no more than the grace ahead; where it
+// was, the view says once that it may have dropped what is in force again.
+func TestViewClockReturns(t *testing.T) {
+	until := noon.Add(time.Hour)
+	short := Entry{Issuer: iss, Kind: JTI, Value: "t1", At: noon, Until: until}
+	for name, change := range map[string]func(v *View, ahead time.Time){
+		"swept":   func(v *View, ahead time.Time) { v.Apply(noon, short); v.Sweep(ahead) },
+		"applied": func(v *View, ahead time.Time) { v.Apply(ahead, short) },
+		"merged": func(v *View, ahead time.Time) {
+			v.Apply(noon, short)
+			for i := range 1000 {
+				v.Apply(ahead, Entry{Issuer: iss, Kind: JTI, Value: fmt.Sprint("x", i), At: ahead, Until: ahead.Add(time.Hour)})
+			}
+		},
+	} {
+		for _, tt := range []struct {
+			ahead   time.Duration
+			revoked bool
+			rewound bool
+		}{
+			{0, true, false}, {time.Minute, true, false}, {time.Hour, true, true}, {time.Hour + grace, true, true},
+			{time.Hour + grace + time.Millisecond, false, true}, {3 * time.Hour, false, true},
+		} {
+			v := NewView(nil)
+			change(v, noon.Add(tt.ahead))
+			if got, _ := v.Revoked(token(nil), noon); got != tt.revoked {
+				t.Errorf("%s %v ahead: revoked %v, want %v", name, tt.ahead, got, tt.revoked)
+			}
+			if got := v.rewound(noon); got != tt.rewound {
+				t.Errorf("%s %v ahead: rewound %v, want %v", name, tt.ahead, got, tt.rewound)
+			}
+			if v.rewound(noon) {
+				t.Errorf("%s %v ahead: rewound twice", name, tt.ahead)
+			}
+		}
 	}
 }
 
