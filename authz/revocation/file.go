@@ -20,7 +20,7 @@ const (
 	DefaultPoll = 250 * time.Millisecond
 	// maxFile is the most that is read, in bytes: more than a million entries.
 	maxFile = 256 << 20
-	// halfGrace is how long a line without an end may stand: somebody may be writing it.
+	// halfGrace is how long a line without an end may stand, and grow: somebody may be writing it.
 	halfGrace = 2 * time.Second
 )
 
@@ -35,10 +35,9 @@ type FileOptions struct {
 }
 
 // File is a [Store] in a file that one process follows: one entry a line, in JSON, for a single node. Others may append whole
-// lines, or replace the file by one without its expired lines. An entry that vanishes while it is in force, or was minutes ago, is written
-// again. A line
-// that cannot be read may be a revocation, so the view is not fresh while there is one; the other lines hold. It is safe for
-// concurrent use.
+// lines, or replace the file by one without its expired lines. An entry that vanishes while it is in force, or was minutes ago, is
+// written again. A line that cannot be read may be a revocation, so the view is not fresh while there is one; the other lines hold.
+// Nor is it fresh while others than the file's owner may write it. It is safe for concurrent use.
 type File struct {
 	path   string
 	poll   time.Duration
@@ -66,8 +65,9 @@ type whole struct {
 
 // halfLine is a line without an end.
 type halfLine struct {
-	size  int // 0 is none
-	since time.Time
+	waits bool
+	begin int       // where in the file it begins: from there on it is one line, however it grows
+	since time.Time // when it was first seen
 }
 
 // NewFile makes a store in the file at path. It opens nothing; Run makes the file, for its owner alone, if there is none.
@@ -157,8 +157,9 @@ func (f *File) look(at time.Time) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", f.path)
 	}
+	shared := f.shared(info)
 	if f.unchanged(info) {
-		return f.found
+		return errors.Join(shared, f.found)
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
@@ -169,7 +170,16 @@ func (f *File) look(at time.Time) error {
 	}
 	f.found = f.take(data, at)
 	f.seen = info
-	return f.found
+	return errors.Join(shared, f.found)
+}
+
+// shared says that others than the owner may write the file. What they add is taken, since to deny is safe; what they take away
+// would be missed at the next start.
+func (f *File) shared(info fs.FileInfo) error {
+	if info.Mode().Perm()&0o022 == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s can be written by others than its owner: chmod go-w", f.path)
 }
 
 // open opens the file, and makes it where it has never been: once seen, a file that is gone is an error.
@@ -186,7 +196,7 @@ func (f *File) open() (*os.File, error) {
 
 func (f *File) unchanged(info fs.FileInfo) bool {
 	return f.seen != nil && os.SameFile(f.seen, info) && f.seen.Size() == info.Size() && f.seen.ModTime().Equal(info.ModTime()) &&
-		f.half.size == 0 && !f.again.Load()
+		!f.half.waits && !f.again.Load()
 }
 
 // take applies the content of the file: what follows the lines that were read before, or all of it where those have changed or
@@ -217,8 +227,8 @@ func (f *File) judgeHalf(got parsed, at time.Time) error {
 		f.half = halfLine{}
 		return nil
 	}
-	if f.half.size != len(got.half) || f.half.since.After(at) {
-		f.half = halfLine{size: len(got.half), since: at}
+	if !f.half.waits || f.half.begin != f.read.size || f.half.since.After(at) {
+		f.half = halfLine{waits: true, begin: f.read.size, since: at}
 	}
 	if at.Sub(f.half.since) < halfGrace {
 		return nil

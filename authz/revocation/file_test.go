@@ -138,7 +138,7 @@ func TestFileHalfLine(t *testing.T) {
 	c.now = c.now.Add(halfGrace)
 	step(t, f, c, "line 1 has no end")
 	appendText(t, f.path, whole[20:40])
-	step(t, f, c, "")
+	step(t, f, c, "line 1 has no end")
 	appendText(t, f.path, strings.TrimSuffix(whole[40:], "\n"))
 	step(t, f, c, "")
 	if !knows(f, "1") {
@@ -158,6 +158,49 @@ func TestFileHalfLine(t *testing.T) {
 	step(t, f, c, "line 3: ")
 	if !knows(f, "2") || !knows(f, "3") {
 		t.Error("an entry was lost behind half a line")
+	}
+}
+
+// A line that grows and grows has its time from the first look at it on. Another one, behind it, has its own.
+func TestFileHalfLineGrows(t *testing.T) {
+	f, c := openFile(t)
+	text := lineOf("1")
+	for i := range 7 {
+		appendText(t, f.path, text[i:i+1])
+		want := ""
+		if time.Duration(i)*halfGrace/4 >= halfGrace {
+			want = "line 1 has no end"
+		}
+		step(t, f, c, want)
+		c.now = c.now.Add(halfGrace / 4)
+	}
+	appendText(t, f.path, text[7:]+"{")
+	step(t, f, c, "")
+	c.now = c.now.Add(halfGrace)
+	step(t, f, c, "line 2 has no end")
+}
+
+// A file that others may write tells whatever they like: its lines hold, since denying is the safe side, but it is never called whole.
+func TestFileOthersMayWrite(t *testing.T) {
+	f, c := openFile(t)
+	appendText(t, f.path, lineOf("1"))
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o644: "", 0o660: "chmod go-w", 0o602: "chmod go-w", 0o666: "chmod go-w"} {
+		if err := os.Chmod(f.path, mode); err != nil {
+			t.Fatal(err)
+		}
+		step(t, f, c, want)
+		step(t, f, c, want)
+	}
+	fresh, err := NewFile(f.path, FileOptions{Now: c.read})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(f.path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	step(t, fresh, c, "can be written by others")
+	if !knows(fresh, "1") || fresh.View().everFresh() {
+		t.Errorf("known %v, fresh %v", knows(fresh, "1"), fresh.View().everFresh())
 	}
 }
 
