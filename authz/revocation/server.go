@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -78,6 +79,7 @@ func (s *Stream) exists(ctx context.Context, id string) (bool, error) {
 type state struct {
 	who    string   // changes with every restart and failover
 	last   streamID // the last id that it ever gave out in the stream
+	first  streamID // the id of the stream's first entry, later than all where there is none
 	length int64
 }
 
@@ -92,7 +94,7 @@ func (s *Stream) look(ctx context.Context) (state, error) {
 	if err := s.primary(ctx, info); err != nil {
 		return state{}, err
 	}
-	found := state{who: info["master_replid"]}
+	found := state{who: info["master_replid"], first: streamID{ms: math.MaxUint64}}
 	stream, err := s.client.XInfoStream(ctx, s.key).Result()
 	var reply redis.Error
 	if errors.As(err, &reply) && strings.Contains(reply.Error(), "no such key") {
@@ -102,7 +104,9 @@ func (s *Stream) look(ctx context.Context) (state, error) {
 		return state{}, err
 	}
 	found.length = stream.Length
-	found.last, err = parseStreamID(stream.LastGeneratedID)
+	if found.last, err = parseStreamID(stream.LastGeneratedID); err == nil && found.length > 0 {
+		found.first, err = parseStreamID(stream.FirstEntry.ID)
+	}
 	return found, err
 }
 
@@ -181,10 +185,20 @@ func (s *Stream) write(ctx context.Context, e Entry, from string) onceCmd {
 	return onceCmd{redis.NewStringCmd(ctx, append(args, "*", field, encode(e))...)}
 }
 
+// add writes an entry, and remembers where the server put it.
 func (s *Stream) add(ctx context.Context, e Entry, from string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return s.client.Process(ctx, s.write(ctx, e, from))
+	cmd := s.write(ctx, e, from)
+	if err := s.client.Process(ctx, cmd); err != nil {
+		return err
+	}
+	id, err := parseStreamID(cmd.Val())
+	if err != nil {
+		return err
+	}
+	s.ledger.wrote(id, millis(e.Until))
+	return nil
 }
 
 // reassert writes entries that the server has lost.

@@ -244,7 +244,7 @@ func (s *Stream) compare(ctx context.Context, who string) error {
 	switch {
 	case err != nil:
 		return err
-	case found.who != who, found.last.before(s.last), found.length < int64(held), s.unwritten.Load():
+	case found.who != who, found.last.before(s.last), found.length < int64(held), s.unwritten.Load(), s.ledger.lost(found, s.last, now):
 		return errMoved
 	}
 	return nil

@@ -155,6 +155,97 @@ func TestStreamGivesBackWhatWasDeleted(t *testing.T) {
 	}
 }
 
+// A server that was emptied is noticed however much has been written since, also twice the same, so that the count of entries shows
+// nothing: before any look at it, by whoever wrote what is lost and by whoever read it.
+func TestStreamNoticesFlush(t *testing.T) {
+	for name, writtenBy := range map[string]func(t *testing.T, s, other *Stream, e Entry){
+		"read":            func(t *testing.T, s, other *Stream, e Entry) { mustRevoke(t, other, e); look(t, s) },
+		"written":         func(t *testing.T, s, other *Stream, e Entry) { mustRevoke(t, s, e) },
+		"written, read":   func(t *testing.T, s, other *Stream, e Entry) { mustRevoke(t, s, e); look(t, s) },
+		"read long since": func(t *testing.T, s, other *Stream, e Entry) { mustRevoke(t, other, e); look(t, s); look(t, s) },
+	} {
+		for again := 1; again < 4; again++ {
+			t.Run(fmt.Sprint(name, "/", again), func(t *testing.T) {
+				client := dial(t, startValkey(t).addr)
+				s, other := idle(t, client), idle(t, client)
+				who, err := s.catchUp(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				writtenBy(t, s, other, jti("lost"))
+				flushed := time.Now()
+				if err := client.FlushAll(t.Context()).Err(); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "the server gives out other ids", func() bool { return client.Time(t.Context()).Val().Sub(flushed) > time.Millisecond })
+				for range again {
+					mustRevoke(t, other, jti("new"))
+				}
+				look(t, s)
+				if err := s.compare(t.Context(), who); !errors.Is(err, errMoved) {
+					t.Fatalf("not noticed: %v", err)
+				}
+				if who, err = s.catchUp(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					look(t, s)
+					if err := s.compare(t.Context(), who); err != nil {
+						t.Errorf("noticed again: %v", err)
+					}
+				}
+				late := idle(t, client)
+				if _, err := late.catchUp(t.Context()); err != nil || !knows(late, "lost") {
+					t.Errorf("it was not given back: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// An entry that is deleted in the middle is noticed behind others that stand there twice.
+func TestStreamNoticesDeletion(t *testing.T) {
+	client := dial(t, startValkey(t).addr)
+	s := idle(t, client)
+	for _, n := range []string{"1", "2", "3", "3", "3"} {
+		mustRevoke(t, s, jti(n))
+	}
+	who, err := s.catchUp(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.compare(t.Context(), who); err != nil {
+		t.Fatal(err)
+	}
+	all, err := client.XRange(t.Context(), "sp1:revocations", "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.XDel(t.Context(), "sp1:revocations", all[1].ID).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.compare(t.Context(), who); !errors.Is(err, errMoved) {
+		t.Errorf("not noticed: %v", err)
+	}
+}
+
+// idle is a replica whose looks the test makes itself.
+func idle(t *testing.T, client *redis.Client) *Stream {
+	t.Helper()
+	s, err := NewStream(client, StreamOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func look(t *testing.T, s *Stream) {
+	t.Helper()
+	if err := s.readAll(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A server that begins anew hands out earlier ids than those already read; they are not missed, even where nothing was lost.
 func TestStreamOfEarlierIDs(t *testing.T) {
 	client := dial(t, startValkey(t).addr)
@@ -615,34 +706,6 @@ func TestStreamTrimsByTheServersClock(t *testing.T) {
 	if n := onServer(t, client); n != 601 {
 		t.Errorf("%d entries, want 601", n)
 	}
-}
-
-// What may be trimmed is what has expired long ago, from the beginning on, as long as something behind it is in force.
-func TestLedger(t *testing.T) {
-	at := func(minutes int) int64 { return noon.Add(time.Duration(minutes) * time.Minute).UnixMilli() }
-	id := func(minute, seq uint64) streamID { return streamID{ms: minute * 60_000, seq: seq} }
-	var l ledger
-	want := func(after time.Duration, id string) {
-		t.Helper()
-		if got := l.trimBefore(noon.Add(after)); got != id {
-			t.Errorf("%v later: %q, want %q", after, got, id)
-		}
-	}
-	want(0, "")
-	l.note(id(1, 1), at(0))
-	l.note(id(1, 2), at(5)) // the same minute: the later one counts
-	l.note(id(2, 7), at(3))
-	want(time.Hour, "") // nothing stands behind them
-	l.note(id(3, 4), at(600))
-	l.note(id(4, 0), at(1))
-	want(slack+5*time.Minute, "")
-	want(slack+5*time.Minute+time.Millisecond, "180000-4")
-	want(time.Hour, "")
-	l.note(id(5, 0), forEver)
-	want(24*time.Hour, "300000-0")
-	want(1000*time.Hour, "")
-	l.reset()
-	want(time.Hour, "")
 }
 
 // An answer to XADD that is lost leaves open whether it ran; the entry is written in the end also where an earlier one of its name
