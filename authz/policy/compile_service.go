@@ -53,7 +53,7 @@ func (c *compiler) services(src *source) {
 		c.audience(src, m, n, s)
 		s.Headers = c.headers(src, m.Get("headers"), s)
 		c.policy.Services = append(c.policy.Services, s)
-		c.tree(src, m, s)
+		s.rules.build(s.Spelling)
 	}
 }
 

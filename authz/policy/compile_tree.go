@@ -6,13 +6,7 @@ import (
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/pattern"
-	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
-
-// tree builds the service's own tree of rules.
-func (c *compiler) tree(src *source, m *strictyaml.Mapping, s *Service) {
-	s.rules.build(s.Spelling)
-}
 
 // build makes the tree of a group and reports patterns that meet.
 func (g *group) build(spelling pattern.Spelling) {

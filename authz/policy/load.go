@@ -223,12 +223,16 @@ func (l *loader) snapshot(policy *Policy, files []File) *Snapshot {
 	for _, c := range l.use {
 		s.good[c.file.Name] = c.file.Data
 	}
-	if policy == l.before.Policy {
+	kept := policy == l.before.Policy
+	if kept {
 		s.good = maps.Clone(l.before.good)
 	}
 	whole.partial, whole.unread, whole.gatewaysUnknown, whole.reserved = false, false, false, nil
 	for _, file := range files {
 		state := FileState{Name: file.Name, Errors: l.errors[file.Name]}
+		if kept && state.OK() && !bytes.Equal(file.Data, s.good[file.Name]) {
+			state.Errors = strictyaml.Errors{{File: file.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: "not in force: the folder as a whole does not load, and stays as it was"}}
+		}
 		_, state.LastGood = s.good[file.Name]
 		state.LastGood = state.LastGood && !state.OK()
 		if !state.OK() && !state.LastGood {

@@ -3,6 +3,8 @@ package policy
 import (
 	"strings"
 	"testing"
+
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
 const base = "version: 1\ntrust_domain: td\npeers: envoy\nissuers:\n  idp: {issuer: \"https://idp\", audiences: [a]}\n"
@@ -175,5 +177,15 @@ func TestGatewaysOfALostFile(t *testing.T) {
 		if got := s.Policy.MayBeGateway("spiffe://td/ns/x/sa/y"); got != want {
 			t.Errorf("%q: a workload may be a gateway: %v", text, got)
 		}
+	}
+}
+
+// Where the whole folder stays as it was, no file of it that changed is called in force.
+func TestKeptAsItWas(t *testing.T) {
+	before := Load(nil, folder("0.yaml", base, "a.yaml", serviceFile("a", "public: true")))
+	l := &loader{before: before, errors: map[string]strictyaml.Errors{}}
+	s := l.snapshot(before.Policy, folder("0.yaml", base, "a.yaml", serviceFile("a", "deny: 403"), "b.yaml", serviceFile("b", "public: true")))
+	if got := state(s); got != "ok, last good, out" || !s.Policy.partial {
+		t.Errorf("files are %s, partial %v", got, s.Policy.partial)
 	}
 }
