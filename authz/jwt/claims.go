@@ -147,8 +147,8 @@ func confirmation(root strictjson.Value) (authz.Confirmation, error) {
 	return c, nil
 }
 
-// maxSession is the longest sid in bytes: a name that revocation can hold.
-const maxSession = 255
+// MaxSession is the longest `sid` in bytes: a name that revocation can hold. A longer one is refused.
+const MaxSession = 255
 
 // session reads `sid`, "" if the token came of no session that has a name. A name that no revocation could ever be written for is
 // refused, since its token would outlive the session without anybody being told.
@@ -158,7 +158,7 @@ func session(root strictjson.Value) (string, error) {
 		return "", nil
 	}
 	sid, ok := claim.Text()
-	if !ok || len(sid) > maxSession || strings.ContainsFunc(sid, unicode.IsControl) {
+	if !ok || len(sid) > MaxSession || strings.ContainsFunc(sid, unicode.IsControl) {
 		return "", refuse(authz.DetailClaim)
 	}
 	return sid, nil
@@ -217,8 +217,8 @@ func (v *Verifier) whose(root strictjson.Value) (*authz.Principal, error) {
 	return p, nil
 }
 
-// maxName is the longest sub, client_id or jti in bytes: a name that revocation can hold.
-const maxName = 2048
+// MaxName is the longest `sub`, client_id or `jti` in bytes: a name that revocation can hold. A longer one is refused.
+const MaxName = 2048
 
 // name reads sub, client_id or jti; "" if it is absent or empty, since an empty name is nobody's. They end in logs, metadata and
 // headers, so no control character stands in them.
@@ -232,7 +232,7 @@ func (v *Verifier) name(root strictjson.Value, name string) (string, error) {
 		return "", nil
 	}
 	value, ok := claim.Text()
-	if !ok || len(value) > maxName || strings.ContainsFunc(value, unicode.IsControl) {
+	if !ok || len(value) > MaxName || strings.ContainsFunc(value, unicode.IsControl) {
 		return "", refuse(authz.DetailClaim)
 	}
 	return value, nil

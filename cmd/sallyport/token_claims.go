@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/condition"
+	"github.com/sallyport-dev/sallyport/authz/jwt"
 	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/authz/scope"
 	"github.com/sallyport-dev/sallyport/authz/strictjson"
@@ -19,12 +20,6 @@ import (
 
 // lastDate is the end of the year 9999 in seconds since 1970, the latest date that the verifier reads.
 const lastDate = 253402300799
-
-// maxName is the longest sub, client_id or jti in bytes that the verifier reads.
-const maxName = 2048
-
-// maxSession is the longest sid in bytes that the verifier reads.
-const maxSession = 255
 
 // dates are a token's, zero where it has none or an unreadable one.
 type dates struct{ expires, issued, notBefore time.Time }
@@ -230,8 +225,8 @@ func (r *report) explainSession(claims strictjson.Value) {
 	case !present || isText && sid == "":
 	case !isText:
 		r.refuse("sid", authz.DetailClaim, "not text: it could not be revoked")
-	case len(sid) > maxSession || strings.ContainsFunc(sid, unicode.IsControl):
-		r.refuse("sid", authz.DetailClaim, "longer than %d bytes, or it holds a control character: it could not be revoked", maxSession)
+	case len(sid) > jwt.MaxSession || strings.ContainsFunc(sid, unicode.IsControl):
+		r.refuse("sid", authz.DetailClaim, "longer than %d bytes, or it holds a control character: it could not be revoked", jwt.MaxSession)
 	default:
 		r.ok("sid", "%s", quote(sid))
 	}
@@ -249,8 +244,8 @@ func (r *report) explainNames(claims strictjson.Value) {
 		switch {
 		case !present:
 			r.note(name, "absent")
-		case !isText || len(text) > maxName || strings.ContainsFunc(text, unicode.IsControl):
-			r.refuse(name, authz.DetailClaim, "not a text, longer than %d bytes, or it holds a control character", maxName)
+		case !isText || len(text) > jwt.MaxName || strings.ContainsFunc(text, unicode.IsControl):
+			r.refuse(name, authz.DetailClaim, "not a text, longer than %d bytes, or it holds a control character", jwt.MaxName)
 		default:
 			r.ok(name, "%s", quote(text))
 		}
