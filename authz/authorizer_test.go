@@ -807,7 +807,7 @@ func TestWholeDecision(t *testing.T) {
 	}
 	want := &authz.Decision{
 		Verdict: authz.Allow, Reason: authz.Allowed, ID: d.ID, Time: d.Time, Policy: d.Policy, Service: d.Service, Rule: d.Rule, Principal: d.Principal,
-		Caller: frontend, Address: d.Address, Who: "user|shop|bob", Object: "bob", Remove: d.Remove,
+		Caller: frontend, Address: d.Address, Who: "user|shop|bob", Object: "bob", Objects: 1, Remove: d.Remove, Step: authz.StepEffects,
 		Set:      []authz.Field{{Name: "x-user-id", Value: "bob"}, {Name: "x-roles", Value: "customer"}, {Name: "x-caller", Value: frontend}},
 		Metadata: []authz.Field{{Name: "plan", Value: "gold"}, {Name: "asker", Value: "user|shop|bob"}},
 	}

@@ -31,32 +31,36 @@ type check struct {
 }
 
 // step passes a request on, by saying proceed, or ends it with a reason.
-type step func(*check) Reason
+type step struct {
+	stage Step
+	take  func(*check) Reason
+}
 
 // steps are a decision, from top to bottom as a policy reads.
 var steps = [...]step{
-	(*check).readPeer,
-	(*check).readTarget,
-	(*check).findService,
-	(*check).readHeaders,
-	(*check).findRule,
-	(*check).holdUpgrade,
-	(*check).chooseBranch,
-	(*check).holdCaller,
-	(*check).holdToken,
-	(*check).holdRevocation,
-	(*check).holdSender,
-	(*check).holdScopes,
-	(*check).holdRoles,
-	(*check).holdOwner,
-	(*check).setHeaders,
-	(*check).setMetadata,
+	{StepTarget, (*check).readPeer},
+	{StepTarget, (*check).readTarget},
+	{StepService, (*check).findService},
+	{StepService, (*check).readHeaders},
+	{StepRule, (*check).findRule},
+	{StepRule, (*check).holdUpgrade},
+	{StepRule, (*check).chooseBranch},
+	{StepCaller, (*check).holdCaller},
+	{StepToken, (*check).holdToken},
+	{StepRevoked, (*check).holdRevocation},
+	{StepBound, (*check).holdSender},
+	{StepScopes, (*check).holdScopes},
+	{StepRoles, (*check).holdRoles},
+	{StepOwner, (*check).holdOwner},
+	{StepEffects, (*check).setHeaders},
+	{StepEffects, (*check).setMetadata},
 }
 
 // decide takes the steps.
 func (c *check) decide(steps []step) Reason {
-	for _, step := range steps {
-		if reason := step(c); reason != proceed {
+	for i := range steps {
+		c.d.Step = steps[i].stage
+		if reason := steps[i].take(c); reason != proceed {
 			return reason
 		}
 	}
@@ -396,11 +400,11 @@ func (c *check) holdOwner() Reason {
 	if owner == nil {
 		return proceed
 	}
-	object, ok := c.read(owner.Of)
+	object, ok := c.read(*owner.Of.Parts[0].Ref)
 	if !ok {
 		return BadParameter
 	}
-	c.d.Object = object
+	c.d.Object, c.d.Objects = object, 1
 	token := c.d.Principal.Token
 	// Bytes equal bytes, and nothing equals nothing.
 	if mine, ok := token.Text(owner.Is); ok && mine != "" && object != "" && mine == object {

@@ -15,6 +15,8 @@ type Decision struct {
 	Reason Reason
 	// Detail is the cause behind Reason in one word, for the audit record only; "" if Reason says it all.
 	Detail string
+	// Step is where the decision fell: the steps before it passed, those behind it were not reached. An allow reached the last one.
+	Step Step
 	// Err is what kept the decision from being reached; nil otherwise. It never reaches a client.
 	Err error
 	// ID names this decision in the answer, the audit record and the metadata: 128 random bits.
@@ -34,8 +36,13 @@ type Decision struct {
 	Address netip.Addr
 	// Who is the name that limits count by; never empty after a Check.
 	Who string
-	// Object is the id that an ownership demand read, "" for none.
+	// Object is the id that an ownership demand read, "" for none; of several, the one that was refused, else the first.
 	Object string
+	// Objects is how many ids an ownership demand read.
+	Objects int
+	// Shadow is what would have been decided, where a trial ran beside the decision: by the service's own rules while its `shadow` answers
+	// for them, or by a second policy. Nil where none ran.
+	Shadow *Decision
 	// Hidden says that the client is told NotFound whatever the Reason, so that existence does not show.
 	Hidden bool
 	// Set, Remove and Metadata are what an allow carries: headers for the upstream, each exactly once; headers that must not
@@ -82,10 +89,10 @@ func (d *Decision) ServiceName() string {
 
 // statuses of the denials. What is missing answers 503: what could not be decided is nobody's fault but ours.
 var statuses = [reasonCount]int{
-	BadTarget: 400, AmbiguousPath: 400, NotHTTP: 400, InvalidRequest: 400, BadParameter: 400, BadHeader: 400,
+	BadTarget: 400, AmbiguousPath: 400, NotHTTP: 400, InvalidRequest: 400, BadParameter: 400, BadBody: 400, BadHeader: 400,
 	NoToken: 401, InvalidToken: 401,
-	NoRule: 403, Caller: 403, InsufficientScope: 403, Role: 403, Owner: 403, MetadataMissing: 403, HeaderValue: 403, Upgrade: 403, Forbidden: 403,
-	NotFound: 404, Gone: 410,
+	NoRule: 403, Caller: 403, InsufficientScope: 403, Role: 403, Owner: 403, Condition: 403, MetadataMissing: 403, HeaderValue: 403, Upgrade: 403, Forbidden: 403, Shadow: 403,
+	NotFound: 404, Gone: 410, BodyTooLarge: 413, MediaType: 415,
 	WrongService: 421,
 }
 

@@ -127,6 +127,8 @@ type Bundle struct {
 	// UnverifiedIssuer reads the `iss` of a token that nothing has proved yet, to choose a rule's branch by; false where the token
 	// cannot be read. Nil reads none.
 	UnverifiedIssuer func(token string) (issuer string, ok bool)
+	// Lookups are the policy's, by name.
+	Lookups Lookups
 	// Revocations is nil where no store of them is configured; a policy that asks for it then denies.
 	Revocations Revocations
 }

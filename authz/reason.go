@@ -43,6 +43,8 @@ const (
 	InvalidRequest
 	// BadParameter: a query parameter or header that the rule reads cannot be read in exactly one way.
 	BadParameter
+	// BadBody: a body that the rule reads is missing, was not delivered whole, or cannot be read in exactly one way.
+	BadBody
 	// BadHeader: a client sent a second spelling of a header that only the gate may set, or a header contradicts the request line.
 	BadHeader
 
@@ -61,6 +63,8 @@ const (
 	Role
 	// Owner: the object is not the caller's.
 	Owner
+	// Condition: the rule's condition does not hold.
+	Condition
 	// MetadataMissing: a value that the rate limiter needs is absent, and an absent value would make the limit vanish.
 	MetadataMissing
 	// HeaderValue: a value that the upstream needs cannot stand in a header.
@@ -75,11 +79,18 @@ const (
 	// Gone is a rule that only refuses with 410.
 	Gone
 
+	// BodyTooLarge: a body that the rule reads is longer than Envoy buffers or the gate reads.
+	BodyTooLarge
+	// MediaType: a body that the rule reads is of another media type, or compressed.
+	MediaType
+
 	// WrongService: no service, two services, or a pin that contradicts another.
 	WrongService
 
 	// KeysUnavailable: the issuer's keys could not be had.
 	KeysUnavailable
+	// LookupFailed: whose the object is could not be found out.
+	LookupFailed
 	// Deadline: the caller's time, or the gate's own ceiling, ran out first.
 	Deadline
 	// Cancelled: the caller went away.
@@ -90,6 +101,9 @@ const (
 	Stale
 	// NotReady: no policy is loaded.
 	NotReady
+
+	// Shadow: the service is in shadow, so the answer is the one that the policy writes, whatever the rules say.
+	Shadow
 
 	reasonCount
 )
@@ -122,15 +136,36 @@ const (
 	DetailInQuery       = "token_in_query"
 )
 
+// Detail words behind Owner, BadParameter, BadBody, MediaType, Condition and Lookup.
+const (
+	DetailNotTheirs   = "not_theirs"   // the object is somebody else's
+	DetailNotThere    = "not_there"    // the lookup knows no such object
+	DetailTenant      = "tenant"       // the tenant is another
+	DetailDisagree    = "disagree"     // values that `agrees` holds together differ
+	DetailMissing     = "missing"      // a value that the rule reads is not there
+	DetailAmbiguous   = "ambiguous"    // a value that the rule reads can be read in several ways
+	DetailEmpty       = "empty"        // a value, or a list that must not be, is empty
+	DetailForm        = "form"         // a value is not of the declared type, or not in its one canonical form
+	DetailTooMany     = "too_many"     // a list of more than 1,000 ids
+	DetailPartial     = "partial"      // the body was not delivered whole
+	DetailNoBody      = "no_body"      // no body was delivered
+	DetailCompressed  = "compressed"   // the body has a content coding
+	DetailContentType = "content_type" // the body is of a type that the rule does not read
+	DetailError       = "error"        // an expression could not be evaluated
+	DetailUnavailable = "unavailable"  // the lookup could not be asked
+	DetailAnswer      = "answer"       // the lookup's answer could not be read
+)
+
 var reasonNames = [reasonCount]string{
 	Undecided: "undecided", Allowed: "allowed", Public: "public", Probe: "probe",
 	BadTarget: "bad_target", AmbiguousPath: "ambiguous_path", NotHTTP: "not_http", InvalidRequest: "invalid_request",
-	BadParameter: "bad_parameter", BadHeader: "bad_header",
+	BadParameter: "bad_parameter", BadBody: "bad_body", BadHeader: "bad_header",
 	NoToken: "no_token", InvalidToken: "invalid_token",
-	NoRule: "no_rule", Caller: "caller", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner",
+	NoRule: "no_rule", Caller: "caller", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
 	MetadataMissing: "metadata_missing", HeaderValue: "header_value", Upgrade: "upgrade", Forbidden: "forbidden",
-	NotFound: "not_found", Gone: "gone", WrongService: "wrong_service",
-	KeysUnavailable: "keys_unavailable", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", NotReady: "not_ready",
+	NotFound: "not_found", Gone: "gone", BodyTooLarge: "body_too_large", MediaType: "media_type", WrongService: "wrong_service",
+	KeysUnavailable: "keys_unavailable", LookupFailed: "lookup", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", NotReady: "not_ready",
+	Shadow: "shadow",
 }
 
 // String is the reason's name in metadata, audit, metrics and problem documents.

@@ -72,6 +72,16 @@ type Peer struct {
 	Address string
 }
 
+// Body is what Envoy delivered of a request's body.
+type Body struct {
+	// Data is raw_body, exact; nil where none was delivered. It must not be changed.
+	Data []byte
+	// Lossy says that Envoy delivered text in which it had replaced what is no UTF-8 (pack_as_bytes is off). Data is then nil.
+	Lossy bool
+	// Size is how many bytes Envoy saw, which is more than Data holds where it delivered a part.
+	Size int64
+}
+
 // Request is one HTTP request to judge, as Envoy tells it. Nothing in it has been believed yet.
 type Request struct {
 	// HTTP is false for a TCP check or an empty one, which are denied.
@@ -79,6 +89,7 @@ type Request struct {
 	// Method, Host and Target are the request line's: the target is the path and query as sent.
 	Method, Host, Target string
 	Headers              Headers
+	Body                 Body
 	Peer                 Peer
 	// Destination is the identity of the sidecar that asks: Envoy's destination.principal.
 	Destination string

@@ -32,13 +32,21 @@ services:
 
 	faults := map[string]struct {
 		reason Reason
-		step   func(cancel context.CancelFunc, good step) step
+		step   func(cancel context.CancelFunc, good func(*check) Reason) func(*check) Reason
 	}{
-		"it panics":                 {Panicked, func(_ context.CancelFunc, _ step) step { return func(*check) Reason { panic("a defect") } }},
-		"it panics with nil":        {Panicked, func(_ context.CancelFunc, _ step) step { return func(*check) Reason { panic(nil) } }}, //nolint:govet // nilness: on purpose
-		"it says nothing":           {Undecided, func(_ context.CancelFunc, _ step) step { return func(*check) (reason Reason) { return } }},
-		"it says what is no reason": {Undecided, func(_ context.CancelFunc, _ step) step { return func(*check) Reason { return proceed + 1 } }},
-		"the caller goes": {Cancelled, func(cancel context.CancelFunc, good step) step {
+		"it panics": {Panicked, func(context.CancelFunc, func(*check) Reason) func(*check) Reason {
+			return func(*check) Reason { panic("a defect") }
+		}},
+		"it panics with nil": {Panicked, func(context.CancelFunc, func(*check) Reason) func(*check) Reason {
+			return func(*check) Reason { panic(nil) }
+		}}, //nolint:govet // nilness: on purpose
+		"it says nothing": {Undecided, func(context.CancelFunc, func(*check) Reason) func(*check) Reason {
+			return func(*check) (reason Reason) { return }
+		}},
+		"it says what is no reason": {Undecided, func(context.CancelFunc, func(*check) Reason) func(*check) Reason {
+			return func(*check) Reason { return proceed + 1 }
+		}},
+		"the caller goes": {Cancelled, func(cancel context.CancelFunc, good func(*check) Reason) func(*check) Reason {
 			return func(c *check) Reason { cancel(); return good(c) }
 		}},
 	}
@@ -48,7 +56,7 @@ services:
 			records := 0
 			a := New(Options{Recorder: recorder(func() { records++ })})
 			a.steps = slices.Clone(a.steps)
-			a.steps[i] = fault.step(cancel, steps[i])
+			a.steps[i].take = fault.step(cancel, steps[i].take)
 			a.Use(bundle)
 			d := a.Check(ctx, request)
 			if d.Verdict != Deny || d.Reason.String() != fault.reason.String() || d.Status() != 503 || d.Who == "" || records != 1 {
@@ -82,7 +90,7 @@ func (f recorder) Record(*Decision, *Request) { f() }
 // Every reason has a name of its own and a status of its own choice: a denial answers 400 or more, and what was never written down
 // answers 503.
 func TestReasons(t *testing.T) {
-	undecided := []Reason{Undecided, KeysUnavailable, Deadline, Cancelled, Panicked, Stale, NotReady}
+	undecided := []Reason{Undecided, KeysUnavailable, LookupFailed, Deadline, Cancelled, Panicked, Stale, NotReady}
 	allows := []Reason{Allowed, Public, Probe}
 	names := map[string]Reason{}
 	all := Reasons()

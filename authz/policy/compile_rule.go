@@ -403,7 +403,8 @@ func (c *compiler) owner(r *ruleSource, n *strictyaml.Node) *Owner {
 	later(r.source, m, []string{"lookup", "allow_empty", "type"})
 	owner := &Owner{}
 	if of := r.Require(m, "of", "write `of: path.user_id`"); of != nil {
-		owner.Of = r.reference(of)
+		ref := r.reference(of)
+		owner.Of = Object{Parts: []ObjectPart{{Ref: &ref}}}
 	}
 	if is := r.Require(m, "is", "write `is: token.sub`"); is != nil {
 		owner.Is = c.ownerClaim(r, is, flag(r.source, m, "mutable"))

@@ -37,6 +37,8 @@ type Policy struct {
 	Revocation *Revocation
 	// Issuers by name.
 	Issuers map[string]*Issuer
+	// Lookups by name.
+	Lookups map[string]*Lookup
 	// Services in the order of their names' files.
 	Services []*Service
 	// Probes of an edge policy, on any host.
@@ -75,6 +77,10 @@ type Service struct {
 	Workloads []CallerPattern
 	// Callers are demanded of every connection; nil demands none.
 	Callers []CallerPattern
+	// Tenant is demanded of every request; nil demands none.
+	Tenant *Tenant
+	// Shadow, unless nil, is what the service answers until its rules are enforced.
+	Shadow *Shadow
 	// Audience is the one audience of its issuers that this service answers to; "" where the issuer has only one.
 	Audience string
 	// Headers are set for the upstream on an allow.
@@ -149,6 +155,15 @@ type Rule struct {
 	Clients map[string][]CallerPattern
 	// Owner is whose the named object must be; nil is nobody's in particular.
 	Owner *Owner
+	// Tenant is demanded beside the service's; AnyTenant sets the service's aside for a public rule.
+	Tenant    *Tenant
+	AnyTenant bool
+	// Agrees are references whose values must be one and the same.
+	Agrees []Reference
+	// Condition must hold; nil demands nothing.
+	Condition *condition.Program
+	// Body says what is read of the request's body; nil reads none.
+	Body *Body
 	// Metadata is handed to the rate limiter on an allow.
 	Metadata []Metadata
 	// Upgrades are the Upgrade tokens (RFC 9110 7.8) that may pass, lower case.
@@ -187,15 +202,82 @@ var DefaultRevocation = Revocation{StaleAfter: time.Minute}
 
 // Owner demands that an object is the caller's.
 type Owner struct {
-	Of Reference
-	// Is is the claim that the object's id must equal, byte for byte.
+	// Of is where the object's id stands: one value, or, of a list, each of them.
+	Of Object
+	// Is is the claim that the object's id must equal, byte for byte, or, with Lookup, the claim whose value must own the object.
 	Is string
+	// Lookup knows the object's owner; nil where the id itself is the owner's. Relation is what is asked for, "" for owning.
+	Lookup   *Lookup
+	Relation string
 	// UnlessRole lifts the demand for holders of a role; Unless lifts it where the expression is true.
 	UnlessRole string
 	Unless     *condition.Program
+	// AllowEmpty takes an empty, missing or null list for nobody's.
+	AllowEmpty bool
 	// Hidden answers 404 for everything that is refused after scopes, so that existence does not show.
 	Hidden bool
 }
+
+// Tenant demands that a request stays within its caller's tenant.
+type Tenant struct {
+	Of Object
+	// Is is the claim that Of must equal.
+	Is string
+}
+
+// Shadow answers for a service whose rules are on trial.
+type Shadow struct {
+	// Allow says what is answered until Until; false denies.
+	Allow bool
+	// Until is when the rules are enforced: the beginning of a day, UTC.
+	Until time.Time
+}
+
+// Object is an id in a request: one reference, or a text made of references and claims.
+type Object struct {
+	// Parts in their order; one of them reads a list at most.
+	Parts []ObjectPart
+	// Type is the form that every value read must have.
+	Type ValueType
+}
+
+// ObjectPart is one part of an id. Exactly one member is set.
+type ObjectPart struct {
+	Literal string
+	Claim   string
+	Ref     *Reference
+}
+
+// String is the object as policies write it.
+func (o Object) String() string {
+	if len(o.Parts) == 1 && o.Parts[0].Ref != nil {
+		return o.Parts[0].Ref.String()
+	}
+	var text strings.Builder
+	for _, part := range o.Parts {
+		switch {
+		case part.Ref != nil:
+			text.WriteString("{" + part.Ref.String() + "}")
+		case part.Claim != "":
+			text.WriteString("{token." + part.Claim + "}")
+		default:
+			text.WriteString(part.Literal)
+		}
+	}
+	return text.String()
+}
+
+// ValueType is the form of a value that a rule reads.
+type ValueType uint8
+
+const (
+	// TypeText is any text; in JSON and gRPC a string.
+	TypeText ValueType = iota
+	// TypeUUID is a UUID in lower case with its dashes (RFC 9562 section 4).
+	TypeUUID
+	// TypeInt is a whole number from 0 to 2^63-1 in decimal digits, without sign or leading zero; in JSON and gRPC a number.
+	TypeInt
+)
 
 // Source is a part of a request that a rule reads.
 type Source uint8
@@ -203,21 +285,49 @@ type Source uint8
 const (
 	// SourcePath is a captured name of the rule's pattern.
 	SourcePath Source = iota + 1
-	// SourceQuery is a query parameter, which must occur once.
+	// SourceQuery is a query parameter.
 	SourceQuery
-	// SourceHeader is a header, which must occur once.
+	// SourceHeader is a header.
 	SourceHeader
+	// SourceBody is a place in a JSON body.
+	SourceBody
+	// SourceForm is a field of a form body.
+	SourceForm
+	// SourceGRPC is a field of the message of a gRPC body.
+	SourceGRPC
 )
 
-// Reference is one value of a request.
+// Many says how a reference reads a list.
+type Many uint8
+
+const (
+	// ManyNot reads one value, which must occur once.
+	ManyNot Many = iota
+	// ManyEach reads every occurrence or element: query.id[*], body.items[*].id.
+	ManyEach
+	// ManyComma reads the parts of one value between commas: query.ids[,].
+	ManyComma
+)
+
+// Reference is one value of a request, or a list of them.
 type Reference struct {
 	Source Source
-	Name   string
+	// Name is the capture, parameter, header or field; of SourceBody and SourceGRPC the path, with its [*].
+	Name string
+	Many Many
+	// Index is the reference's place in the rule's Body.
+	Index int
 }
+
+var sourceNames = [...]string{"", "path.", "query.", "header.", "body.", "form.", "grpc."}
 
 // String is the reference as policies write it.
 func (r Reference) String() string {
-	return [...]string{"", "path.", "query.", "header."}[r.Source] + r.Name
+	suffix := ""
+	if r.Source < SourceBody || r.Source == SourceForm {
+		suffix = [...]string{"", "[*]", "[,]"}[r.Many]
+	}
+	return sourceNames[r.Source] + r.Name + suffix
 }
 
 // Encoding says how a value is written into a header.

@@ -14,7 +14,7 @@ const module = "github.com/sallyport-dev/sallyport/"
 var floors = map[int][]string{
 	// Floor 1 is pure: bytes and values in, values out.
 	1: {
-		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition",
+		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body",
 		"ratelimit/window", "ratelimit/limits", "internal/...", "proto/...",
 	},
 	// Floor 2 decides, and names the ports it needs for that.
@@ -56,7 +56,7 @@ var rules = []rule{
 	}, {
 		packages: floors[1], except: []string{"proto/..."}, never: []string{"foreign"},
 		but: []string{
-			"github.com/goccy/go-yaml/...", "github.com/go-json-experiment/json/...", // decoders
+			"github.com/goccy/go-yaml/...", "github.com/go-json-experiment/json/...", "google.golang.org/protobuf/...", // decoders
 			"cel.dev/cel-go/...", "cel.dev/expr/...", // the expression engine
 			"github.com/gaissmai/bart/...",                // a trie
 			"github.com/spiffe/go-spiffe/v2/spiffeid/...", // the shape of a name
