@@ -17,7 +17,7 @@ import (
 func Parse(data []byte, lim Limits) (Value, error) {
 	lim = lim.withDefaults()
 	if len(data) > lim.Bytes {
-		return Value{}, &Error{Offset: max(0, lim.Bytes), Why: "the document is too long"}
+		return Value{}, &Error{Offset: max(0, lim.Bytes), Why: "the document is too long", TooLarge: true}
 	}
 	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 		return Value{}, &Error{Why: "the document begins with a byte order mark"}
@@ -65,24 +65,29 @@ func (p *parser) refuse(why string) error {
 	return &Error{Offset: int(p.dec.InputOffset()), Why: why}
 }
 
+// over refuses what is over a limit.
+func (p *parser) over(why string) error {
+	return &Error{Offset: int(p.dec.InputOffset()), Why: why, TooLarge: true}
+}
+
 // next reads a token. What jsontext says of a fault quotes the document, so its text is replaced.
 func (p *parser) next() (jsontext.Token, error) {
 	token, err := p.dec.ReadToken()
 	if err == nil {
 		return token, nil
 	}
-	why, offset := "the document is not JSON", int(p.dec.InputOffset())
+	why, offset, twice := "the document is not JSON", int(p.dec.InputOffset()), false
 	var syntax *jsontext.SyntacticError
 	if errors.As(err, &syntax) {
 		offset = int(syntax.ByteOffset)
 	}
 	switch {
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		why = "an object has a name twice"
+		why, twice = "an object has a name twice", true
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		why = "the document ends too early"
 	}
-	return jsontext.Token{}, &Error{Offset: offset, Why: why}
+	return jsontext.Token{}, &Error{Offset: offset, Why: why, Ambiguous: twice}
 }
 
 // value reads the value that begins with a token, inside depth others.
@@ -99,7 +104,7 @@ func (p *parser) value(token jsontext.Token, depth int) (Value, error) {
 		return Value{kind: String, text: text}, err
 	}
 	if depth >= p.lim.Depth {
-		return Value{}, p.refuse("the document is nested too deeply")
+		return Value{}, p.over("the document is nested too deeply")
 	}
 	if token.Kind() == '[' {
 		return p.array(depth + 1)
@@ -126,7 +131,7 @@ func (p *parser) array(depth int) (Value, error) {
 			return Value{kind: Array, elements: elements}, nil
 		}
 		if len(elements) >= p.lim.Elements {
-			return Value{}, p.refuse("an array has too many elements")
+			return Value{}, p.over("an array has too many elements")
 		}
 		v, err := p.value(token, depth)
 		if err != nil {
@@ -148,14 +153,14 @@ func (p *parser) object(depth int) (Value, error) {
 			return Value{kind: Object, members: members}, nil
 		}
 		if len(members) >= p.lim.Members {
-			return Value{}, p.refuse("an object has too many members")
+			return Value{}, p.over("an object has too many members")
 		}
 		name, err := p.text(token)
 		if err != nil {
 			return Value{}, err
 		}
 		if !folds.add(members, name) {
-			return Value{}, p.refuse("an object has two names that differ only by case")
+			return Value{}, &Error{Offset: int(p.dec.InputOffset()), Why: "an object has two names that differ only by case", Ambiguous: true}
 		}
 		if token, err = p.next(); err != nil {
 			return Value{}, err

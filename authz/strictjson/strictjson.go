@@ -160,6 +160,9 @@ type Error struct {
 	Offset int
 	// Why is a short constant text.
 	Why string
+	// TooLarge says that the document is over a limit, Ambiguous that an object holds a name twice or in two cases, and Folded that a name
+	// differs from a selected one by case alone.
+	TooLarge, Ambiguous, Folded bool
 }
 
 // Error returns the reason and the byte, with the package's prefix.

@@ -55,6 +55,59 @@ func (q Query) One(name string) (value string, present bool, err error) {
 	return value, present, nil
 }
 
+// All appends the values of every occurrence of the parameter name, in their order. Each must be spelled byte for byte, and what makes
+// One fail makes All fail: names that resemble it (`id[]`, `ID`) are lists to some readers and nothing to others.
+func (q Query) All(name string, into []string) ([]string, error) {
+	if why := q.check(); why != "" {
+		return nil, refuse("query", why)
+	}
+	readable := ReadableName(name)
+	for rest, more := q.raw, q.raw != ""; more; {
+		var pair string
+		pair, rest, more = strings.Cut(rest, "&")
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		text := unescape(rawName)
+		switch {
+		case readable && rawName == name:
+			value := unescape(rawValue)
+			if !utf8.ValidString(value) {
+				return nil, refuse("query", "holds a value that is not UTF-8")
+			}
+			into = append(into, value)
+		case !utf8.ValidString(text):
+			return nil, refuse("query", "holds a name that is not UTF-8")
+		case alike(text, name):
+			return nil, refuse("query", "holds a name that resembles the one read")
+		}
+	}
+	return into, nil
+}
+
+// Comma appends the parts of the one occurrence of the parameter name, split at commas. A comma that is written as an escape is refused:
+// some readers split before they decode and some after. So is a part with white space around it, which some trim.
+func (q Query) Comma(name string, into []string) ([]string, error) {
+	if _, present, err := q.One(name); err != nil || !present {
+		return into, err
+	}
+	for pair := range strings.SplitSeq(q.raw, "&") {
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		if rawName != name {
+			continue
+		}
+		for part := range strings.SplitSeq(rawValue, ",") {
+			value := unescape(part)
+			if strings.IndexByte(value, ',') >= 0 {
+				return nil, refuse("query", "holds an escaped comma in a list")
+			}
+			if value != strings.TrimFunc(value, blank) {
+				return nil, refuse("query", "holds white space in a list")
+			}
+			into = append(into, value)
+		}
+	}
+	return into, nil
+}
+
 // Has reports whether the parameter name occurs in any spelling that some upstream might take for it, resembling names as in
 // One included, and splitting at ';' too. It is for names that must not occur, so it errs on the side of true: of a name that
 // is malformed itself it is enough that it holds the name once its malformed parts are mended. What stands in values, and what

@@ -1,0 +1,404 @@
+package strictjson
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxFound is the most values that one selection gives.
+const MaxFound = 1000
+
+// Select reads some places of a document without building the rest. It refuses exactly what [Parse] refuses, and beyond that a name that
+// equals a selected one only under Unicode simple folding, beside which some readers would not tell the two apart. The result has one
+// Place for each path of the selection, in its order. The error is always an *Error. data is not kept.
+func Select(data []byte, lim Limits, s *Selection) ([]Place, error) {
+	lim = lim.withDefaults()
+	// jsontext proves the grammar, the encoding and that no name stands twice; what it has proved is walked once, and holds the rest.
+	if len(data) > lim.Bytes || bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) || !jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(false), jsontext.AllowInvalidUTF8(false)) {
+		if _, err := Parse(data, lim); err != nil {
+			return nil, err
+		}
+		return nil, &Error{Why: "the document is not JSON"}
+	}
+	w := walkers.Get().(*walker)
+	w.data, w.at, w.lim, w.found, w.places = data, 0, lim, 0, make([]Place, s.paths)
+	err := w.value(s.root, 0)
+	places := w.places
+	w.data, w.places, w.names = nil, nil, w.names[:0]
+	walkers.Put(w)
+	if err != nil {
+		return nil, err
+	}
+	return places, nil
+}
+
+// walkers keep their room for names between documents.
+var walkers = sync.Pool{New: func() any { return new(walker) }}
+
+// walker goes once through a document whose grammar is proved.
+type walker struct {
+	data   []byte
+	at     int
+	lim    Limits
+	found  int
+	places []Place
+	// names are those of the objects that are open, the innermost last.
+	names []nameAt
+	// text is room for names that are written with escapes.
+	text []byte
+}
+
+// nameAt is one name of an open object: where it stands, and a sum of it that is equal for names that are equal under folding.
+type nameAt struct {
+	from, to int // without the quotes
+	sum      uint32
+	escaped  bool
+}
+
+func (w *walker) refuse(why string, tooLarge bool) error {
+	return &Error{Offset: w.at, Why: why, TooLarge: tooLarge}
+}
+
+// space passes over white space.
+func (w *walker) space() {
+	for w.at < len(w.data) && w.data[w.at] <= ' ' {
+		w.at++
+	}
+}
+
+// value walks one value, which is read for p; nil reads nothing of it.
+func (w *walker) value(p *place, depth int) error {
+	w.space()
+	switch w.data[w.at] {
+	case '{':
+		return w.object(p, depth+1)
+	case '[':
+		return w.array(p, depth+1)
+	case '"':
+		from, to, escaped, err := w.text1()
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			return nil
+		}
+		text := ""
+		if p.leaf >= 0 {
+			text = w.unquote(from, to, escaped)
+		}
+		return w.scalar(p, String, text)
+	}
+	from := w.at
+	for w.at < len(w.data) && strings.IndexByte(",]} \t\r\n", w.data[w.at]) < 0 {
+		w.at++
+	}
+	if p == nil {
+		return nil
+	}
+	switch w.data[from] {
+	case 'n':
+		return w.scalar(p, Null, "")
+	case 't', 'f':
+		return w.scalar(p, Bool, "")
+	}
+	text := ""
+	if p.leaf >= 0 {
+		text = string(w.data[from:w.at])
+	}
+	return w.scalar(p, Number, text)
+}
+
+// text1 passes over one string and says what stands between its quotes.
+func (w *walker) text1() (from, to int, escaped bool, err error) {
+	w.at++
+	from = w.at
+	for {
+		i := bytes.IndexByte(w.data[w.at:], '"')
+		if i < 0 {
+			return 0, 0, false, w.refuse("the document is not JSON", false)
+		}
+		part := w.data[w.at : w.at+i]
+		escape := bytes.IndexByte(part, '\\')
+		if escape < 0 {
+			w.at += i + 1
+			return from, w.at - 1, escaped, nil
+		}
+		escaped = true
+		w.at += escape
+		if bytes.HasPrefix(w.data[w.at:], []byte(`\u0000`)) {
+			return 0, 0, false, w.refuse("a string holds NUL", false)
+		}
+		w.at += 2
+	}
+}
+
+func (w *walker) unquote(from, to int, escaped bool) string {
+	if !escaped {
+		return string(w.data[from:to])
+	}
+	text, err := jsontext.AppendUnquote(w.text[:0], w.data[from-1:to+1])
+	if err != nil {
+		return "" // it was proved before
+	}
+	w.text = text
+	return string(text)
+}
+
+// scalar takes a value that is neither an object nor an array.
+func (w *walker) scalar(p *place, kind Kind, text string) error {
+	for _, leaf := range p.within {
+		if err := w.take(p, leaf, kind, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take notes what stands at p for one path that ends there, or below where this value has no below.
+func (w *walker) take(p *place, leaf leafOf, kind Kind, text string) error {
+	into := &w.places[leaf.index]
+	here := leaf.index == p.leaf
+	if p.many {
+		into.State = Many
+		if w.found++; w.found > MaxFound {
+			return w.refuse("more values than may be read", true)
+		}
+		if !here {
+			kind, text = Invalid, ""
+		}
+		into.Values = append(into.Values, Found{Kind: kind, Text: text})
+		return nil
+	}
+	switch {
+	case here:
+		into.State, into.Values = One, append(into.Values, Found{Kind: kind, Text: text})
+	case !leaf.each:
+		into.State = Missing
+	case kind == Null && p.each != nil && p.each.holds(leaf.index):
+		into.State = NullList
+	case p.each != nil && p.each.holds(leaf.index):
+		into.State = NoList
+	default:
+		into.State = Missing
+	}
+	return nil
+}
+
+func (p *place) holds(index int) bool {
+	for _, leaf := range p.within {
+		if leaf.index == index {
+			return true
+		}
+	}
+	return false
+}
+
+// absent notes for all paths that end at or below p that nothing stands there.
+func (w *walker) absent(p *place) error {
+	for _, leaf := range p.within {
+		if !p.many {
+			continue // Missing is the zero state
+		}
+		w.places[leaf.index].State = Many
+		if w.found++; w.found > MaxFound {
+			return w.refuse("more values than may be read", true)
+		}
+		w.places[leaf.index].Values = append(w.places[leaf.index].Values, Found{})
+	}
+	return nil
+}
+
+func (w *walker) array(p *place, depth int) error {
+	if depth > w.lim.Depth {
+		return w.refuse("the document is nested too deeply", true)
+	}
+	var each *place
+	if p != nil {
+		each = p.each
+		for _, leaf := range p.within {
+			if each != nil && each.holds(leaf.index) {
+				continue
+			}
+			if err := w.take(p, leaf, Array, ""); err != nil {
+				return err
+			}
+		}
+	}
+	w.at++
+	w.space()
+	if w.data[w.at] == ']' {
+		w.at++
+		if each != nil {
+			return w.empty(p, each)
+		}
+		return nil
+	}
+	for elements := 1; ; elements++ {
+		if elements > w.lim.Elements {
+			return w.refuse("an array has too many elements", true)
+		}
+		if err := w.value(each, depth); err != nil {
+			return err
+		}
+		w.space()
+		w.at++
+		if w.data[w.at-1] == ']' {
+			return nil
+		}
+	}
+}
+
+// empty notes a list without elements: within another list it is an element that does not hold the place.
+func (w *walker) empty(p, each *place) error {
+	if p.many {
+		return w.absent(each)
+	}
+	for _, leaf := range each.within {
+		w.places[leaf.index].State = EmptyList
+	}
+	return nil
+}
+
+func (w *walker) object(p *place, depth int) error {
+	if depth > w.lim.Depth {
+		return w.refuse("the document is nested too deeply", true)
+	}
+	seen := uint64(0)
+	if p != nil {
+		for _, leaf := range p.within {
+			if p.below(leaf.index) {
+				continue
+			}
+			if err := w.take(p, leaf, Object, ""); err != nil {
+				return err
+			}
+		}
+	}
+	outer := len(w.names)
+	w.at++
+	w.space()
+	for members := 0; w.data[w.at] != '}'; members++ {
+		if members >= w.lim.Members {
+			return w.refuse("an object has too many members", true)
+		}
+		from, to, escaped, err := w.text1()
+		if err != nil {
+			return err
+		}
+		name := w.data[from:to]
+		if escaped {
+			if name, err = jsontext.AppendUnquote(w.text[:0], w.data[from-1:to+1]); err != nil {
+				return w.refuse("the document is not JSON", false)
+			}
+			w.text = name
+		}
+		child, index, ok := p.member(name)
+		if !ok {
+			return &Error{Offset: from, Why: "a name differs from the one that is read by case alone", Folded: true}
+		}
+		if child != nil {
+			seen |= 1 << index
+		}
+		if !w.distinct(outer, nameAt{from, to, foldedSum(name), escaped}, name) {
+			return &Error{Offset: from, Why: "an object has two names that differ only by case", Ambiguous: true}
+		}
+		w.space()
+		w.at++ // the colon
+		if err := w.value(child, depth); err != nil {
+			return err
+		}
+		if w.space(); w.data[w.at] == ',' {
+			w.at++
+			w.space()
+		}
+	}
+	w.at++
+	w.names = w.names[:outer]
+	if p != nil {
+		for i, child := range p.children {
+			if seen&(1<<i) == 0 {
+				if err := w.absent(child); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// below reports whether a path goes on into a member.
+func (p *place) below(index int) bool {
+	for _, child := range p.children {
+		if child.holds(index) {
+			return true
+		}
+	}
+	return false
+}
+
+// member finds what is read of a name. ok is false where it is spelled as a selected name in another case.
+func (p *place) member(name []byte) (child *place, index int, ok bool) {
+	if p == nil {
+		return nil, 0, true
+	}
+	for i := range p.names {
+		if string(name) == p.names[i] {
+			return p.children[i], i, true
+		}
+	}
+	for i := range p.names {
+		if bytes.EqualFold(name, []byte(p.names[i])) {
+			return nil, 0, false
+		}
+	}
+	return nil, 0, true
+}
+
+// distinct reports whether a name of the innermost object differs from the object's other names by more than case, and notes it.
+func (w *walker) distinct(outer int, n nameAt, name []byte) bool {
+	for i := outer; i < len(w.names); i++ {
+		other := &w.names[i]
+		if other.sum != n.sum {
+			continue
+		}
+		text := w.data[other.from:other.to]
+		if other.escaped {
+			if unquoted, err := jsontext.AppendUnquote(nil, w.data[other.from-1:other.to+1]); err == nil {
+				text = unquoted
+			}
+		}
+		if bytes.EqualFold(text, name) {
+			return false
+		}
+	}
+	w.names = append(w.names, n)
+	return true
+}
+
+// foldedSum is equal for names that are equal under simple folding. Bytes beyond ASCII, and the two letters of ASCII into which others
+// fold (k and s), count for nothing more than being there: the comparison behind it is exact.
+func foldedSum(name []byte) uint32 {
+	sum := uint32(2166136261)
+	for i := 0; i < len(name); {
+		c := name[i]
+		switch {
+		case c >= 0x80:
+			c = 0
+			for i++; i < len(name) && name[i]&0xc0 == 0x80; i++ {
+			}
+		case 'A' <= c && c <= 'Z':
+			c |= 0x20
+			i++
+		default:
+			i++
+		}
+		if c == 'k' || c == 's' {
+			c = 0
+		}
+		sum = (sum ^ uint32(c)) * 16777619
+	}
+	return sum
+}
