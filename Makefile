@@ -1,6 +1,7 @@
 # Sallyport: `make` prints what can be made. Everything that is made goes to
 # build/, which git ignores. Only Go, Python 3, make and a C compiler are needed:
-# Envoy, Valkey and the linter are pinned under tools/ and fetched into build/tools.
+# Envoy, Valkey, OpenFGA and the linter are pinned under tools/ and fetched or built
+# into build/tools.
 #
 # A missing part is an error, never a skipped test.
 
@@ -15,12 +16,14 @@ BUILD := $(ROOT)/build
 BIN   := $(BUILD)/bin/sallyport
 TOOLS := $(BUILD)/tools
 
-# ENVOY=/path and VALKEY=/path use servers of your own instead of the wheels.
+# ENVOY=/path, VALKEY=/path and OPENFGA=/path use servers of your own instead.
 ENVOY  ?= $(TOOLS)/bin/envoy
 VALKEY ?= $(TOOLS)/bin/valkey-server
-# Tests run in their package's folder, so both must be absolute.
+OPENFGA ?= $(TOOLS)/bin/openfga
+# Tests run in their package's folder, so these must be absolute.
 override ENVOY  := $(abspath $(ENVOY))
 override VALKEY := $(abspath $(VALKEY))
+override OPENFGA := $(abspath $(OPENFGA))
 LINTER := $(TOOLS)/bin/golangci-lint
 PYTHON ?= python3
 
@@ -31,6 +34,7 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath -buildvcs=false)
 # The tests find the real servers and the real binary here.
 export SALLYPORT_ENVOY  = $(ENVOY)
 export SALLYPORT_VALKEY = $(VALKEY)
+export SALLYPORT_OPENFGA = $(OPENFGA)
 export SALLYPORT_BIN    = $(BIN)
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -72,12 +76,12 @@ build: ## Build build/bin/sallyport, static
 
 # -vet=off: the linter ran the whole of go vet already, over the same files.
 .PHONY: unit
-unit: servers ## Unit tests with the race detector
+unit: servers openfga ## Unit tests with the race detector
 	$(call say,unit tests with the race detector; the first time compiles every dependency once more for it)
 	@CGO_ENABLED=1 go test -race -vet=off $(TESTFLAGS) $$(go list ./... | grep -v '/e2e')
 
 .PHONY: e2e
-e2e: build servers ## Stories against real Envoy, real Valkey and the real binary
+e2e: build servers openfga ## Stories against real Envoy, real Valkey and the real binary
 	$(call say,end-to-end stories against real Envoy and real Valkey)
 	@go test -vet=off -count=1 $(TESTFLAGS) ./e2e/...
 
@@ -112,7 +116,7 @@ generate: protobuf ## Make the Go code beside each .proto (after a change of one
 	@cd proto && LC_ALL=C && sha256sum buf.gen.yaml $$(find . -name '*.proto' -o -name '*.pb.go' | sed 's|^\./||' | sort) > generated.sum
 
 .PHONY: tools
-tools: servers linter ## Fetch Envoy and Valkey, build the linter (a second run does nothing)
+tools: servers openfga linter ## Fetch Envoy and Valkey, build OpenFGA and the linter (a second run does nothing)
 
 .PHONY: clean
 clean: ## Remove build/
@@ -124,7 +128,7 @@ help: ## Print this
 	@awk 'BEGIN {FS = ":[^#]*## "} \
 	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@printf '\n%s\n' 'ENVOY=/path and VALKEY=/path use servers of your own instead of the pinned ones.'
+	@printf '\n%s\n' 'ENVOY=/path, VALKEY=/path and OPENFGA=/path use servers of your own instead of the pinned ones.'
 
 # --- the pinned tools -------------------------------------------------------
 
@@ -134,6 +138,7 @@ WHEELS := $(TOOLS)/.wheels-$(call pin,tools/requirements.txt)
 LINTER_MADE := $(TOOLS)/.golangci-lint-$(call pin,tools/golangci-lint/go.mod tools/golangci-lint/go.sum)
 PROTOBUF := buf protoc-gen-go protoc-gen-go-grpc
 PROTOBUF_MADE := $(TOOLS)/.protobuf-$(call pin,$(PROTOBUF:%=tools/%/go.mod) $(PROTOBUF:%=tools/%/go.sum))
+OPENFGA_MADE := $(TOOLS)/.openfga-$(call pin,tools/openfga/go.mod tools/openfga/go.sum)
 SERVERS := $(if $(filter $(TOOLS)/%,$(ENVOY) $(VALKEY)),$(WHEELS))
 
 .PHONY: linter
@@ -147,6 +152,11 @@ servers: $(SERVERS)
 	@for server in '$(ENVOY)' '$(VALKEY)'; do \
 	  [ -x "$$server" ] || { echo "error: $$server is not an executable file"; exit 1; }; \
 	done
+
+# OpenFGA is no part of `servers`: only tests ask it, and the demo does not wait for its build.
+.PHONY: openfga
+openfga: $(if $(filter $(TOOLS)/%,$(OPENFGA)),$(OPENFGA_MADE))
+	@[ -x '$(OPENFGA)' ] || { echo "error: $(OPENFGA) is not an executable file"; exit 1; }
 
 # The wheels' own start scripts are left alone: a Python process between us and
 # the server would swallow its signals.
@@ -173,6 +183,11 @@ $(WHEELS):
 $(LINTER_MADE):
 	$(call say,building golangci-lint (the first time: about two minutes))
 	@go -C tools/golangci-lint build -ldflags '-s -w' -o $(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(OPENFGA_MADE):
+	$(call say,building OpenFGA (the first time: about two minutes))
+	@go -C tools/openfga build -ldflags '-s -w' -o $(TOOLS)/bin/openfga github.com/openfga/openfga/cmd/openfga
 	@touch $@
 
 $(PROTOBUF_MADE):
