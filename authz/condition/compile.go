@@ -20,12 +20,18 @@ import (
 // RE2 pattern, which matches anywhere in the text unless it is anchored), all and exists. Its estimated cost must not
 // exceed MaxCost, and its text not 4 KiB.
 func (s *Schema) Compile(src string, use Use) (p *Program, errs []*Error) {
+	if use == Condition {
+		return s.CompileCondition(src, Names{Token: true})
+	}
+	return compileFor(&compiler{schema: s, use: use}, src)
+}
+
+func compileFor(c *compiler, src string) (p *Program, errs []*Error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p, errs = nil, []*Error{newError(1, 0, fmt.Sprintf("the expression cannot be compiled: %v", r))}
 		}
 	}()
-	c := compiler{schema: s, use: use}
 	p = c.compile(src)
 	if len(c.errs) > 0 {
 		slices.SortStableFunc(c.errs, func(a, b *Error) int {
@@ -44,6 +50,11 @@ type compiler struct {
 	errs   []*Error
 	reads  []string // claims, in the order of the text
 	caller bool     // the caller is read
+
+	names      Names       // of a condition
+	references []Reference // of the request, in the order of the text
+	request    bool        // method, host or path is read
+	object     bool        // the object is read
 }
 
 // compile runs the stages; a stage that fails is the last one.
@@ -73,22 +84,20 @@ func (c *compiler) compile(src string) *Program {
 		return nil
 	}
 	slices.Sort(c.reads)
-	return &Program{run: run, quick: c.schema.quick(checked.NativeRep().Expr()), reads: c.reads}
+	return &Program{run: run, quick: c.quick(checked.NativeRep().Expr()), reads: c.reads, references: c.references, object: c.object}
 }
 
 // open refuses what is not worth parsing, and gives the environment to parse the rest in.
 func (c *compiler) open(src string) *cel.Env {
 	switch {
-	case c.use != Machine && c.use != Unless:
+	case c.use != Machine && c.use != Unless && c.use != Condition:
 		c.failAt(1, 0, "an expression with no use cannot be compiled")
 	case strings.TrimSpace(src) == "":
 		c.failAt(1, 0, "the expression is empty")
 	case len(src) > maxSource:
 		c.failAt(1, 0, "the expression is %d bytes long; the most is %d", len(src), maxSource)
-	case c.schema.env != nil:
-		return c.schema.env
 	default:
-		env, err := newEnv(nil)
+		env, err := c.schema.environment(c.use)
 		if err == nil {
 			return env
 		}
@@ -104,6 +113,9 @@ func (c *compiler) prove(checked *ast.AST) {
 	}
 	if c.use == Machine {
 		c.guard(checked.Expr(), c.surelySet())
+	}
+	if c.use == Condition && len(c.reads) == 0 && !c.caller && len(c.references) == 0 && !c.request && !c.object {
+		c.failAt(1, 0, "the expression reads neither the request nor who sends it, so its answer is always the same")
 	}
 	if c.use == Unless && len(c.reads) == 0 && !c.caller {
 		c.failAt(1, 0, "the expression reads neither the token nor the caller, so its answer is always the same")

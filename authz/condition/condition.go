@@ -66,6 +66,9 @@ const (
 	// Unless lifts an ownership demand. It reads the token and the caller. A failed evaluation lifts nothing (the caller
 	// of Eval treats an error as false), so guards are allowed but not demanded.
 	Unless
+	// Condition must hold for a request to pass. It reads the request and the object too; see CompileCondition. A failed evaluation
+	// denies.
+	Condition
 )
 
 // Error is one thing wrong with an expression.
@@ -88,6 +91,14 @@ type Schema struct {
 	env     *cel.Env // nil in the zero value: built when an expression is compiled
 }
 
+// environment is where expressions of a use are parsed.
+func (s *Schema) environment(use Use) (*cel.Env, error) {
+	if use != Condition && s.env != nil {
+		return s.env, nil
+	}
+	return newEnv(s.readers, use)
+}
+
 // NewSchema declares claims. A name that occurs twice, that CEL cannot write after "token." or that has no type is an
 // error; all of them are reported, joined.
 func NewSchema(claims []Claim) (*Schema, error) {
@@ -106,7 +117,7 @@ func NewSchema(claims []Claim) (*Schema, error) {
 		return nil, fmt.Errorf("condition: declare claims: %s", strings.Join(wrong, "; "))
 	}
 	slices.Sort(s.names)
-	env, err := newEnv(s.readers)
+	env, err := newEnv(s.readers, Unless)
 	if err != nil {
 		return nil, fmt.Errorf("condition: declare claims: %w", err)
 	}

@@ -38,6 +38,8 @@ func (s estimator) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
 		return upTo(MaxCaller)
 	case len(path) == 2 && path[0] == tokenVar:
 		return s.claimSize(path[1])
+	case len(path) == 2 && isRequestVariable(path[0]), len(path) == 1 && path[0] == objectVar:
+		return upTo(MaxText)
 	}
 	return nil
 }

@@ -55,11 +55,15 @@ var macros = []string{"has", "all", "exists"}
 func overload(id string) *env.Overload { return env.NewOverload(id, nil, nil) }
 
 // newEnv is the CEL environment of one schema: a typed token, a caller, and the functions above.
-func newEnv(readers map[string]*reader) (*cel.Env, error) {
+func newEnv(readers map[string]*reader, use Use) (*cel.Env, error) {
 	subset := env.NewLibrarySubset().AddIncludedFunctions(functions...).AddIncludedMacros(macros...)
 	tokenType := cel.ObjectType(tokenVar)
-	return cel.NewCustomEnv(
-		cel.CustomTypeProvider(newProvider(readers)),
+	var request []cel.EnvOption
+	if use == Condition {
+		request = requestVariables()
+	}
+	return cel.NewCustomEnv(append(request,
+		cel.CustomTypeProvider(newProvider(readers, use == Condition)),
 		cel.CustomTypeAdapter(types.DefaultTypeAdapter),
 		cel.StdLib(cel.StdLibSubset(subset)),
 		cel.Variable(tokenVar, tokenType),
@@ -67,7 +71,7 @@ func newEnv(readers map[string]*reader) (*cel.Env, error) {
 		cel.ASTValidators(cel.ValidateHomogeneousAggregateLiterals()),
 		cel.ParserExpressionSizeLimit(maxSource),
 		cel.ExpressionNodeLimit(maxNodes),
-	)
+	)...)
 }
 
 // provider is the whole type system an expression can name: the token, and its declared claims. It knows no constants,
@@ -76,12 +80,15 @@ type provider struct {
 	token  *types.Type
 	names  []string
 	fields map[string]*types.FieldType
+	// request says that the parts of the request have types too.
+	request bool
 }
 
-func newProvider(readers map[string]*reader) *provider {
+func newProvider(readers map[string]*reader, request bool) *provider {
 	p := &provider{
-		token:  types.NewTypeTypeWithParam(types.NewObjectType(tokenVar)),
-		fields: make(map[string]*types.FieldType, len(readers)),
+		request: request,
+		token:   types.NewTypeTypeWithParam(types.NewObjectType(tokenVar)),
+		fields:  make(map[string]*types.FieldType, len(readers)),
 	}
 	for name, r := range readers {
 		p.names = append(p.names, name)
@@ -125,12 +132,15 @@ func (*provider) EnumValue(name string) ref.Val { return types.NewErr("no enum %
 // FindIdent implements types.Provider: there are no constants and no type names.
 func (*provider) FindIdent(string) (ref.Val, bool) { return nil, false }
 
-// FindStructType implements types.Provider: the token's type is the only one.
+// FindStructType implements types.Provider: the token's type and those of the request's parts are the only ones.
 func (p *provider) FindStructType(name string) (*types.Type, bool) {
-	if name != tokenVar {
-		return nil, false
+	if name == tokenVar {
+		return p.token, true
 	}
-	return p.token, true
+	if p.request && isRequestVariable(name) {
+		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
+	}
+	return nil, false
 }
 
 // FindStructFieldNames implements types.Provider.
@@ -140,6 +150,9 @@ func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
 
 // FindStructFieldType implements types.Provider.
 func (p *provider) FindStructFieldType(structName, fieldName string) (*types.FieldType, bool) {
+	if p.request && isRequestVariable(structName) {
+		return requestField(structName, fieldName)
+	}
 	if structName != tokenVar {
 		return nil, false
 	}

@@ -15,6 +15,9 @@ type Program struct {
 	run   cel.Program
 	quick step     // answers as run does, without the engine; nil if the expression is not plain enough
 	reads []string // sorted
+
+	references []Reference // what a condition reads of the request
+	object     bool        // it reads the object
 }
 
 // Reads names the claims that the expression reads or asks has() of, sorted, each once. It is meant for warnings: an
@@ -43,19 +46,19 @@ func (p *Program) Eval(t Token, caller string) (bool, error) {
 		return false, errNoProgram
 	}
 	if p.quick != nil {
-		return p.quick(t, caller)
+		return p.quick(t, caller, nil)
 	}
-	return p.engine(t, caller)
+	return p.engine(&vars{token: t, caller: caller})
 }
 
 // engine answers through CEL.
-func (p *Program) engine(t Token, caller string) (yes bool, err error) {
+func (p *Program) engine(v *vars) (yes bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			yes, err = false, fmt.Errorf("condition: evaluate: panic: %v", r)
 		}
 	}()
-	out, _, err := p.run.Eval(&vars{token: t, caller: caller})
+	out, _, err := p.run.Eval(v)
 	if own := evalError(""); errors.As(err, &own) {
 		return false, own
 	}
@@ -69,10 +72,12 @@ func (p *Program) engine(t Token, caller string) (yes bool, err error) {
 	return bool(b), nil
 }
 
-// vars is the activation of one evaluation: the two variables and nothing else.
+// vars is the activation of one evaluation: the token, the caller, and, under a condition, the request.
 type vars struct {
-	token  Token
-	caller string
+	token      Token
+	caller     string
+	request    *Input
+	references []Reference
 }
 
 // ResolveName implements cel.Activation. A caller that cannot be read is an error value, which the engine treats as it
@@ -82,7 +87,7 @@ func (v *vars) ResolveName(name string) (any, bool) {
 	case name == tokenVar:
 		return v.token, true
 	case name != callerVar:
-		return nil, false
+		return v.resolveRequest(name)
 	}
 	if err := refuseCaller(v.caller); err != nil {
 		return types.WrapErr(err), true

@@ -39,6 +39,8 @@ func (c *compiler) walkAll(es []ast.Expr) {
 
 func (c *compiler) walkIdent(e ast.Expr) {
 	switch variable(e) {
+	case requestVar, pathVar, queryVar, headerVar, objectVar:
+		c.walkRequest(e)
 	case tokenVar:
 		c.fail(e, "the token is read claim by claim: write token.<claim>; %s", c.declared())
 	case callerVar:
@@ -50,9 +52,16 @@ func (c *compiler) walkIdent(e ast.Expr) {
 }
 
 func (c *compiler) walkSelect(e ast.Expr) {
+	if c.use == Condition && c.walkPart(e) {
+		return
+	}
 	name, ok := claimOf(e)
 	if !ok {
 		c.walk(e.AsSelect().Operand())
+		return
+	}
+	if c.use == Condition && !c.names.Token {
+		c.fail(e, "the rule asks for no token, so there is none to read")
 		return
 	}
 	if _, declared := c.schema.claims[name]; !declared {
@@ -73,6 +82,10 @@ func (c *compiler) declared() string {
 }
 
 func (c *compiler) walkCall(e ast.Expr) {
+	if c.use == Condition && rewrite(e) {
+		c.walkSelect(e)
+		return
+	}
 	call := e.AsCall()
 	name := call.FunctionName()
 	if !known(name) {
@@ -141,7 +154,7 @@ func literalText(e ast.Expr) (string, bool) {
 // walkLoop visits all() and exists().
 func (c *compiler) walkLoop(e ast.Expr) {
 	loop := e.AsComprehension()
-	if v := loop.IterVar(); v == tokenVar || v == callerVar {
+	if v := loop.IterVar(); v == tokenVar || v == callerVar || c.use == Condition && (v == objectVar || isRequestVariable(v)) {
 		c.fail(e, "%s cannot name an element of a list: it is the request's", v)
 		return
 	}
