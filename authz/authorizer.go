@@ -88,9 +88,15 @@ func (a *Authorizer) decide(ctx context.Context, d *Decision, r *Request) {
 		d.Verdict = Allow
 	default:
 		deny(d, d.Reason, d.Err)
-		d.Hidden = c.hidden && d.Reason.status() != 503
+		d.Hidden = c.hidden && hides(d)
 	}
 	d.Who = c.who()
+}
+
+// hides reports whether a denial could tell whether an object exists. What we could not find out for reasons of our own cannot, and a
+// client that is told "not there" in an outage would forget what it has. A record that the lookup cannot read is there.
+func hides(d *Decision) bool {
+	return d.Reason.status() != 503 || d.Reason == LookupFailed && d.Detail == DetailAnswer
 }
 
 // record keeps a defect in a recorder from becoming an answer.

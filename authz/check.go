@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport-dev/sallyport/authz/body"
+	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
 	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/authz/target"
@@ -28,6 +30,17 @@ type check struct {
 	match    pattern.Match
 	captures [8]string
 	hidden   bool
+
+	// body is what was read of the body, ids what the owner demand is about, and tenant the one that the request proved to stay within.
+	body   body.Values
+	ids    []string
+	tenant string
+
+	// The rest is room for one decision's values, so that none of them is an allocation of its own.
+	idBuffer        [4]string
+	conditionValues [4]condition.Value
+	question        Question
+	standings       [4]Standing
 }
 
 // step passes a request on, by saying proceed, or ends it with a reason.
@@ -51,6 +64,12 @@ var steps = [...]step{
 	{StepBound, (*check).holdSender},
 	{StepScopes, (*check).holdScopes},
 	{StepRoles, (*check).holdRoles},
+	{StepCondition, (*check).holdCondition},
+	{StepBody, (*check).readBody},
+	{StepOwner, (*check).readObjects},
+	{StepCondition, (*check).holdObjectCondition},
+	{StepOwner, (*check).holdTenants},
+	{StepOwner, (*check).holdAgreement},
 	{StepOwner, (*check).holdOwner},
 	{StepEffects, (*check).setHeaders},
 	{StepEffects, (*check).setMetadata},
@@ -393,53 +412,6 @@ func (c *check) holdRoles() Reason {
 		return Role
 	}
 	return proceed
-}
-
-func (c *check) holdOwner() Reason {
-	owner := c.d.Rule.Owner
-	if owner == nil {
-		return proceed
-	}
-	object, ok := c.read(*owner.Of.Parts[0].Ref)
-	if !ok {
-		return BadParameter
-	}
-	c.d.Object, c.d.Objects = object, 1
-	token := c.d.Principal.Token
-	// Bytes equal bytes, and nothing equals nothing.
-	if mine, ok := token.Text(owner.Is); ok && mine != "" && object != "" && mine == object {
-		return proceed
-	}
-	if owner.UnlessRole != "" {
-		if roles, ok := token.List("roles"); ok && slices.Contains(roles, owner.UnlessRole) {
-			return proceed
-		}
-	}
-	if owner.Unless != nil {
-		// An expression that fails to evaluate lifts nothing.
-		if lifted, err := owner.Unless.Eval(token, c.d.Caller); err == nil && lifted {
-			return proceed
-		}
-	}
-	return Owner
-}
-
-// read takes one value from the request, which must be there in exactly one way.
-func (c *check) read(ref policy.Reference) (string, bool) {
-	switch ref.Source {
-	case policy.SourcePath:
-		return c.match.Capture(ref.Name)
-	case policy.SourceQuery:
-		if !c.d.Rule.SeparateBody && c.parametersInBody() {
-			return "", false
-		}
-		value, present, err := c.target.Query().One(ref.Name)
-		return value, present && err == nil && !c.lossy(value)
-	case policy.SourceHeader:
-		value, count := c.r.Headers.One(ref.Name)
-		return value, count == 1 && strings.IndexByte(value, ',') < 0 && !c.lossy(value) && !c.r.Headers.respelled(ref.Name)
-	}
-	return "", false
 }
 
 // lossy reports whether a text may not be what the upstream gets: in map mode Envoy writes `!` for a byte that is no UTF-8, in headers

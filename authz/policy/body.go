@@ -1,9 +1,103 @@
 package policy
 
+import (
+	"slices"
+	"strings"
+
+	"github.com/sallyport-dev/sallyport/authz/body"
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
+)
+
 // Body says what a rule reads of a request's body, all of it in one pass.
 type Body struct {
 	// Source is SourceBody, SourceForm or SourceGRPC: a rule reads one kind of body.
 	Source Source
 	// References are what is read, in the order of their Index.
 	References []Reference
+
+	// One of them reads the body: JSON, a form, or the message of each gRPC method that the rule matches, by its path.
+	JSON *body.JSONPlan
+	Form *body.FormPlan
+	GRPC map[string]*body.GRPCPlan
+}
+
+// bodyReference gives a reference its place in what is read of the body.
+func (r *ruleSource) bodyReference(n *strictyaml.Node, ref Reference) (Reference, bool) {
+	if r.body == nil {
+		r.body, r.bodyAt = &Body{Source: ref.Source}, n
+	}
+	if r.body.Source != ref.Source {
+		r.Errorf(n, "write two rules", "the rule reads %s and %s: a body is of one kind", r.body.References[0], ref)
+		return Reference{}, false
+	}
+	if i := slices.IndexFunc(r.body.References, func(o Reference) bool { return o.Name == ref.Name && o.Many == ref.Many }); i >= 0 {
+		return r.body.References[i], true
+	}
+	ref.Index = len(r.body.References)
+	r.body.References = append(r.body.References, ref)
+	return ref, true
+}
+
+// finishBody compiles what was gathered into one reading of the body.
+func (r *ruleSource) finishBody() {
+	b := r.body
+	if b == nil {
+		return
+	}
+	if len(r.rule.Upgrades) > 0 {
+		r.ErrorAt(r.m.Pos("upgrades"), "remove one", "the rule reads a body and hands the connection over: Envoy buffers no body of an upgrade")
+	}
+	var err error
+	switch b.Source {
+	case SourceBody:
+		b.JSON, err = body.JSON(b.names())
+	case SourceForm:
+		b.Form, err = body.Form(b.names())
+	case SourceGRPC:
+		if b.GRPC = r.messages(b.names()); b.GRPC == nil {
+			return
+		}
+	}
+	if err != nil {
+		r.Errorf(r.bodyAt, "", "%s", err)
+		return
+	}
+	r.rule.Body = b
+	r.queryAndBody()
+}
+
+// names are the references as their reader takes them.
+func (b *Body) names() []string {
+	names := make([]string, len(b.References))
+	for i, ref := range b.References {
+		names[i] = strings.TrimPrefix(ref.String(), sourceNames[ref.Source])
+	}
+	return names
+}
+
+// messages compiles the reading of each method's message.
+func (r *ruleSource) messages(paths []string) map[string]*body.GRPCPlan {
+	set := r.service.descriptors
+	if set == nil {
+		if r.service.descriptorsNode == nil {
+			r.Errorf(r.bodyAt, "write `descriptors: orders.binpb` at the service: a FileDescriptorSet beside the policy files (buf build -o orders.binpb)",
+				"the rule reads a gRPC message, and its service names no `descriptors`")
+		}
+		return nil
+	}
+	plans := map[string]*body.GRPCPlan{}
+	for _, p := range r.rule.Patterns {
+		method := p.String()
+		if !strings.HasPrefix(method, "/") { // a pattern without methods is a gRPC method
+			r.Errorf(r.bodyAt, "write match: /package.Service/Method", "%s is no gRPC method, and the rule reads a gRPC message", p)
+			return nil
+		}
+		plan, err := body.GRPC(set, method, paths)
+		if err != nil {
+			r.Errorf(r.bodyAt, "", "%s", err)
+			return nil
+		}
+		plans[method] = plan
+	}
+	return plans
 }

@@ -4,10 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sallyport-dev/sallyport/authz/body"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
@@ -26,7 +29,7 @@ func Parse(files []File) (*Policy, strictyaml.Errors) {
 		src, errs := readSource(file)
 		broken = append(broken, errs...)
 		if src != nil {
-			c.sources = append(c.sources, src)
+			c.add(src)
 		}
 	}
 	policy, errs := c.finish()
@@ -82,6 +85,12 @@ type source struct {
 
 // readSource parses a file's YAML. Every source counts as changed until a loader says otherwise.
 func readSource(file File) (*source, strictyaml.Errors) {
+	if strings.HasSuffix(file.Name, BlobSuffix) {
+		if err := body.CheckDescriptors(file.Data); err != nil {
+			return nil, strictyaml.Errors{{File: file.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: err.Error(), Hint: "make it with `buf build -o " + path.Base(file.Name) + "`"}}
+		}
+		return &source{name: file.Name, data: file.Data, changed: true}, nil
+	}
 	doc, errs := strictyaml.Parse(file.Name, file.Data)
 	if len(errs) > 0 {
 		return nil, errs
@@ -96,6 +105,11 @@ type compiler struct {
 	// ghosts are issuers of the last good policy; an unchanged file whose issuer is gone keeps it.
 	ghosts      map[string]*Issuer
 	issuerFiles map[string]*source
+	// ghostLookups are the same for lookups.
+	ghostLookups map[string]*Lookup
+	lookupFiles  map[string]*source
+	// blobs are the files that are no YAML: descriptor sets, by their name in the folder.
+	blobs map[string]*source
 
 	// partial says that other files of the folder were set aside: what they say is missing here, and is nobody's error.
 	partial bool
@@ -109,13 +123,32 @@ type compiler struct {
 	shared        int // rules of shared edge trees so far
 }
 
-func newCompiler(ghosts map[string]*Issuer) *compiler {
-	return &compiler{
-		ghosts:      ghosts,
-		issuerFiles: map[string]*source{},
-		policy:      &Policy{Issuers: map[string]*Issuer{}, byName: map[string]*Service{}, identity: map[string]bool{}},
+// newCompiler begins with the last good policy, nil at the start, of which an unchanged file may keep what is gone.
+func newCompiler(before *Policy) *compiler {
+	c := &compiler{
+		issuerFiles: map[string]*source{}, lookupFiles: map[string]*source{}, blobs: map[string]*source{},
+		policy: &Policy{Issuers: map[string]*Issuer{}, Lookups: map[string]*Lookup{}, byName: map[string]*Service{}, identity: map[string]bool{}},
 	}
+	if before != nil {
+		c.ghosts, c.ghostLookups = before.Issuers, before.Lookups
+	}
+	return c
 }
+
+// add takes a file in.
+func (c *compiler) add(src *source) {
+	if src.doc == nil {
+		c.blobs[path.Base(filepathSlash(src.name))] = src
+		return
+	}
+	c.sources = append(c.sources, src)
+}
+
+// BlobSuffix ends the name of a file that is no YAML but a FileDescriptorSet, which services name as `descriptors`.
+const BlobSuffix = ".binpb"
+
+// filepathSlash makes a name that was joined on any system one of slashes.
+func filepathSlash(name string) string { return strings.ReplaceAll(name, "\\", "/") }
 
 func (c *compiler) errors() strictyaml.Errors {
 	var all strictyaml.Errors
@@ -128,10 +161,9 @@ func (c *compiler) errors() strictyaml.Errors {
 }
 
 var (
-	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "services", "probes", "revocation"}
-	laterTop  = []string{"lookups"}
-	laterRule = []string{"agrees", "tenant", "condition", "from", "not_from", "body", "params", "writable", "signed_by", "headers"}
-	laterSvc  = []string{"tenant", "from", "not_from", "cors", "security_headers", "openapi"}
+	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
+	laterRule = []string{"from", "not_from", "body", "params", "writable", "signed_by", "headers"}
+	laterSvc  = []string{"from", "not_from", "cors", "security_headers", "openapi"}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )
 
@@ -140,8 +172,7 @@ func (c *compiler) compile() *Policy {
 	for _, src := range c.sources {
 		src.Decoder = strictyaml.NewDecoder(src.doc)
 		src.issuers = nil
-		src.root = src.Map(src.doc.Root, slices.Concat(topKeys, laterTop)...)
-		later(src, src.root, laterTop)
+		src.root = src.Map(src.doc.Root, topKeys...)
 		c.version(src)
 	}
 	c.settings()
@@ -149,6 +180,9 @@ func (c *compiler) compile() *Policy {
 		c.issuers(src)
 	}
 	c.revocable()
+	for _, src := range c.sources {
+		c.lookups(src)
+	}
 	for _, src := range c.sources {
 		c.services(src)
 	}
@@ -159,7 +193,7 @@ func (c *compiler) compile() *Policy {
 			"callers and workloads are named, but `peers` does not say who checked the certificates")
 	}
 	c.link()
-	c.policy.Digest = digest(c.sources)
+	c.policy.Digest = c.digest()
 	c.policy.Warnings = c.warnings
 	return c.policy
 }
@@ -355,9 +389,12 @@ func (c *compiler) topProbes() {
 	}
 }
 
-func digest(sources []*source) string {
+// digest names the policy's generation, over everything that it was read from.
+func (c *compiler) digest() string {
 	sum := sha256.New()
-	for _, src := range sources {
+	all := slices.AppendSeq(slices.Clone(c.sources), maps.Values(c.blobs))
+	slices.SortStableFunc(all, func(a, b *source) int { return strings.Compare(a.name, b.name) })
+	for _, src := range all {
 		fmt.Fprintf(sum, "%d:%s%d:", len(src.name), src.name, len(src.data))
 		sum.Write(src.data)
 	}

@@ -8,21 +8,23 @@ import (
 
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
-	"github.com/sallyport-dev/sallyport/authz/target"
 	"github.com/sallyport-dev/sallyport/internal/headerval"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
 var ruleKeys = []string{
 	"name", "match", "public", "token", "deny", "issuer", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "metadata",
-	"upgrades", "max_connection", "except", "extension", "body_parameters", "either", "sender", "clients",
+	"upgrades", "max_connection", "except", "extension", "body_parameters", "either", "sender", "clients", "condition", "tenant", "agrees",
 }
 
 // branchKeys are what a branch of `either` demands; what is said of the request's shape stays with the rule.
-var branchKeys = []string{"issuer", "token", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "sender", "clients"}
+var branchKeys = []string{"issuer", "token", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "sender", "clients", "condition", "tenant"}
 
 // whoKeys are demands on who is asking; a rule that asks nobody cannot have them.
 var whoKeys = []string{"issuer", "scopes", "any_scope", "roles", "any_role", "owner", "sender", "clients"}
+
+// public rules have no condition either: it says who may come, in whatever words.
+var publicKeys = append([]string{"condition"}, whoKeys...)
 
 // ruleSource is one rule on its way into a service.
 type ruleSource struct {
@@ -30,6 +32,13 @@ type ruleSource struct {
 	n    *strictyaml.Node
 	m    *strictyaml.Mapping
 	rule *Rule
+	// service is the rule's, and shape the mapping that says what the rule asks of the request itself: the rule's, for each of its branches.
+	service *Service
+	shape   *strictyaml.Mapping
+	// reads are the values outside the body that the rule reads, and body those within it; bodyAt is the first place that names one.
+	reads  []Reference
+	body   *Body
+	bodyAt *strictyaml.Node
 	// revocation says that the policy asks for it.
 	revocation bool
 	// extensionExact keeps the rule's patterns from being compared without their extension.
@@ -43,7 +52,7 @@ func (c *compiler) rules(src *source, at *strictyaml.Node, m *strictyaml.Mapping
 	}
 	s.rules = &group{}
 	for _, item := range src.List(n) {
-		r := &ruleSource{source: src, n: item, revocation: c.policy.Revocation != nil, rule: &Rule{Service: s, File: src.name, Pos: item.Pos()}}
+		r := &ruleSource{source: src, n: item, service: s, revocation: c.policy.Revocation != nil, rule: &Rule{Service: s, File: src.name, Pos: item.Pos()}}
 		r.m = src.Map(item, slices.Concat(ruleKeys, laterRule)...)
 		later(src, r.m, laterRule)
 		c.rule(r)
@@ -68,19 +77,24 @@ func (c *compiler) rule(r *ruleSource) {
 		c.either(r)
 		return
 	}
+	r.shape = r.m
 	r.credential()
+	r.bodyParameters()
+	r.upgrades()
 	c.demands(r)
 	r.except()
 	c.metadata(r)
-	r.upgrades()
+	r.connection()
 	r.extension()
-	r.bodyParameters()
 }
 
 // demands compiles what a rule, or a branch of one, asks of whoever comes.
 func (c *compiler) demands(r *ruleSource) {
 	if node := r.m.Get("callers"); node != nil {
 		c.ruleCallers(r, node)
+	}
+	if n := r.shape.Get("agrees"); n != nil && r.rule.Credential != CredentialDeny {
+		r.agrees(n)
 	}
 	switch r.rule.Credential {
 	case CredentialToken:
@@ -92,11 +106,20 @@ func (c *compiler) demands(r *ruleSource) {
 	case CredentialDeny:
 		r.denyRule()
 	}
+	if r.rule.Credential != CredentialToken {
+		c.tenant(r)
+	}
+	if r.rule.Credential == CredentialToken || r.rule.Credential == CredentialNone {
+		r.condition()
+	}
+	r.finishBody()
 }
 
 // either compiles a rule of several branches. Each names one issuer, or asks for no token; two of a kind would leave the choice open.
 func (c *compiler) either(r *ruleSource) {
 	r.refuse("`either` says in its branches who may come", slices.Concat(branchKeys, []string{"public", "deny"})...)
+	r.bodyParameters()
+	r.upgrades()
 	n := r.m.Get("either")
 	items := r.List(n)
 	if n.Kind() == strictyaml.List && len(items) < 2 {
@@ -104,7 +127,7 @@ func (c *compiler) either(r *ruleSource) {
 	}
 	for _, item := range items {
 		branch := *r.rule
-		b := &ruleSource{source: r.source, n: item, rule: &branch}
+		b := &ruleSource{source: r.source, n: item, rule: &branch, service: r.service, shape: r.m}
 		b.m = r.Map(item, branchKeys...)
 		b.credential()
 		c.demands(b)
@@ -116,7 +139,7 @@ func (c *compiler) either(r *ruleSource) {
 		}
 		r.rule.Either = append(r.rule.Either, &branch)
 	}
-	r.shape(c)
+	r.shared(c)
 }
 
 // sameIssuer reports whether tokens of both would carry one `iss`, by which nothing could be chosen.
@@ -124,8 +147,8 @@ func sameIssuer(a, b *Issuer) bool {
 	return a == b || a != nil && b != nil && a.Issuer == b.Issuer
 }
 
-// shape compiles what a rule with branches says of the request itself, and gives it to each.
-func (r *ruleSource) shape(c *compiler) {
+// shared compiles what a rule with branches says of the request itself, and gives it to each.
+func (r *ruleSource) shared(c *compiler) {
 	tokenless := slices.ContainsFunc(r.rule.Either, func(b *Rule) bool { return b.Credential == CredentialNone })
 	if tokenless {
 		r.rule.Credential = CredentialNone // for `except`, which a branch without a token demands
@@ -133,11 +156,10 @@ func (r *ruleSource) shape(c *compiler) {
 	r.except()
 	r.rule.Credential = CredentialToken
 	c.metadata(r)
-	r.upgrades()
+	r.connection()
 	r.extension()
-	r.bodyParameters()
 	for _, branch := range r.rule.Either {
-		branch.Except, branch.Metadata, branch.Upgrades, branch.SeparateBody = r.rule.Except, r.rule.Metadata, r.rule.Upgrades, r.rule.SeparateBody
+		branch.Except, branch.Metadata = r.rule.Except, r.rule.Metadata
 		branch.MaxConnection = r.rule.MaxConnection
 		branch.Either = nil
 	}
@@ -177,11 +199,10 @@ func (r *ruleSource) match() {
 // sameNames demands that all patterns of a rule bind the same names, since its demands read them. A rest that nothing reads is
 // excepted, so that /docs and /docs/{rest...} can be one rule.
 func (r *ruleSource) sameNames(n *strictyaml.Node) {
-	read := r.ownerName()
 	var first []string
 	for i, p := range r.rule.Patterns {
 		names := slices.Clone(p.Names())
-		if rest, ok := p.Rest(); ok && rest != read {
+		if rest, ok := p.Rest(); ok && !r.mayRead(rest) {
 			names = slices.DeleteFunc(names, func(s string) bool { return s == rest })
 		}
 		slices.Sort(names)
@@ -194,22 +215,23 @@ func (r *ruleSource) sameNames(n *strictyaml.Node) {
 	}
 }
 
-// ownerName is the captured name that the rule's owner reads, "" for none.
-func (r *ruleSource) ownerName() string {
-	owner := r.m.Get("owner")
-	if owner.Kind() != strictyaml.Map {
-		return ""
+// mayRead reports whether a captured name may be read by what the rule, its branches or its service demand. It looks at texts that are
+// not compiled yet, so it errs towards true.
+func (r *ruleSource) mayRead(name string) bool {
+	maps := []*strictyaml.Mapping{r.m}
+	for _, branch := range r.List(r.m.Get("either")) {
+		maps = append(maps, r.OpenMap(branch))
 	}
-	of := r.OpenMap(owner).Get("of")
-	if of.Kind() != strictyaml.String {
-		return ""
+	nodes := []*strictyaml.Node{r.service.tenant, r.m.Get("agrees")}
+	for _, m := range maps {
+		nodes = append(nodes, m.Get("owner"), m.Get("tenant"), m.Get("condition"))
 	}
-	text, _ := r.Text(of)
-	captured, ok := strings.CutPrefix(text, "path.")
-	if !ok {
-		return ""
-	}
-	return captured
+	return slices.ContainsFunc(nodes, func(n *strictyaml.Node) bool { return mentions(n, "path."+name) })
+}
+
+// mentions reports whether a text stands anywhere under a node.
+func mentions(n *strictyaml.Node, text string) bool {
+	return slices.ContainsFunc(n.Texts(), func(s string) bool { return strings.Contains(s, text) })
 }
 
 func (r *ruleSource) credential() {
@@ -292,6 +314,7 @@ func (c *compiler) tokenRule(r *ruleSource) {
 	rule.AnyRole = c.roles(r, "any_role")
 	r.sender()
 	c.clients(r)
+	c.tenant(r)
 	n := r.m.Get("owner")
 	switch names := r.captures(); {
 	case n == nil && len(names) > 0:
@@ -341,28 +364,32 @@ func (c *compiler) clients(r *ruleSource) {
 	}
 }
 
-// ruleIssuer finds the issuer whose tokens a rule takes. It may go without saying only in a file that names exactly one.
+// ruleIssuer finds the issuer whose tokens a rule takes.
 func (c *compiler) ruleIssuer(r *ruleSource) *Issuer {
-	n := r.m.Get("issuer")
+	return c.issuerNamed(r.source, r.n, r.m.Get("issuer"), "rule")
+}
+
+// issuerNamed finds the issuer that n names. It may go without saying only in a file that names exactly one.
+func (c *compiler) issuerNamed(src *source, at, n *strictyaml.Node, what string) *Issuer {
 	if n == nil {
-		if len(r.issuers) != 1 {
-			r.Errorf(r.n, "write `issuer: NAME`", "the rule does not say its `issuer`, and this file names %d", len(r.issuers))
+		if len(src.issuers) != 1 {
+			src.Errorf(at, "write `issuer: NAME`", "the %s does not say its `issuer`, and this file names %d", what, len(src.issuers))
 			return nil
 		}
-		return r.issuers[0]
+		return src.issuers[0]
 	}
-	text, ok := r.Text(n)
+	text, ok := src.Text(n)
 	if !ok {
 		return nil
 	}
 	if c.issuerFiles[text] != nil {
 		return c.policy.Issuers[text]
 	}
-	if issuer := c.ghosts[text]; issuer != nil && !r.changed {
+	if issuer := c.ghosts[text]; issuer != nil && !src.changed {
 		c.policy.Issuers[text] = issuer
 		return issuer
 	}
-	r.Errorf(n, "", "there is no issuer named `%s`", text)
+	src.Errorf(n, "", "there is no issuer named `%s`", text)
 	return nil
 }
 
@@ -398,14 +425,18 @@ func (r *ruleSource) needsRoles(n *strictyaml.Node) {
 	}
 }
 
+var ownerKeys = []string{"of", "is", "unless", "unless_role", "otherwise", "mutable", "lookup", "relation", "allow_empty", "type"}
+
 func (c *compiler) owner(r *ruleSource, n *strictyaml.Node) *Owner {
-	m := r.Map(n, "of", "is", "unless", "unless_role", "otherwise", "mutable", "lookup", "allow_empty", "type")
-	later(r.source, m, []string{"lookup", "allow_empty", "type"})
-	owner := &Owner{}
+	m := r.Map(n, ownerKeys...)
+	owner := &Owner{AllowEmpty: flag(r.source, m, "allow_empty")}
 	if of := r.Require(m, "of", "write `of: path.user_id`"); of != nil {
-		ref := r.reference(of)
-		owner.Of = Object{Parts: []ObjectPart{{Ref: &ref}}}
+		owner.Of = r.object(of, m.Get("type"))
+		if owner.AllowEmpty && !owner.Of.List() && len(owner.Of.Parts) > 0 {
+			r.Errorf(m.Get("allow_empty"), "remove it", "%s is no list, so it cannot be empty and right", owner.Of)
+		}
 	}
+	c.ruleLookup(r, m, owner)
 	if is := r.Require(m, "is", "write `is: token.sub`"); is != nil {
 		owner.Is = c.ownerClaim(r, is, flag(r.source, m, "mutable"))
 	}
@@ -450,39 +481,6 @@ func (c *compiler) ownerClaim(r *ruleSource, n *strictyaml.Node, mutable bool) s
 	return claim
 }
 
-// reference reads path.x, query.x or header.x.
-func (r *ruleSource) reference(n *strictyaml.Node) Reference {
-	text, ok := r.Text(n)
-	if !ok {
-		return Reference{}
-	}
-	source, name, _ := strings.Cut(text, ".")
-	if strings.ContainsAny(text, "[]") || source == "body" || source == "form" || source == "grpc" {
-		r.Errorf(n, "write path.x, query.x or header.x", "`%s` is not supported by this version", text)
-		return Reference{}
-	}
-	switch {
-	case name == "":
-	case source == "path":
-		if captures := r.captures(); !slices.Contains(captures, name) {
-			r.Errorf(n, "the rule captures: "+strings.Join(captures, ", "), "the rule captures no `%s`", name)
-		}
-		return Reference{Source: SourcePath, Name: name}
-	case source == "query":
-		if !target.ReadableName(name) {
-			r.Errorf(n, "name the parameter as clients write it", "%q cannot stand in a query as it is", name)
-		}
-		return Reference{Source: SourceQuery, Name: name}
-	case source == "header":
-		if !headerval.ValidName(name) || name != strings.ToLower(name) || strings.Contains(name, "_") {
-			r.Errorf(n, "write the header's name in lower case, with -", "%q is no header name", name)
-		}
-		return Reference{Source: SourceHeader, Name: name}
-	}
-	r.Errorf(n, "write path.x, query.x or header.x", "%q is no part of a request", text)
-	return Reference{}
-}
-
 func (c *compiler) tokenlessRule(r *ruleSource) {
 	r.refuse("`token: none` has no token to hold to this", whoKeys...)
 	callers := r.rule.Callers
@@ -502,7 +500,7 @@ func (c *compiler) tokenlessRule(r *ruleSource) {
 }
 
 func (c *compiler) publicRule(r *ruleSource) {
-	r.refuse("a public rule asks nobody who they are", whoKeys...)
+	r.refuse("a public rule asks nobody who they are", publicKeys...)
 	if len(r.rule.Callers) > 0 {
 		r.ErrorAt(r.m.Pos("callers"), "write `token: none` instead of `public: true`, or `callers: any`", "a public rule asks nobody who they are")
 	}
@@ -512,7 +510,7 @@ func (c *compiler) publicRule(r *ruleSource) {
 }
 
 func (r *ruleSource) denyRule() {
-	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters"})...)
+	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters", "condition", "tenant", "agrees"})...)
 }
 
 func (r *ruleSource) except() {
@@ -585,11 +583,10 @@ func (r *ruleSource) upgrades() {
 		}
 	}
 	r.rule.Upgrades = list
-	r.maxConnection()
 }
 
-// maxConnection bounds what outlives its check. No token would have lived longer than the issuer's longest, so nor may a connection.
-func (r *ruleSource) maxConnection() {
+// connection bounds what outlives its check. No token would have lived longer than the issuer's longest, so nor may a connection.
+func (r *ruleSource) connection() {
 	n := r.m.Get("max_connection")
 	duration(r.source, r.m, "max_connection", time.Second, 366*24*time.Hour, &r.rule.MaxConnection)
 	for _, issuer := range r.rule.addIssuers(nil) {

@@ -12,7 +12,7 @@ import (
 )
 
 var serviceKeys = []string{
-	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "rules",
+	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "rules",
 }
 
 // methodChoosers are headers by which clients ask a forgiving upstream for another method or path than the one that was judged.
@@ -49,12 +49,28 @@ func (c *compiler) services(src *source) {
 		s.Audience = optionalText(src, m, "audience", "")
 		s.Spelling = spelling(src, m.Get("spelling"))
 		s.Probes = c.probes(src, m.Get("probes"))
+		s.tenant = m.Get("tenant")
+		c.descriptors(src, m, s)
 		c.rules(src, n, m, s)
 		c.audience(src, m, n, s)
 		s.Headers = c.headers(src, m.Get("headers"), s)
 		c.policy.Services = append(c.policy.Services, s)
 		s.rules.build(s.Spelling)
 	}
+}
+
+// descriptors finds the descriptor set that a service names.
+func (c *compiler) descriptors(src *source, m *strictyaml.Mapping, s *Service) {
+	s.descriptorsNode = m.Get("descriptors")
+	name := optionalText(src, m, "descriptors", "")
+	if name == "" {
+		return
+	}
+	if blob := c.blobs[name]; blob != nil {
+		s.descriptors = blob.data
+		return
+	}
+	src.Errorf(s.descriptorsNode, "put it beside the policy files: buf build -o orders"+BlobSuffix, "there is no descriptor set `%s` beside this file (its name ends in %s)", name, BlobSuffix)
 }
 
 func (c *compiler) serviceName(src *source, n *strictyaml.Node, s *Service) {

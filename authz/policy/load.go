@@ -70,6 +70,9 @@ type loader struct {
 
 // miss notes that nothing of a file is in force: what it would serve is answered by nobody else.
 func (p *Policy) miss(file File) {
+	if strings.HasSuffix(file.Name, BlobSuffix) {
+		return // it serves nothing by itself: what needs it does not load without it
+	}
 	p.partial = true
 	doc, errs := strictyaml.Parse(file.Name, file.Data)
 	if len(errs) > 0 {
@@ -135,7 +138,7 @@ func because(name, why string, complaint strictyaml.Errors) strictyaml.Errors {
 
 // compile tries some versions together. It returns either a policy or the complaints by file.
 func (l *loader) compile(use []candidate) (*Policy, map[string]strictyaml.Errors) {
-	c := newCompiler(l.before.Policy.Issuers)
+	c := newCompiler(l.before.Policy)
 	c.partial = len(l.errors) > 0
 	guilty := map[string]strictyaml.Errors{}
 	for _, candidate := range use {
@@ -145,7 +148,7 @@ func (l *loader) compile(use []candidate) (*Policy, map[string]strictyaml.Errors
 			continue
 		}
 		src.changed = !bytes.Equal(candidate.file.Data, l.before.good[candidate.file.Name])
-		c.sources = append(c.sources, src)
+		c.add(src)
 	}
 	if len(guilty) > 0 {
 		return nil, guilty

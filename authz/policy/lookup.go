@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
@@ -27,6 +28,8 @@ type Lookup struct {
 	CacheBytes int64
 	// Connections bounds the backend's pool; 16 by default.
 	Connections int
+	// Digest tells one version of the settings from another: a reload that does not change it keeps connections and cache.
+	Digest [sha256.Size]byte
 
 	Redis   *RedisLookup
 	SQL     *SQLLookup

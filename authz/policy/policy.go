@@ -77,8 +77,6 @@ type Service struct {
 	Workloads []CallerPattern
 	// Callers are demanded of every connection; nil demands none.
 	Callers []CallerPattern
-	// Tenant is demanded of every request; nil demands none.
-	Tenant *Tenant
 	// Shadow, unless nil, is what the service answers until its rules are enforced.
 	Shadow *Shadow
 	// Audience is the one audience of its issuers that this service answers to; "" where the issuer has only one.
@@ -98,6 +96,9 @@ type Service struct {
 	pos   strictyaml.Pos
 	file  string
 	rules *group
+	// tenant is the node of the service's demand, and descriptors the FileDescriptorSet of its gRPC messages, while it is compiled.
+	tenant, descriptorsNode *strictyaml.Node
+	descriptors             []byte
 	// probes are its own and, for an edge service, those at the top of the files.
 	probes []Probe
 }
@@ -155,13 +156,14 @@ type Rule struct {
 	Clients map[string][]CallerPattern
 	// Owner is whose the named object must be; nil is nobody's in particular.
 	Owner *Owner
-	// Tenant is demanded beside the service's; AnyTenant sets the service's aside for a public rule.
-	Tenant    *Tenant
-	AnyTenant bool
+	// Tenants are demanded, all of them: the service's and the rule's own.
+	Tenants []Tenant
 	// Agrees are references whose values must be one and the same.
 	Agrees []Reference
 	// Condition must hold; nil demands nothing.
 	Condition *condition.Program
+	// ConditionReads are what Condition reads of the request, in the order of its References.
+	ConditionReads []Reference
 	// Body says what is read of the request's body; nil reads none.
 	Body *Body
 	// Metadata is handed to the rate limiter on an allow.
@@ -277,6 +279,8 @@ const (
 	TypeUUID
 	// TypeInt is a whole number from 0 to 2^63-1 in decimal digits, without sign or leading zero; in JSON and gRPC a number.
 	TypeInt
+	// TypeAny is a text or, in JSON and gRPC, a whole number as TypeInt: for values that are only compared with each other.
+	TypeAny
 )
 
 // Source is a part of a request that a rule reads.
@@ -563,6 +567,20 @@ func (r *Rule) Excepts(t *target.Target) bool {
 		}
 	}
 	return false
+}
+
+// ParametersApart reports whether a query parameter cannot be replaced by what a body holds: because the upstream merges none into the
+// parameters, or because the rule holds the body's to agree.
+func (r *Rule) ParametersApart(query Reference) bool {
+	if r.SeparateBody {
+		return true
+	}
+	if !slices.Contains(r.Agrees, query) {
+		return false
+	}
+	return slices.ContainsFunc(r.Agrees, func(o Reference) bool {
+		return (o.Source == SourceBody || o.Source == SourceForm) && o.Name == query.Name
+	})
 }
 
 // CallersAdmit reports whether the connection's identity satisfies both the service and the rule; caller is "" for none.

@@ -60,7 +60,7 @@ func ParseTemplate(text string) (t Template, why string) {
 		if !more {
 			break
 		}
-		if len(t.parts) > 1 && !ends(literal) {
+		if follows := len(t.parts) > 1 || literal == "" && len(t.parts) > 0; follows && !ends(literal) {
 			return Template{}, "between two variables must stand more than letters, digits and %, or two pairs of values could give one text"
 		}
 		name, after, closed := strings.Cut(after, "}")

@@ -68,6 +68,27 @@ func (n *Node) Pos() Pos {
 	return n.pos
 }
 
+// Texts are the texts of the strings at and under the node, in their order; keys are not among them.
+func (n *Node) Texts() []string {
+	switch n.Kind() {
+	case String:
+		return []string{n.text}
+	case List:
+		var all []string
+		for _, item := range n.items {
+			all = append(all, item.Texts()...)
+		}
+		return all
+	case Map:
+		var all []string
+		for _, e := range n.entries {
+			all = append(all, e.value.Texts()...)
+		}
+		return all
+	}
+	return nil
+}
+
 // builder converts the library's tree into nodes.
 type builder struct {
 	c       *collector
