@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -82,7 +83,7 @@ func (c *check) wholeBody(source policy.Source) Reason {
 	partial, count := c.r.Headers.One("x-envoy-auth-partial-body")
 	sent := c.r.Body
 	switch {
-	case sent.Lossy:
+	case sent.Lossy && bytes.IndexByte(sent.Data, '!') >= 0:
 		return c.because(BadBody, DetailAmbiguous)
 	case count == 0 && len(sent.Data) == 0:
 		return c.because(BadBody, DetailNoBody)

@@ -74,9 +74,9 @@ type Peer struct {
 
 // Body is what Envoy delivered of a request's body.
 type Body struct {
-	// Data is raw_body, exact; nil where none was delivered. It must not be changed.
+	// Data is nil where none was delivered. It must not be changed.
 	Data []byte
-	// Lossy says that Envoy delivered text in which it had replaced what is no UTF-8 (pack_as_bytes is off). Data is then nil.
+	// Lossy says that Envoy wrote `!` for bytes that are no UTF-8 (pack_as_bytes is off), so that a `!` in Data may be any of them.
 	Lossy bool
 	// Size is how many bytes Envoy saw, which is more than Data holds where it delivered a part.
 	Size int64

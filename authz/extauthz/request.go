@@ -35,10 +35,13 @@ func request(in *authv3.CheckRequest) *authz.Request {
 	return r
 }
 
-// requestBody reads what Envoy buffered. Without pack_as_bytes it comes as text in which Envoy has replaced what is no UTF-8, so that
-// nobody knows what the upstream gets.
+// requestBody reads what Envoy buffered: raw_body under pack_as_bytes, else body, a text in which it has replaced what is no UTF-8. The
+// filter's own setting decides which, whatever a route says.
 func requestBody(http *authv3.AttributeContext_HttpRequest) authz.Body {
-	return authz.Body{Data: http.GetRawBody(), Lossy: http.GetBody() != "", Size: http.GetSize()}
+	if text := http.GetBody(); text != "" && len(http.GetRawBody()) == 0 {
+		return authz.Body{Data: []byte(text), Lossy: true, Size: http.GetSize()}
+	}
+	return authz.Body{Data: http.GetRawBody(), Size: http.GetSize()}
 }
 
 // address is the IP address of a peer. A Unix socket or an Envoy-internal address is none.

@@ -1,0 +1,125 @@
+package owner
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/sallyport-dev/sallyport/authz"
+)
+
+var (
+	errFull  = errors.New("too many questions wait")
+	errPanic = errors.New("the backend panicked")
+)
+
+// fetch asks the world for what is missing among the answers, or joins those who are asking just that.
+func (l *Lookup) fetch(ctx context.Context, q *authz.Question, answers []authz.Standing, missing int) error {
+	ctx, cancel := context.WithTimeout(ctx, l.o.Timeout) // also for a backend that forgets its own deadline
+	defer cancel()
+	if ctx.Err() != nil {
+		return unavailable(ctx.Err())
+	}
+	name, asked := flightOf(q, answers, missing)
+	select {
+	case landed := <-l.flights.DoChan(name, func() (any, error) { return l.fly(asked) }):
+		standings, ok := landed.Val.([]authz.Standing)
+		if landed.Err != nil || !ok {
+			return landed.Err
+		}
+		for i := range answers {
+			if answers[i] == authz.StandingUnknown {
+				answers[i], standings = standings[0], standings[1:]
+			}
+		}
+		return nil
+	case <-ctx.Done():
+		return unavailable(ctx.Err())
+	}
+}
+
+// flightOf is the question about the missing objects, and the name under which others can join it. The name holds every part of the
+// question behind its length, so two questions never have one name. The question's texts are parts of the name: nothing of the request
+// that began the flight is read after that request has left.
+func flightOf(q *authz.Question, answers []authz.Standing, missing int) (name string, asked *authz.Question) {
+	parts := make([]string, 0, 4+missing)
+	parts = append(parts, q.Tenant, q.Issuer, q.Subject, q.Relation)
+	size := 1
+	for i, object := range q.Objects {
+		if answers[i] == authz.StandingUnknown {
+			parts = append(parts, object)
+		}
+	}
+	for _, part := range parts {
+		size += binary.MaxVarintLen32 + len(part)
+	}
+	text := append(make([]byte, 0, size), byte(q.Kind))
+	for _, part := range parts {
+		text = append(binary.AppendUvarint(text, uint64(len(part))), part...)
+	}
+	name = string(text)
+	end := 1
+	for i, part := range parts {
+		end += len(binary.AppendUvarint(nil, uint64(len(part)))) + len(part)
+		parts[i] = name[end-len(part) : end]
+	}
+	return name, &authz.Question{Tenant: parts[0], Issuer: parts[1], Kind: q.Kind, Subject: parts[2], Relation: parts[3], Objects: parts[4:]}
+}
+
+// fly puts one question to the world, for all who want to know. It always returns: a panic or an exit of this goroutine would be
+// everybody's.
+func (l *Lookup) fly(q *authz.Question) ([]authz.Standing, error) {
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+	default:
+		return nil, unavailable(errFull)
+	}
+	asked := l.elapsed()
+	standings, err := l.breaker.Execute(func() ([]authz.Standing, error) { return l.put(q) })
+	switch {
+	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
+		return nil, unavailable(err)
+	case err != nil:
+		return nil, err
+	}
+	l.remember(q, standings, asked)
+	return standings, nil
+}
+
+// put asks the backend in a context that no caller's leaving ends, and in which nothing of a caller stands: an answer may depend on the
+// question alone.
+func (l *Lookup) put(q *authz.Question) (standings []authz.Standing, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), l.o.Timeout)
+	defer cancel()
+	begun := l.o.Now()
+	defer func() {
+		l.meters.took(l.o.Now().Sub(begun))
+		if r := recover(); r != nil { // it was this question that the backend could not take: no reason to refuse others
+			standings, err = nil, fmt.Errorf("%w: %w: %v", authz.ErrLookupAnswer, errPanic, r)
+		}
+	}()
+	standings = make([]authz.Standing, len(q.Objects))
+	if err := l.backend.Ask(ctx, q, standings); err != nil {
+		return nil, classified(err)
+	}
+	for _, standing := range standings {
+		if standing < authz.NotThere || standing > authz.Theirs {
+			return nil, fmt.Errorf("%w: nothing is said about an object that was asked for", authz.ErrLookupAnswer)
+		}
+	}
+	return standings, nil
+}
+
+// classified makes an error one of the two that callers know.
+func classified(err error) error {
+	if errors.Is(err, authz.ErrLookupAnswer) && !errors.Is(err, authz.ErrLookupUnavailable) || !errors.Is(err, authz.ErrLookupAnswer) && errors.Is(err, authz.ErrLookupUnavailable) {
+		return err
+	}
+	return unavailable(err)
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w: %w", authz.ErrLookupUnavailable, err) }

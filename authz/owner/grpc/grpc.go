@@ -1,0 +1,158 @@
+package grpc
+
+import (
+	"context"
+	"fmt"
+	"unicode/utf8"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/owner/secrets"
+	"github.com/sallyport-dev/sallyport/authz/policy"
+	ownerv1 "github.com/sallyport-dev/sallyport/proto/owner/v1"
+)
+
+// The bounds that the protocol promises to servers, in bytes. What is longer is not asked about: a question of 1,000 objects stays below
+// [MaxMessage], so that nobody can send ids of which the question fails for everybody.
+const (
+	// MaxObject is the longest id of an object.
+	MaxObject = 1024
+	// MaxName is the longest subject or tenant.
+	MaxName = 2048
+	// MaxWord is the longest issuer or relation.
+	MaxWord = 255
+	// MaxMessage is the longest message in either direction.
+	MaxMessage = 1 << 20
+)
+
+// Backend asks one server. It is safe for concurrent use, keeps one connection to each address that the server's name has, and connects
+// when it is first asked. After [Backend.Close] every question fails.
+type Backend struct {
+	conn   *grpc.ClientConn
+	client ownerv1.OwnerServiceClient
+	token  *secrets.Token // nil: none
+}
+
+// New is the backend of the settings. It connects to nothing and opens no file; what a file must hold is found out by the first question
+// or by [Backend.Try]. An error means that the settings contradict each other, or would send a token where others can read it.
+func New(l *policy.GRPCLookup) (*Backend, error) {
+	t, err := targetOf(l)
+	if err != nil {
+		return nil, fmt.Errorf("owner/grpc: %w", err)
+	}
+	conn, err := dial(t)
+	if err != nil {
+		return nil, fmt.Errorf("owner/grpc: %w", err)
+	}
+	b := &Backend{conn: conn, client: ownerv1.NewOwnerServiceClient(conn)}
+	if l.TokenFile != "" {
+		b.token = secrets.NewToken(l.TokenFile)
+	}
+	return b, nil
+}
+
+// Close ends the connections. Questions in flight fail.
+func (b *Backend) Close() error {
+	if err := b.conn.Close(); err != nil {
+		return fmt.Errorf("owner/grpc: %w", err)
+	}
+	return nil
+}
+
+// Ask is authz.Lookup's, in one call. Ids that no message can carry, because they are longer than [MaxObject] or no UTF-8, are not there,
+// and nor is anything for a subject or tenant of that kind: the server is not asked about them.
+func (b *Backend) Ask(ctx context.Context, q *authz.Question, answers []authz.Standing) error {
+	request := requestOf(q, answers)
+	if len(request.Objects) == 0 {
+		return nil
+	}
+	response, err := b.check(ctx, request)
+	if err != nil {
+		return err
+	}
+	return read(response, q.Objects, answers)
+}
+
+// Try asks an empty question, which a server that can be asked refuses as such: the error says what stands in the way of a real one.
+func (b *Backend) Try(ctx context.Context) error {
+	_, err := b.check(ctx, &ownerv1.CheckRequest{})
+	if isRefusal(err) {
+		return nil
+	}
+	return err
+}
+
+func (b *Backend) check(ctx context.Context, request *ownerv1.CheckRequest) (*ownerv1.CheckResponse, error) {
+	if b.token != nil {
+		token, err := b.token.Read()
+		if err != nil {
+			return nil, fmt.Errorf("owner/grpc: %w: %w", authz.ErrLookupUnavailable, err)
+		}
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	}
+	response, err := b.client.Check(ctx, request)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return response, nil
+}
+
+// requestOf is the question on the wire. It answers NotThere for what cannot be asked, and leaves the other answers zero.
+func requestOf(q *authz.Question, answers []authz.Standing) *ownerv1.CheckRequest {
+	request := &ownerv1.CheckRequest{Tenant: q.Tenant, Issuer: q.Issuer, Kind: kindOf(q.Kind), Subject: q.Subject, Relation: q.Relation}
+	sayable := fits(q.Tenant, MaxName) && fits(q.Subject, MaxName) && fits(q.Issuer, MaxWord) && fits(q.Relation, MaxWord)
+	request.Objects = make([]string, 0, len(q.Objects))
+	for i, id := range q.Objects {
+		if sayable && fits(id, MaxObject) {
+			request.Objects = append(request.Objects, id)
+		} else {
+			answers[i] = authz.NotThere
+		}
+	}
+	return request
+}
+
+func fits(text string, most int) bool { return len(text) <= most && utf8.ValidString(text) }
+
+func kindOf(k authz.Kind) ownerv1.Kind {
+	switch k {
+	case authz.Person:
+		return ownerv1.Kind_KIND_PERSON
+	case authz.Machine:
+		return ownerv1.Kind_KIND_MACHINE
+	}
+	return ownerv1.Kind_KIND_UNSPECIFIED // which every server refuses
+}
+
+// read fills the answers that are still zero, by the response alone: exactly one for each, and none besides.
+func read(response *ownerv1.CheckResponse, objects []string, answers []authz.Standing) error {
+	open := make(map[string]int, len(objects))
+	for i, id := range objects {
+		if answers[i] == authz.StandingUnknown {
+			open[id] = i
+		}
+	}
+	for _, answer := range response.GetAnswers() {
+		i, asked := open[answer.GetObject()]
+		if !asked {
+			return fmt.Errorf("owner/grpc: %w: it speaks of an object twice, or of one that was not asked for", authz.ErrLookupAnswer)
+		}
+		delete(open, answer.GetObject())
+		switch answer.GetStanding() {
+		case ownerv1.Standing_STANDING_NOT_THERE:
+			answers[i] = authz.NotThere
+		case ownerv1.Standing_STANDING_NOT_THEIRS:
+			answers[i] = authz.NotTheirs
+		case ownerv1.Standing_STANDING_THEIRS:
+			answers[i] = authz.Theirs
+		default:
+			return fmt.Errorf("owner/grpc: %w: a standing of %d", authz.ErrLookupAnswer, answer.GetStanding())
+		}
+	}
+	if len(open) > 0 {
+		return fmt.Errorf("owner/grpc: %w: it says nothing of %d of %d objects", authz.ErrLookupAnswer, len(open), len(objects))
+	}
+	return nil
+}
