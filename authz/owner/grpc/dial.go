@@ -23,8 +23,9 @@ import (
 
 // target is where the server is and how it is spoken to.
 type target struct {
-	name string       // as gRPC resolves it
-	tls  *secrets.TLS // nil: plain
+	name   string       // as gRPC resolves it
+	tls    *secrets.TLS // nil: plain
+	server string       // whom the certificate must be of; "" is the host
 }
 
 // targetOf reads the settings. TLS is spoken unless nobody can stand between, which is a Unix socket or loopback without a word about
@@ -43,11 +44,11 @@ func targetOf(l *policy.GRPCLookup) (target, error) {
 	case l.Plaintext, local && !wanted:
 		return target{name: name}, nil
 	}
-	config, err := secrets.NewTLS(secrets.Files{CA: l.CAFile, Cert: l.CertFile, Key: l.KeyFile}, l.ServerName)
+	config, err := secrets.NewTLS(secrets.Files{CA: l.CAFile, Cert: l.CertFile, Key: l.KeyFile})
 	if err != nil {
 		return target{}, err
 	}
-	return target{name: name, tls: config}, nil
+	return target{name: name, tls: config, server: l.ServerName}, nil
 }
 
 // addressOf is the address with a scheme, so that no part of a host's name is taken for one; local says that only this machine is there.
@@ -68,7 +69,7 @@ func addressOf(address string) (name string, local bool, err error) {
 
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // Bounds of a connection.
@@ -89,9 +90,9 @@ const balance = `{"loadBalancingConfig":[{"round_robin":{}}]}`
 
 // dial makes the client of a target. It connects when it is first asked.
 func dial(t target) (*grpc.ClientConn, error) {
-	var creds credentials.TransportCredentials = insecure.NewCredentials()
+	creds := insecure.NewCredentials()
 	if t.tls != nil {
-		creds = &handshake{config: t.tls}
+		creds = &handshake{config: t.tls, server: t.server}
 	}
 	return grpc.NewClient(t.name,
 		grpc.WithTransportCredentials(creds),
@@ -113,7 +114,10 @@ func dial(t target) (*grpc.ClientConn, error) {
 }
 
 // handshake is TLS by files as they are at the time of each handshake.
-type handshake struct{ config *secrets.TLS }
+type handshake struct {
+	config *secrets.TLS
+	server string
+}
 
 // ClientHandshake is credentials.TransportCredentials'.
 func (h *handshake) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -129,9 +133,9 @@ func (h *handshake) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, e
 	return nil, nil, errors.New("owner/grpc: a client accepts no connections")
 }
 
-// Info is credentials.TransportCredentials'.
+// Info is credentials.TransportCredentials'. gRPC makes the server's name here the authority, against which the handshake verifies.
 func (h *handshake) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: h.server} //nolint:staticcheck // deprecated for reading; it is how gRPC itself is told
 }
 
 // Clone is credentials.TransportCredentials'; nothing in it changes.

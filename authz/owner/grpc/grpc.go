@@ -6,7 +6,9 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/owner/secrets"
@@ -53,18 +55,18 @@ func New(l *policy.GRPCLookup) (*Backend, error) {
 	return b, nil
 }
 
-// Close ends the connections. Questions in flight fail.
+// Close ends the connections. Questions in flight fail. A second call does nothing.
 func (b *Backend) Close() error {
-	if err := b.conn.Close(); err != nil {
+	if err := b.conn.Close(); err != nil && status.Code(err) != codes.Canceled {
 		return fmt.Errorf("owner/grpc: %w", err)
 	}
 	return nil
 }
 
-// Ask is authz.Lookup's, in one call. Ids that no message can carry, because they are longer than [MaxObject] or no UTF-8, are not there,
-// and nor is anything for a subject or tenant of that kind: the server is not asked about them.
+// Ask is authz.Lookup's, in one call. What no message may carry is not there and is not asked about: ids that are empty, longer than
+// [MaxObject] or no UTF-8, and everything for a subject or tenant of that kind.
 func (b *Backend) Ask(ctx context.Context, q *authz.Question, answers []authz.Standing) error {
-	request := requestOf(q, answers)
+	request, places := requestOf(q, answers)
 	if len(request.Objects) == 0 {
 		return nil
 	}
@@ -72,7 +74,7 @@ func (b *Backend) Ask(ctx context.Context, q *authz.Question, answers []authz.St
 	if err != nil {
 		return err
 	}
-	return read(response, q.Objects, answers)
+	return read(response, places, answers)
 }
 
 // Try asks an empty question, which a server that can be asked refuses as such: the error says what stands in the way of a real one.
@@ -99,19 +101,24 @@ func (b *Backend) check(ctx context.Context, request *ownerv1.CheckRequest) (*ow
 	return response, nil
 }
 
-// requestOf is the question on the wire. It answers NotThere for what cannot be asked, and leaves the other answers zero.
-func requestOf(q *authz.Question, answers []authz.Standing) *ownerv1.CheckRequest {
+// requestOf is the question on the wire, and where the answer about each of its objects belongs. It answers NotThere for what cannot be
+// asked, and leaves the other answers zero.
+func requestOf(q *authz.Question, answers []authz.Standing) (*ownerv1.CheckRequest, map[string][]int) {
 	request := &ownerv1.CheckRequest{Tenant: q.Tenant, Issuer: q.Issuer, Kind: kindOf(q.Kind), Subject: q.Subject, Relation: q.Relation}
-	sayable := fits(q.Tenant, MaxName) && fits(q.Subject, MaxName) && fits(q.Issuer, MaxWord) && fits(q.Relation, MaxWord)
 	request.Objects = make([]string, 0, len(q.Objects))
+	places := make(map[string][]int, len(q.Objects))
+	sayable := q.Subject != "" && fits(q.Subject, MaxName) && fits(q.Tenant, MaxName) && fits(q.Issuer, MaxWord) && fits(q.Relation, MaxWord)
 	for i, id := range q.Objects {
-		if sayable && fits(id, MaxObject) {
-			request.Objects = append(request.Objects, id)
-		} else {
+		if !sayable || id == "" || !fits(id, MaxObject) {
 			answers[i] = authz.NotThere
+			continue
 		}
+		if places[id] == nil {
+			request.Objects = append(request.Objects, id)
+		}
+		places[id] = append(places[id], i)
 	}
-	return request
+	return request, places
 }
 
 func fits(text string, most int) bool { return len(text) <= most && utf8.ValidString(text) }
@@ -126,33 +133,36 @@ func kindOf(k authz.Kind) ownerv1.Kind {
 	return ownerv1.Kind_KIND_UNSPECIFIED // which every server refuses
 }
 
-// read fills the answers that are still zero, by the response alone: exactly one for each, and none besides.
-func read(response *ownerv1.CheckResponse, objects []string, answers []authz.Standing) error {
-	open := make(map[string]int, len(objects))
-	for i, id := range objects {
-		if answers[i] == authz.StandingUnknown {
-			open[id] = i
-		}
-	}
+// read puts the response's answers where they belong: exactly one for each object that was asked for, and none besides.
+func read(response *ownerv1.CheckResponse, places map[string][]int, answers []authz.Standing) error {
 	for _, answer := range response.GetAnswers() {
-		i, asked := open[answer.GetObject()]
+		at, asked := places[answer.GetObject()]
 		if !asked {
 			return fmt.Errorf("owner/grpc: %w: it speaks of an object twice, or of one that was not asked for", authz.ErrLookupAnswer)
 		}
-		delete(open, answer.GetObject())
-		switch answer.GetStanding() {
-		case ownerv1.Standing_STANDING_NOT_THERE:
-			answers[i] = authz.NotThere
-		case ownerv1.Standing_STANDING_NOT_THEIRS:
-			answers[i] = authz.NotTheirs
-		case ownerv1.Standing_STANDING_THEIRS:
-			answers[i] = authz.Theirs
-		default:
+		delete(places, answer.GetObject())
+		standing := standingOf(answer.GetStanding())
+		if standing == authz.StandingUnknown {
 			return fmt.Errorf("owner/grpc: %w: a standing of %d", authz.ErrLookupAnswer, answer.GetStanding())
 		}
+		for _, i := range at {
+			answers[i] = standing
+		}
 	}
-	if len(open) > 0 {
-		return fmt.Errorf("owner/grpc: %w: it says nothing of %d of %d objects", authz.ErrLookupAnswer, len(open), len(objects))
+	if len(places) > 0 {
+		return fmt.Errorf("owner/grpc: %w: it says nothing of %d objects", authz.ErrLookupAnswer, len(places))
 	}
 	return nil
+}
+
+func standingOf(s ownerv1.Standing) authz.Standing {
+	switch s {
+	case ownerv1.Standing_STANDING_NOT_THERE:
+		return authz.NotThere
+	case ownerv1.Standing_STANDING_NOT_THEIRS:
+		return authz.NotTheirs
+	case ownerv1.Standing_STANDING_THEIRS:
+		return authz.Theirs
+	}
+	return authz.StandingUnknown
 }

@@ -18,21 +18,20 @@ type Files struct {
 
 // TLS is a client's side of TLS, by files that are read again when they changed. It is safe for concurrent use.
 type TLS struct {
-	files      Files
-	serverName string
+	files Files
 
 	mu     sync.Mutex
 	stamps [3]stamp
 	last   *tls.Config
 }
 
-// NewTLS is the configuration by the files, none of which is opened yet. serverName is what the server's certificate must be of; "" leaves
-// that to who dials. One of Cert and Key alone is an error.
-func NewTLS(files Files, serverName string) (*TLS, error) {
+// NewTLS is the configuration by the files, none of which is opened yet. Whom the server's certificate must be of is left to who dials.
+// One of Cert and Key alone is an error.
+func NewTLS(files Files) (*TLS, error) {
 	if (files.Cert == "") != (files.Key == "") {
 		return nil, errors.New("secrets: a client certificate and its key belong together")
 	}
-	return &TLS{files: files, serverName: serverName}, nil
+	return &TLS{files: files}, nil
 }
 
 // Config is the configuration for a handshake now; it is the caller's own. While the files cannot be read, or are no pair because one of
@@ -77,7 +76,7 @@ func same(a, b [3]stamp) bool {
 
 // load reads the files. Its errors name files and never quote them: one of them is a private key.
 func (t *TLS) load() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.serverName}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.files.CA != "" {
 		text, err := read(t.files.CA)
 		if err != nil {
