@@ -54,7 +54,7 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 	if err := g.serveAdmin(ctx, &f.revocations, log); err != nil {
 		return err
 	}
-	return d.WatchFiles(f.policy, g.load)
+	return d.WatchFiles(f.policy, g.load, policy.BlobSuffix)
 }
 
 // authzGate keeps the authorizer's bundle in step with the policy files: the policy, and one key set and verifier per issuer.
@@ -113,7 +113,7 @@ func (g *authzGate) load(files []daemon.File) error {
 	for _, file := range states {
 		errs = append(errs, file.Errors...)
 	}
-	single := len(files) == 1 && files[0].Name == g.whole
+	single := len(files) > 0 && files[0].Name == g.whole
 	if first && single && len(errs) > 0 {
 		return daemon.Invalid(errors.New("the policy does not load:\n" + errs.Pretty()))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
@@ -12,9 +13,9 @@ import (
 // errShown ends a command with exit code 1 after its findings were printed.
 var errShown = daemon.Invalid(errors.New(""))
 
-// readAll reads FILE or DIR for a check. A file that cannot be read is an error of the check, in its place among the others.
+// readAll reads the policy files FILE or DIR, and the descriptor sets beside them, for a check. A file that cannot be read is an error of the check, in its place among the others.
 func readAll(path string) ([]daemon.File, error) {
-	files, err := daemon.ReadFiles(path)
+	files, err := daemon.ReadFiles(path, policy.BlobSuffix)
 	if err != nil {
 		return nil, daemon.Unable(err)
 	}

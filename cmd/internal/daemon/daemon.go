@@ -172,8 +172,8 @@ func (d *Daemon) OnHangup(name string, run func() error) {
 // WatchFiles loads FILE or DIR now and hands over every later change while the daemon runs. An error of this first load is the
 // start's: ExitUnable without a snapshot, ExitInvalid when changed refuses it; one marked by Partly is none. That one, and every later
 // error of changed, is logged, counted, and shown in /readyz as "files:PATH" until the files are in force whole.
-func (d *Daemon) WatchFiles(path string, changed func([]File) error) error {
-	w := &FileWatcher{Path: path, Changed: changed, now: d.hangup.look(), Report: d.reporter("files:"+path, "what was in force stays in force")}
+func (d *Daemon) WatchFiles(path string, changed func([]File) error, also ...string) error {
+	w := &FileWatcher{Path: path, Also: also, Changed: changed, now: d.hangup.look(), Report: d.reporter("files:"+path, "what was in force stays in force")}
 	if err := w.Load(); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -48,8 +49,10 @@ type snapshot struct {
 // snapshot: a folder that changes while it is read is read again until two reads agree. The error means that there is no snapshot:
 // path is absent or unreadable, a folder without such a file, more than MaxFolderBytes, or one that does not hold still. Errors
 // of single files in a folder, and of a FILE that is too large, are in the snapshot.
-func ReadFiles(path string) ([]File, error) {
-	s, err := readStable(func() (snapshot, error) { return readOnce(path) })
+//
+// Files whose names end in one of also are read too, those in the folder and those beside FILE: data that the others speak of.
+func ReadFiles(path string, also ...string) ([]File, error) {
+	s, err := readStable(func() (snapshot, error) { return readOnce(path, also) })
 	return s.files, err
 }
 
@@ -68,25 +71,45 @@ func readStable(read func() (snapshot, error)) (snapshot, error) {
 	return snapshot{}, errors.New("daemon: the files change faster than they can be read")
 }
 
-func readOnce(path string) (snapshot, error) {
+func readOnce(path string, also []string) (snapshot, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return snapshot{}, fmt.Errorf("daemon: read files: %w", err)
 	}
 	if info.IsDir() {
-		return readFolder(path)
+		files, err := readFolder(path, func(name string) bool { return wanted(name) || endsIn(name, also) })
+		if err == nil && !slices.ContainsFunc(files, func(f File) bool { return wanted(filepath.Base(f.Name)) }) {
+			err = fmt.Errorf("daemon: read files: the folder %s holds no *.yaml or *.yml file", path)
+		}
+		if err != nil {
+			return snapshot{}, err
+		}
+		return seal(files), nil
 	}
 	data, err := readCapped(path)
 	if err != nil && !errors.Is(err, ErrTooLarge) {
 		return snapshot{}, fmt.Errorf("daemon: read files: %w", err)
 	}
-	return seal([]File{{Name: path, Data: data, Err: err}}), nil
+	files := []File{{Name: path, Data: data, Err: err}}
+	if len(also) > 0 {
+		beside, err := readFolder(filepath.Dir(path), func(name string) bool { return endsIn(name, also) && name != filepath.Base(path) })
+		if err != nil {
+			return snapshot{}, err
+		}
+		files = append(files, beside...)
+	}
+	return seal(files), nil
 }
 
-func readFolder(path string) (snapshot, error) {
+// endsIn says whether a file's name ends in one of some suffixes.
+func endsIn(name string, suffixes []string) bool {
+	return !strings.HasPrefix(name, ".") && slices.ContainsFunc(suffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
+}
+
+func readFolder(path string, wanted func(name string) bool) ([]File, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return snapshot{}, fmt.Errorf("daemon: read files: %w", err)
+		return nil, fmt.Errorf("daemon: read files: %w", err)
 	}
 	var files []File
 	total := 0
@@ -97,14 +120,11 @@ func readFolder(path string) (snapshot, error) {
 		name := filepath.Join(path, entry.Name())
 		data, err := readCapped(name)
 		if total += len(data); total > MaxFolderBytes {
-			return snapshot{}, fmt.Errorf("daemon: read files: %s holds more than %d MiB of files", path, MaxFolderBytes>>20)
+			return nil, fmt.Errorf("daemon: read files: %s holds more than %d MiB of files", path, MaxFolderBytes>>20)
 		}
 		files = append(files, File{Name: name, Data: data, Err: err})
 	}
-	if len(files) == 0 {
-		return snapshot{}, fmt.Errorf("daemon: read files: the folder %s holds no *.yaml or *.yml file", path)
-	}
-	return seal(files), nil
+	return files, nil
 }
 
 // wanted says whether a folder's entry belongs to its snapshot. Dot files are editors' and the kubelet's own.
@@ -182,8 +202,9 @@ func IsPartly(err error) bool {
 // look sooner, since they are lost on some volumes and overflow on others. So a ConfigMap's symlink swap, an editor's rename and a
 // touch are one change, one change and none. Load first, then Run, from one goroutine at a time.
 type FileWatcher struct {
-	// Path is a FILE or a DIR, read as ReadFiles does.
+	// Path is a FILE or a DIR, read as ReadFiles does, and Also what else it reads.
 	Path string
+	Also []string
 	// Changed receives every new snapshot. Its error means that what was in force stays in force, or, marked by Partly, that a part
 	// of the snapshot came into force; the same content is not offered again.
 	Changed func([]File) error
@@ -205,7 +226,7 @@ type FileWatcher struct {
 // Load reads the files and offers them for the first time. A path that cannot be read at all is an ExitUnable error; an error of
 // Changed is an ExitInvalid error, unless it carries a code of its own. One marked by Partly is reported and ends nothing.
 func (w *FileWatcher) Load() error {
-	s, err := readStable(func() (snapshot, error) { return readOnce(w.Path) })
+	s, err := readStable(func() (snapshot, error) { return readOnce(w.Path, w.Also) })
 	if err != nil {
 		return Unable(err)
 	}
@@ -226,13 +247,13 @@ func (w *FileWatcher) Run(ctx context.Context) error {
 	loop.folders = []string{filepath.Dir(w.Path), w.Path}
 	loop.relevant = func(event string) bool {
 		name := filepath.Base(event)
-		return name == base || wanted(name) || strings.HasPrefix(name, "..")
+		return name == base || wanted(name) || endsIn(name, w.Also) || strings.HasPrefix(name, "..")
 	}
 	return loop.run(ctx, w.look)
 }
 
 func (w *FileWatcher) look() {
-	once := func() (snapshot, error) { return readOnce(w.Path) }
+	once := func() (snapshot, error) { return readOnce(w.Path, w.Also) }
 	s, err := once()
 	if err != nil || s.sum != w.seen {
 		// Only what is news is read twice.

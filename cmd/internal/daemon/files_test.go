@@ -28,6 +28,45 @@ func contents(files []File) map[string]string {
 	return m
 }
 
+// Data beside the files is read with them: in a folder, and beside a single file.
+func TestReadFilesAlso(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.yaml", "b.yml", "shop.binpb", ".hidden.binpb", "notes.txt"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func(path string, also ...string) string {
+		files, err := ReadFiles(path, also...)
+		if err != nil {
+			return err.Error()
+		}
+		var all []string
+		for _, file := range files {
+			all = append(all, filepath.Base(file.Name))
+		}
+		return strings.Join(all, " ")
+	}
+	file := filepath.Join(dir, "b.yml")
+	for _, test := range []struct{ got, want string }{
+		{names(dir), "a.yaml b.yml"},
+		{names(dir, ".binpb"), "a.yaml b.yml shop.binpb"},
+		{names(file), "b.yml"},
+		{names(file, ".binpb"), "b.yml shop.binpb"},
+	} {
+		if test.got != test.want {
+			t.Errorf("read %s, want %s", test.got, test.want)
+		}
+	}
+	only := t.TempDir()
+	if err := os.WriteFile(filepath.Join(only, "shop.binpb"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(only, ".binpb"); !strings.Contains(got, "holds no *.yaml") {
+		t.Errorf("a folder without a policy: %s", got)
+	}
+}
+
 func TestReadFiles(t *testing.T) {
 	dir := t.TempDir()
 	for name, data := range map[string]string{
