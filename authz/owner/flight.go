@@ -26,51 +26,59 @@ func (l *Lookup) fetch(ctx context.Context, q *authz.Question, answers []authz.S
 	name, asked := flightOf(q, answers, missing)
 	select {
 	case landed := <-l.flights.DoChan(name, func() (any, error) { return l.fly(asked) }):
-		standings, ok := landed.Val.([]authz.Standing)
-		if landed.Err != nil || !ok {
+		if landed.Err != nil {
 			return landed.Err
 		}
-		for i := range answers {
-			if answers[i] == authz.StandingUnknown {
-				answers[i], standings = standings[0], standings[1:]
-			}
-		}
-		return nil
+		return fill(answers, landed.Val)
 	case <-ctx.Done():
 		return unavailable(ctx.Err())
 	}
+}
+
+// fill puts what a flight brought where answers are missing.
+func fill(answers []authz.Standing, brought any) error {
+	standings, _ := brought.([]authz.Standing)
+	for i := range answers {
+		if answers[i] != authz.StandingUnknown {
+			continue
+		}
+		if len(standings) == 0 {
+			return fmt.Errorf("%w: an answer is missing", authz.ErrLookupAnswer)
+		}
+		answers[i], standings = standings[0], standings[1:]
+	}
+	return nil
 }
 
 // flightOf is the question about the missing objects, and the name under which others can join it. The name holds every part of the
 // question behind its length, so two questions never have one name. The question's texts are parts of the name: nothing of the request
 // that began the flight is read after that request has left.
 func flightOf(q *authz.Question, answers []authz.Standing, missing int) (name string, asked *authz.Question) {
-	parts := make([]string, 0, 4+missing)
-	parts = append(parts, q.Tenant, q.Issuer, q.Subject, q.Relation)
-	size := 1
+	parts := append(make([]string, 0, 4+missing), q.Tenant, q.Issuer, q.Subject, q.Relation)
 	for i, object := range q.Objects {
 		if answers[i] == authz.StandingUnknown {
 			parts = append(parts, object)
 		}
 	}
+	const head = 4 // bytes of a length
+	size := 1
 	for _, part := range parts {
-		size += binary.MaxVarintLen32 + len(part)
+		size += head + len(part)
 	}
 	text := append(make([]byte, 0, size), byte(q.Kind))
 	for _, part := range parts {
-		text = append(binary.AppendUvarint(text, uint64(len(part))), part...)
+		text = append(binary.BigEndian.AppendUint32(text, uint32(len(part))), part...) // a request is far smaller than 4 GiB
 	}
 	name = string(text)
 	end := 1
 	for i, part := range parts {
-		end += len(binary.AppendUvarint(nil, uint64(len(part)))) + len(part)
+		end += head + len(part)
 		parts[i] = name[end-len(part) : end]
 	}
 	return name, &authz.Question{Tenant: parts[0], Issuer: parts[1], Kind: q.Kind, Subject: parts[2], Relation: parts[3], Objects: parts[4:]}
 }
 
-// fly puts one question to the world, for all who want to know. It always returns: a panic or an exit of this goroutine would be
-// everybody's.
+// fly puts one question to the world, for all who want to know. It lets no panic out, which on this goroutine would end the process.
 func (l *Lookup) fly(q *authz.Question) ([]authz.Standing, error) {
 	select {
 	case l.slots <- struct{}{}:
@@ -114,12 +122,15 @@ func (l *Lookup) put(q *authz.Question) (standings []authz.Standing, err error) 
 	return standings, nil
 }
 
-// classified makes an error one of the two that callers know.
+// classified makes an error exactly one of the two that callers know. Where some of a batch could not be asked, the outage counts.
 func classified(err error) error {
-	if errors.Is(err, authz.ErrLookupAnswer) && !errors.Is(err, authz.ErrLookupUnavailable) || !errors.Is(err, authz.ErrLookupAnswer) && errors.Is(err, authz.ErrLookupUnavailable) {
-		return err
+	switch outage := errors.Is(err, authz.ErrLookupUnavailable); {
+	case !errors.Is(err, authz.ErrLookupAnswer) && !outage:
+		return unavailable(err)
+	case outage && errors.Is(err, authz.ErrLookupAnswer):
+		return fmt.Errorf("%w: %v", authz.ErrLookupUnavailable, err)
 	}
-	return unavailable(err)
+	return err
 }
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", authz.ErrLookupUnavailable, err) }
