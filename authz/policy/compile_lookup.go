@@ -19,7 +19,7 @@ var (
 	sqlKeys     = []string{"url", "password_file", "ca_file", "query"}
 	httpKeys    = []string{"url", "owner", "batch", "token_file", "ca_file", "cert_file", "key_file", "plain_http"}
 	grpcKeys    = []string{"address", "server_name", "token_file", "ca_file", "cert_file", "key_file", "plaintext"}
-	openfgaKeys = []string{"url", "store", "model", "type", "user", "token_file", "ca_file", "plain_http"}
+	openfgaKeys = []string{"url", "store", "model", "type", "user", "max_checks", "token_file", "ca_file", "plain_http"}
 )
 
 // Bounds and defaults of lookups.
@@ -28,6 +28,7 @@ const (
 	maxCacheDenials      = time.Second
 	defaultCacheBytes    = 16 << 20
 	defaultConnections   = 16
+	defaultMaxChecks     = 50
 )
 
 // lookups reads a file's lookups. Names are unique over all files, as issuers' are.
@@ -275,6 +276,9 @@ func openfgaLookup(src *source, n *strictyaml.Node) *OpenFGALookup {
 			src.Errorf(m.Get(key), "write the type's name alone", "%q is no type of a model", text)
 		}
 	}
+	checks := int64(defaultMaxChecks)
+	whole(src, m, "max_checks", 1, 1000, &checks)
+	l.MaxChecks = int(checks)
 	return l
 }
 

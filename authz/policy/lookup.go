@@ -110,7 +110,10 @@ type OpenFGALookup struct {
 	// Store is the store's id and Model that of the authorization model; "" is the latest, which costs OpenFGA a lookup of its own.
 	Store, Model string
 	// Type is the type of the objects ("document"), User that of the subjects ("user").
-	Type, User        string
+	Type, User string
+	// MaxChecks is how many objects are asked about in one call: 50 by default, as OpenFGA takes without --max-checks-per-batch-check.
+	// At most 1,000.
+	MaxChecks         int
 	TokenFile, CAFile string
 	PlainHTTP         bool
 }
