@@ -178,7 +178,7 @@ func (l *Lookup) Try(ctx context.Context) (err error) {
 		}
 	}()
 	if err := prober.Probe(ctx); err != nil {
-		return fmt.Errorf("owner: try %s: %w: %w", l.o.Name, authz.ErrLookupUnavailable, err)
+		return fmt.Errorf("owner: try %s: %w", l.o.Name, classified(err))
 	}
 	return nil
 }
