@@ -38,7 +38,7 @@ type Backend struct {
 }
 
 // New is the backend of the settings. It connects to nothing and opens no file; what a file must hold is found out by the first question
-// or by [Backend.Try]. An error means that the settings contradict each other, or would send a token where others can read it.
+// or by [Backend.Probe]. An error means that the settings contradict each other, or would send a token where others can read it.
 func New(l *policy.GRPCLookup) (*Backend, error) {
 	t, err := targetOf(l)
 	if err != nil {
@@ -77,8 +77,8 @@ func (b *Backend) Ask(ctx context.Context, q *authz.Question, answers []authz.St
 	return read(response, places, answers)
 }
 
-// Try asks an empty question, which a server that can be asked refuses as such: the error says what stands in the way of a real one.
-func (b *Backend) Try(ctx context.Context) error {
+// Probe asks an empty question, which a server that can be asked refuses as such: the error says what stands in the way of a real one.
+func (b *Backend) Probe(ctx context.Context) error {
 	_, err := b.check(ctx, &ownerv1.CheckRequest{})
 	if isRefusal(err) {
 		return nil

@@ -242,9 +242,9 @@ func TestStatuses(t *testing.T) {
 		if !errors.Is(err, want) || errors.Is(err, other) || strings.Contains(err.Error(), "\n") || len(err.Error()) > 600 {
 			t.Errorf("%v: %v", code, err)
 		}
-		tried := b.Try(t.Context())
+		tried := b.Probe(t.Context())
 		if (tried == nil) != (code == codes.InvalidArgument) {
-			t.Errorf("%v: Try says %v", code, tried)
+			t.Errorf("%v: Probe says %v", code, tried)
 		}
 	}
 }
@@ -275,8 +275,8 @@ func TestOutages(t *testing.T) {
 	if _, err := ask(t, b, question("a")); !errors.Is(err, authz.ErrLookupUnavailable) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("nobody there: %v", err)
 	}
-	if err := b.Try(t.Context()); !errors.Is(err, authz.ErrLookupUnavailable) {
-		t.Errorf("nobody there: Try says %v", err)
+	if err := b.Probe(t.Context()); !errors.Is(err, authz.ErrLookupUnavailable) {
+		t.Errorf("nobody there: Probe says %v", err)
 	}
 
 	other := grpc.NewServer()

@@ -14,7 +14,7 @@ import (
 // maxMessage bounds what is repeated of a server's own words.
 const maxMessage = 200
 
-// errRefused marks INVALID_ARGUMENT, for Try.
+// errRefused marks INVALID_ARGUMENT, for Probe.
 var errRefused = errors.New("refused")
 
 func isRefusal(err error) bool { return errors.Is(err, errRefused) }
