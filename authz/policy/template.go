@@ -22,7 +22,7 @@ const (
 var variables = map[string]Variable{"id": VariableID, "relation": VariableRelation, "tenant": VariableTenant, "subject": VariableSubject}
 
 // Template is a text with variables, such as owner:order:{id}. Behind a variable that another one follows stands a byte that is no
-// letter, no digit and no %. The zero Template is the empty text.
+// letter, no digit, no % and no +. The zero Template is the empty text.
 type Template struct{ parts []templatePart }
 
 type templatePart struct {
@@ -61,7 +61,7 @@ func ParseTemplate(text string) (t Template, why string) {
 			break
 		}
 		if follows := len(t.parts) > 1 || literal == "" && len(t.parts) > 0; follows && !ends(literal) {
-			return Template{}, "between two variables must stand more than letters, digits and %, or two pairs of values could give one text"
+			return Template{}, "between two variables must stand more than letters, digits, % and +, or two pairs of values could give one text"
 		}
 		name, after, closed := strings.Cut(after, "}")
 		variable, known := variables[name]
@@ -79,13 +79,14 @@ func ParseTemplate(text string) (t Template, why string) {
 	return t, ""
 }
 
-// ends reports whether a literal can end the value before it: its first byte is none that an escape is made of.
+// ends reports whether a literal can end the value before it: its first byte is none that an escape is made of, nor the + that is a
+// space in some encodings.
 func ends(literal string) bool {
 	if literal == "" {
 		return false
 	}
 	c := literal[0]
-	return c != '%' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
+	return c != '%' && c != '+' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
 }
 
 // Empty reports whether it is the zero Template.
@@ -96,29 +97,35 @@ func (t Template) Reads(v Variable) bool {
 	return slices.ContainsFunc(t.parts, func(p templatePart) bool { return p.variable == v })
 }
 
-// Append writes the text with its values, each as encode gives it; nil encodes nothing but what keeps two questions from having one
-// text: in a value that another variable follows, `%` and the byte that ends it are written as %XX.
+// Append writes the text with its values, so that different values give different texts. encode appends a value percent-encoded: it writes
+// no byte that does not stand for itself but %XX, and + for a space; nil encodes nothing. In a value that another variable follows, the
+// byte that ends it is written as %XX besides, and with nil `%` is too.
 func (t Template) Append(b []byte, values *TemplateValues, encode func(b []byte, value string) []byte) []byte {
 	for i := range t.parts {
-		switch part := &t.parts[i]; {
+		part := &t.parts[i]
+		value, follows := values.of(part.variable), i+2 < len(t.parts)
+		switch begin := len(b); {
 		case part.variable == 0:
 			b = append(b, part.literal...)
 		case encode != nil:
-			b = encode(b, values.of(part.variable))
-		case i+2 < len(t.parts):
-			b = appendUntil(b, values.of(part.variable), t.parts[i+1].literal[0])
+			b = encode(b, value)
+			if follows {
+				b = appendUntil(b[:begin], string(b[begin:]), t.parts[i+1].literal[0], false)
+			}
+		case follows:
+			b = appendUntil(b, value, t.parts[i+1].literal[0], true)
 		default:
-			b = append(b, values.of(part.variable)...)
+			b = append(b, value...)
 		}
 	}
 	return b
 }
 
-// appendUntil writes a value that ends where a byte first occurs.
-func appendUntil(b []byte, value string, end byte) []byte {
+// appendUntil writes a value that ends where a byte first occurs. An encoded value keeps its escapes.
+func appendUntil(b []byte, value string, end byte, plain bool) []byte {
 	const digits = "0123456789ABCDEF"
 	for i := range len(value) {
-		if c := value[i]; c == '%' || c == end {
+		if c := value[i]; c == end || plain && c == '%' {
 			b = append(b, '%', digits[c>>4], digits[c&15])
 		} else {
 			b = append(b, c)
