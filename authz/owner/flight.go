@@ -128,7 +128,7 @@ func classified(err error) error {
 	case !errors.Is(err, authz.ErrLookupAnswer) && !outage:
 		return unavailable(err)
 	case outage && errors.Is(err, authz.ErrLookupAnswer):
-		return fmt.Errorf("%w: %v", authz.ErrLookupUnavailable, err)
+		return fmt.Errorf("%w: %s", authz.ErrLookupUnavailable, err.Error()) // not wrapped: it is one of the two, never both
 	}
 	return err
 }

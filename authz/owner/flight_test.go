@@ -29,6 +29,9 @@ func takes(d time.Duration, then func(context.Context, *authz.Question, []authz.
 	}
 }
 
+// pass lets the bubble's time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
 // Who asks the same at the same time shares one question, and only then.
 func TestFlightsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -161,7 +164,7 @@ func TestTimeout(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &world{say: takes(time.Hour, all(authz.Theirs))}
 				if deaf {
-					w.say = func(context.Context, *authz.Question, []authz.Standing) error { time.Sleep(time.Hour); return nil } // a bubble's hour
+					w.say = func(context.Context, *authz.Question, []authz.Standing) error { pass(time.Hour); return nil }
 				}
 				begun := time.Now()
 				_, err := ask(t, lookup(w, owner.Options{Timeout: 30 * time.Millisecond}), alices("house"))
@@ -171,7 +174,7 @@ func TestTimeout(t *testing.T) {
 				if took := time.Since(begun); took != 30*time.Millisecond {
 					t.Errorf("Ask took %v of the bubble's time", took)
 				}
-				time.Sleep(2 * time.Hour)
+				pass(2 * time.Hour)
 			})
 		})
 	}
@@ -253,10 +256,10 @@ func TestBreaker(t *testing.T) {
 			t.Error("not open after five failures")
 		}
 		refused(10)
-		time.Sleep(time.Second + 1)
+		pass(time.Second + 1)
 		refused(11) // the one that tries
 		refused(11)
-		time.Sleep(time.Second + 1)
+		pass(time.Second + 1)
 		w.say = takes(time.Millisecond, all(authz.Theirs))
 		var asking sync.WaitGroup
 		asking.Go(func() { want(t, l, alices("house"), authz.Theirs) })
@@ -304,7 +307,7 @@ func TestWhatOpensABreaker(t *testing.T) {
 						synctest.Wait() // a flight may land just after its last caller's timeout
 					}
 				}
-				time.Sleep(time.Second)
+				pass(time.Second)
 				trips := 4
 				if c.opens {
 					trips = 2
@@ -337,7 +340,7 @@ func TestMetrics(t *testing.T) {
 		_, _ = ask(t, l, alices("attic"))
 		leave()
 		asking.Wait()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		w.say = takes(time.Hour, nil)
 		_, _ = ask(t, l, alices("cellar"))
 		synctest.Wait() // the flight lands just after its caller's timeout

@@ -241,7 +241,7 @@ func (r *ruleSource) condition() {
 	if program == nil {
 		return
 	}
-	r.rule.Condition = program
+	r.rule.Condition, r.rule.ConditionText = program, text
 	for _, read := range program.References() {
 		source := map[condition.Source]string{condition.Path: "path.", condition.Query: "query.", condition.Header: "header."}[read.Source]
 		if ref, ok := r.reference(n, source+read.Name); ok {

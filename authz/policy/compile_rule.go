@@ -449,6 +449,7 @@ func (c *compiler) owner(r *ruleSource, n *strictyaml.Node) *Owner {
 	}
 	if unless := m.Get("unless"); unless != nil && r.rule.Issuer != nil {
 		if text, ok := r.Text(unless); ok {
+			owner.UnlessText = text
 			owner.Unless = expression(r.source, unless, r.rule.Issuer.Schema, text, condition.Unless)
 		}
 	}

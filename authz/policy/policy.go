@@ -162,6 +162,8 @@ type Rule struct {
 	Agrees []Reference
 	// Condition must hold; nil demands nothing.
 	Condition *condition.Program
+	// ConditionText is the condition as it is written.
+	ConditionText string
 	// ConditionReads are what Condition reads of the request, in the order of its References.
 	ConditionReads []Reference
 	// Body says what is read of the request's body; nil reads none.
@@ -214,6 +216,8 @@ type Owner struct {
 	// UnlessRole lifts the demand for holders of a role; Unless lifts it where the expression is true.
 	UnlessRole string
 	Unless     *condition.Program
+	// UnlessText is Unless as it is written.
+	UnlessText string
 	// AllowEmpty takes an empty, missing or null list for nobody's.
 	AllowEmpty bool
 	// Hidden answers 404 for everything that is refused after scopes, so that existence does not show.

@@ -107,7 +107,7 @@ func waitForSlots(t *testing.T, client *goredis.Client) {
 	t.Helper()
 	beat, end := time.NewTicker(5*time.Millisecond), time.After(30*time.Second)
 	defer beat.Stop()
-	for client.Get(t.Context(), "anything").Err() != goredis.Nil {
+	for !errors.Is(client.Get(t.Context(), "anything").Err(), goredis.Nil) {
 		select {
 		case <-beat.C:
 		case <-end:
