@@ -33,11 +33,17 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 	if err != nil {
 		return err
 	}
+	denials := f.revocations.denials(time.Now())
+	recorders := authz.Recorders{decisions{log}}
+	if denials != nil {
+		recorders = append(recorders, denials)
+	}
 	g := &authzGate{
 		daemon:     d,
 		service:    f.service,
 		whole:      f.policy,
-		authorizer: authz.New(authz.Options{Service: f.service, Recorder: decisions{log}}),
+		authorizer: authz.New(authz.Options{Service: f.service, Recorder: recorders}),
+		denials:    denials,
 		issuers:    map[string]*issuerKeys{},
 		pool:       jwt.NewPool(jwt.PoolOptions{}),
 		fileOK: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -63,6 +69,7 @@ type authzGate struct {
 	service    string
 	whole      string // the path given as --policy
 	authorizer *authz.Authorizer
+	denials    *authz.Denials // nil where nobody could ask
 	fileOK     *prometheus.GaugeVec
 	info       *prometheus.GaugeVec
 

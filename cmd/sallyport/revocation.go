@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,12 +22,24 @@ import (
 	"github.com/sallyport-dev/sallyport/cmd/internal/redisdial"
 )
 
-// revocationFlags say where revoked tokens are kept, and where an operator can add to them.
+// defaultWhy is how many denials a gate with an admin API keeps.
+const defaultWhy = 10_000
+
+// denials is the gate's memory of its denials; nil where nobody could ask.
+func (f *revocationFlags) denials(now time.Time) *authz.Denials {
+	if f.adminAPI == "" {
+		return nil
+	}
+	return authz.NewDenials(cmp.Or(f.why, defaultWhy), now)
+}
+
+// revocationFlags say where revoked tokens are kept, and where an operator can add to them and ask.
 type revocationFlags struct {
 	store    string
 	dial     redisdial.Options
 	replicas int
 	adminAPI string
+	why      int
 }
 
 func (f *revocationFlags) bind(flags *pflag.FlagSet) {
@@ -35,7 +48,8 @@ func (f *revocationFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.dial.PasswordFile, "revocations-password-file", "", "file with the store's password; read again for every connection")
 	flags.StringVar(&f.dial.CAFile, "revocations-ca", "", "authorities that sign the store's certificate, PEM")
 	flags.IntVar(&f.replicas, "replicas", 0, "how many gates there are; a file of revocations is only for 1, which must be said")
-	flags.StringVar(&f.adminAPI, "admin-api", "", "unix:/PATH of the admin API, by which `sallyport token revoke` asks; mode 0600, off unless given")
+	flags.StringVar(&f.adminAPI, "admin-api", "", "unix:/PATH of the admin API, by which `sallyport why` and `sallyport token revoke` ask; mode 0600, off unless given")
+	flags.IntVar(&f.why, "why", 0, "how many denials are kept for `sallyport why`, about 1 KB each (default 10000 with --admin-api)")
 }
 
 func (f *revocationFlags) check() error {
@@ -47,8 +61,10 @@ func (f *revocationFlags) check() error {
 		return errors.New("--revocations: a file is read by this gate alone: say --replicas 1, or give all gates one redis:// URL")
 	case (isFile || f.store == "") && f.dial != redisdial.Options{}:
 		return errors.New("--revocations-username, --revocations-password-file and --revocations-ca belong to a redis:// URL in --revocations")
-	case f.adminAPI != "" && f.store == "":
-		return errors.New("--admin-api: all that it offers is to revoke, and no --revocations says where that is kept")
+	case f.why < 0:
+		return errors.New("--why: how many denials are kept cannot be negative")
+	case f.why > 0 && f.adminAPI == "":
+		return errors.New("--why: denials are asked about over --admin-api, which is not given")
 	}
 	return nil
 }
@@ -245,17 +261,27 @@ func (g *authzGate) serveAdmin(ctx context.Context, f *revocationFlags, log *aud
 		return daemon.Unable(err)
 	}
 	g.daemon.Task("admin API", func(ctx context.Context) error {
-		return adminapi.Serve(ctx, listener, g, adminapi.Options{Audit: func(c adminapi.Call) { g.auditCall(log, c) }})
+		return adminapi.Serve(ctx, listener, g, adminapi.Options{
+			Audit: func(c adminapi.Call) { g.auditCall(log, c) }, Denials: g.denials,
+			Asked: func(a adminapi.Asked) {
+				g.daemon.Log.Info("somebody asked why", "decision", a.Question.DecisionID, "request", a.Question.RequestID, "caller", callerName(a.Caller), "err", a.Err)
+			},
+		})
 	})
 	return nil
 }
 
+// callerName is who called, as far as the kernel knows.
+func callerName(c adminapi.Caller) string {
+	if !c.Known {
+		return "unknown"
+	}
+	return "uid " + strconv.FormatUint(uint64(c.UID), 10) + ", pid " + strconv.FormatInt(int64(c.PID), 10)
+}
+
 // auditCall writes down who revoked what, in the log and in the audit log.
 func (g *authzGate) auditCall(log *audit.Log, c adminapi.Call) {
-	who := "unknown"
-	if c.Caller.Known {
-		who = "uid " + strconv.FormatUint(uint64(c.Caller.UID), 10) + ", pid " + strconv.FormatInt(int64(c.Caller.PID), 10)
-	}
+	who := callerName(c.Caller)
 	record := audit.Record{
 		Time: time.Now(), Verdict: "allow", Reason: "revoked", Service: "admin", Rule: "revoke", Detail: c.Request.Kind.String(),
 		Issuer: c.Request.Issuer, Caller: who,

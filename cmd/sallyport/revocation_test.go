@@ -30,7 +30,9 @@ func TestRevocationFlags(t *testing.T) {
 		"a relative file":             {revocationFlags{store: "file://revoked", replicas: 1}, "absolute path"},
 		"a password of no server":     {revocationFlags{dial: redisdial.Options{PasswordFile: "/p"}}, "belong to a redis:// URL"},
 		"a password of a file":        {revocationFlags{store: "file:///var/revoked", replicas: 1, dial: redisdial.Options{PasswordFile: "/p"}}, "belong to a redis:// URL"},
-		"the admin API with no store": {revocationFlags{adminAPI: "unix:/run/admin.sock"}, "no --revocations"},
+		"the admin API with no store": {revocationFlags{adminAPI: "unix:/run/admin.sock"}, ""},
+		"denials nobody can ask for":  {revocationFlags{why: 100}, "denials are asked about over --admin-api"},
+		"fewer denials than none":     {revocationFlags{why: -1, adminAPI: "unix:/run/admin.sock"}, "cannot be negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := test.flags.check()

@@ -29,6 +29,11 @@ func (f revoker) Revoke(ctx context.Context, r Request) (time.Time, error) { ret
 // gate serves r on a socket of the test's own until the test ends, and hands out what was audited so far.
 func gate(t *testing.T, r Revoker) (address string, audited func() []Call) {
 	t.Helper()
+	return gateWith(t, r, Options{})
+}
+
+func gateWith(t *testing.T, r Revoker, opt Options) (address string, audited func() []Call) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "admin") // t.TempDir's paths can be too long to bind
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +53,8 @@ func gate(t *testing.T, r Revoker) (address string, audited func() []Call) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, l, r, Options{Audit: audit, Now: func() time.Time { return now }}) }()
+	opt.Audit, opt.Now = audit, func() time.Time { return now }
+	go func() { ended <- Serve(ctx, l, r, opt) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

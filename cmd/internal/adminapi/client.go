@@ -23,34 +23,48 @@ import (
 // is marked as daemon.Invalid is the gate's no; one marked as daemon.Unable means that it could not be asked, or could not do it
 // everywhere. Its text says what to do.
 func Revoke(ctx context.Context, address string, r Request) (until time.Time, err error) {
-	if err := CheckAddress(address); err != nil {
-		return time.Time{}, daemon.Unable(err)
-	}
-	path, err := daemon.SocketPath(Flag, address)
-	if err != nil {
-		return time.Time{}, daemon.Unable(err)
-	}
 	in, err := wire(r)
 	if err != nil {
 		return time.Time{}, daemon.Unable(err)
+	}
+	var out *adminv1.RevokeResponse
+	asked := false
+	err = call(ctx, address, func(ctx context.Context, client adminv1.AdminClient) (err error) {
+		asked = true
+		out, err = client.Revoke(ctx, in)
+		return err
+	})
+	switch {
+	case err != nil && asked:
+		return time.Time{}, explain(err, address)
+	case err != nil:
+		return time.Time{}, err
+	}
+	return out.GetUntil().AsTime(), nil
+}
+
+// call makes one call to the gate at address. An error from before the call is marked as daemon.Unable.
+func call(ctx context.Context, address string, do func(context.Context, adminv1.AdminClient) error) error {
+	if err := CheckAddress(address); err != nil {
+		return daemon.Unable(err)
+	}
+	path, err := daemon.SocketPath(Flag, address)
+	if err != nil {
+		return daemon.Unable(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
 	defer cancel()
 	socket, err := dial(ctx, path)
 	if err != nil {
-		return time.Time{}, daemon.Unable(err)
+		return daemon.Unable(err)
 	}
 	defer func() { _ = socket.Close() }()
 	conn, err := over(socket)
 	if err != nil {
-		return time.Time{}, daemon.Unable(fmt.Errorf("adminapi: %w", err))
+		return daemon.Unable(fmt.Errorf("adminapi: %w", err))
 	}
 	defer func() { _ = conn.Close() }()
-	out, err := adminv1.NewAdminClient(conn).Revoke(ctx, in)
-	if err != nil {
-		return time.Time{}, explain(err, address)
-	}
-	return out.GetUntil().AsTime(), nil
+	return do(ctx, adminv1.NewAdminClient(conn))
 }
 
 // dial connects before gRPC does, whose client would try again and again: the system's answers, in an operator's words.

@@ -1,7 +1,7 @@
 // Package adminapi is the door through which an operator changes what a running gate knows: the service admin/v1 on a Unix socket
 // that only the gate's own user can open, and its client. It is a room of its own because what it does is dangerous (whoever calls
 // it can lock every user out), so that how it is reached, who is written down as the caller and what is refused stand in one place.
-// It knows neither the store nor the policy: those are behind [Revoker].
+// It knows neither the store nor the policy: those are behind [Revoker]. By the same way an operator asks why a request was refused.
 package adminapi
 
 import (

@@ -35,8 +35,20 @@ const (
 type Options struct {
 	// Audit is told of every call, good or bad, before it is answered. It must be safe for concurrent use. Nil tells nobody.
 	Audit func(Call)
+	// Denials are what the gate remembers of them; nil where it remembers none.
+	Denials Denials
+	// Asked is told of every question about a decision, as Audit is of every revocation. Nil tells nobody.
+	Asked func(Asked)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+}
+
+// Asked is one question about a decision, for the log.
+type Asked struct {
+	Caller   Caller
+	Question Question
+	// Err is why it was not answered; nil if it was.
+	Err error
 }
 
 // CheckAddress refuses what cannot be the address of the admin API, before anything is opened: it is "unix:/path" and nothing else.
@@ -63,6 +75,9 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 func Serve(ctx context.Context, l net.Listener, r Revoker, opt Options) error {
 	if opt.Audit == nil {
 		opt.Audit = func(Call) {}
+	}
+	if opt.Asked == nil {
+		opt.Asked = func(Asked) {}
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -218,6 +233,9 @@ func code(err error) codes.Code {
 	}
 	return codes.Internal
 }
+
+// text is a text as protobuf takes it.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // message is the error's text in one line of valid UTF-8, as a status demands.
 func message(err error) string {

@@ -5,7 +5,7 @@
 // source: admin/v1/admin.proto
 
 // The administration of a running gate, version 1. It is served on a Unix socket that only the gate's own user can open
-// (`sallyport authz --admin-api unix:PATH`), never on a TCP port, and `sallyport token revoke` is its client.
+// (`sallyport authz --admin-api unix:PATH`), never on a TCP port; `sallyport token revoke` and `sallyport why` are its clients.
 
 package adminv1
 
@@ -24,6 +24,67 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// Outcome is what became of a step.
+type Outcome int32
+
+const (
+	// Never sent.
+	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
+	// Behind the step in which the decision fell.
+	Outcome_OUTCOME_NOT_REACHED Outcome = 1
+	// The rule demands nothing here.
+	Outcome_OUTCOME_NOT_ASKED Outcome = 2
+	// The demand held.
+	Outcome_OUTCOME_PASSED Outcome = 3
+	// The demand did not hold.
+	Outcome_OUTCOME_FAILED Outcome = 4
+)
+
+// Enum value maps for Outcome.
+var (
+	Outcome_name = map[int32]string{
+		0: "OUTCOME_UNSPECIFIED",
+		1: "OUTCOME_NOT_REACHED",
+		2: "OUTCOME_NOT_ASKED",
+		3: "OUTCOME_PASSED",
+		4: "OUTCOME_FAILED",
+	}
+	Outcome_value = map[string]int32{
+		"OUTCOME_UNSPECIFIED": 0,
+		"OUTCOME_NOT_REACHED": 1,
+		"OUTCOME_NOT_ASKED":   2,
+		"OUTCOME_PASSED":      3,
+		"OUTCOME_FAILED":      4,
+	}
+)
+
+func (x Outcome) Enum() *Outcome {
+	p := new(Outcome)
+	*p = x
+	return p
+}
+
+func (x Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_admin_v1_admin_proto_enumTypes[0].Descriptor()
+}
+
+func (Outcome) Type() protoreflect.EnumType {
+	return &file_admin_v1_admin_proto_enumTypes[0]
+}
+
+func (x Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Outcome.Descriptor instead.
+func (Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{0}
+}
 
 // RevokeRequest names the tokens that are to be refused from now on.
 type RevokeRequest struct {
@@ -233,6 +294,372 @@ func (x *RevokeResponse) GetUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+// WhyRequest names a decision. Exactly one name is required, of at most 512 bytes.
+type WhyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Name:
+	//
+	//	*WhyRequest_DecisionId
+	//	*WhyRequest_RequestId
+	Name          isWhyRequest_Name `protobuf_oneof:"name"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyRequest) Reset() {
+	*x = WhyRequest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyRequest) ProtoMessage() {}
+
+func (x *WhyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
+func (*WhyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *WhyRequest) GetName() isWhyRequest_Name {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *WhyRequest) GetDecisionId() string {
+	if x != nil {
+		if x, ok := x.Name.(*WhyRequest_DecisionId); ok {
+			return x.DecisionId
+		}
+	}
+	return ""
+}
+
+func (x *WhyRequest) GetRequestId() string {
+	if x != nil {
+		if x, ok := x.Name.(*WhyRequest_RequestId); ok {
+			return x.RequestId
+		}
+	}
+	return ""
+}
+
+type isWhyRequest_Name interface {
+	isWhyRequest_Name()
+}
+
+type WhyRequest_DecisionId struct {
+	// The decision's ID, as the answer's problem document, the audit log and the metadata have it.
+	DecisionId string `protobuf:"bytes,1,opt,name=decision_id,json=decisionId,proto3,oneof"`
+}
+
+type WhyRequest_RequestId struct {
+	// The request's x-request-id. Of several denials the latest is told.
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3,oneof"`
+}
+
+func (*WhyRequest_DecisionId) isWhyRequest_Name() {}
+
+func (*WhyRequest_RequestId) isWhyRequest_Name() {}
+
+// WhyResponse tells a decision. It holds ids and subjects, as the audit log does, and never a token, a cookie, a body or the value of a
+// query parameter.
+type WhyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The decision's ID. Always set.
+	DecisionId string `protobuf:"bytes,1,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	// When the request was judged.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// "allow" or "deny".
+	Verdict string `protobuf:"bytes,3,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// The true reason, and the cause behind it in one word, "" if the reason says it all.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Detail string `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What the client was told: a reason and an HTTP status.
+	PublicReason string `protobuf:"bytes,6,opt,name=public_reason,json=publicReason,proto3" json:"public_reason,omitempty"`
+	Status       uint32 `protobuf:"varint,7,opt,name=status,proto3" json:"status,omitempty"`
+	// The digest of the policy in force then, its service and rule ("none" where none was found), and the rule's file:line:column.
+	Policy  string `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`
+	Service string `protobuf:"bytes,9,opt,name=service,proto3" json:"service,omitempty"`
+	Rule    string `protobuf:"bytes,10,opt,name=rule,proto3" json:"rule,omitempty"`
+	Place   string `protobuf:"bytes,11,opt,name=place,proto3" json:"place,omitempty"`
+	// The request: of a query only the names.
+	Method      string `protobuf:"bytes,12,opt,name=method,proto3" json:"method,omitempty"`
+	Host        string `protobuf:"bytes,13,opt,name=host,proto3" json:"host,omitempty"`
+	Path        string `protobuf:"bytes,14,opt,name=path,proto3" json:"path,omitempty"`
+	RequestId   string `protobuf:"bytes,15,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Traceparent string `protobuf:"bytes,16,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	// The name that limits count by.
+	Who string `protobuf:"bytes,17,opt,name=who,proto3" json:"who,omitempty"`
+	// The steps in the order in which they were taken.
+	Steps []*Step `protobuf:"bytes,18,rep,name=steps,proto3" json:"steps,omitempty"`
+	// What would have allowed the request.
+	Mend string `protobuf:"bytes,19,opt,name=mend,proto3" json:"mend,omitempty"`
+	// What a trial beside the decision came to, "" where none ran.
+	Shadow        string `protobuf:"bytes,20,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyResponse) Reset() {
+	*x = WhyResponse{}
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyResponse) ProtoMessage() {}
+
+func (x *WhyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
+func (*WhyResponse) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WhyResponse) GetDecisionId() string {
+	if x != nil {
+		return x.DecisionId
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *WhyResponse) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetPublicReason() string {
+	if x != nil {
+		return x.PublicReason
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *WhyResponse) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetWho() string {
+	if x != nil {
+		return x.Who
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *WhyResponse) GetMend() string {
+	if x != nil {
+		return x.Mend
+	}
+	return ""
+}
+
+func (x *WhyResponse) GetShadow() string {
+	if x != nil {
+		return x.Shadow
+	}
+	return ""
+}
+
+// Step is one step of a decision.
+type Step struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name: target, service, rule, caller, token, revoked, bound, scopes, roles, condition, body, owner or effects.
+	Step string `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// What became of it.
+	Outcome Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=sallyport.admin.v1.Outcome" json:"outcome,omitempty"`
+	// What was asked, in the policy's words, and what the request had.
+	Demand        string `protobuf:"bytes,3,opt,name=demand,proto3" json:"demand,omitempty"`
+	Found         string `protobuf:"bytes,4,opt,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Step) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Step) GetOutcome() Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return Outcome_OUTCOME_UNSPECIFIED
+}
+
+func (x *Step) GetDemand() string {
+	if x != nil {
+		return x.Demand
+	}
+	return ""
+}
+
+func (x *Step) GetFound() string {
+	if x != nil {
+		return x.Found
+	}
+	return ""
+}
+
 var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
@@ -248,9 +675,52 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x02at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x02atB\b\n" +
 	"\x06target\"B\n" +
 	"\x0eRevokeResponse\x120\n" +
-	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until2X\n" +
+	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"X\n" +
+	"\n" +
+	"WhyRequest\x12!\n" +
+	"\vdecision_id\x18\x01 \x01(\tH\x00R\n" +
+	"decisionId\x12\x1f\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tH\x00R\trequestIdB\x06\n" +
+	"\x04name\"\xb0\x04\n" +
+	"\vWhyResponse\x12\x1f\n" +
+	"\vdecision_id\x18\x01 \x01(\tR\n" +
+	"decisionId\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
+	"\averdict\x18\x03 \x01(\tR\averdict\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\x12#\n" +
+	"\rpublic_reason\x18\x06 \x01(\tR\fpublicReason\x12\x16\n" +
+	"\x06status\x18\a \x01(\rR\x06status\x12\x16\n" +
+	"\x06policy\x18\b \x01(\tR\x06policy\x12\x18\n" +
+	"\aservice\x18\t \x01(\tR\aservice\x12\x12\n" +
+	"\x04rule\x18\n" +
+	" \x01(\tR\x04rule\x12\x14\n" +
+	"\x05place\x18\v \x01(\tR\x05place\x12\x16\n" +
+	"\x06method\x18\f \x01(\tR\x06method\x12\x12\n" +
+	"\x04host\x18\r \x01(\tR\x04host\x12\x12\n" +
+	"\x04path\x18\x0e \x01(\tR\x04path\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x0f \x01(\tR\trequestId\x12 \n" +
+	"\vtraceparent\x18\x10 \x01(\tR\vtraceparent\x12\x10\n" +
+	"\x03who\x18\x11 \x01(\tR\x03who\x12.\n" +
+	"\x05steps\x18\x12 \x03(\v2\x18.sallyport.admin.v1.StepR\x05steps\x12\x12\n" +
+	"\x04mend\x18\x13 \x01(\tR\x04mend\x12\x16\n" +
+	"\x06shadow\x18\x14 \x01(\tR\x06shadow\"\x7f\n" +
+	"\x04Step\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x125\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x1b.sallyport.admin.v1.OutcomeR\aoutcome\x12\x16\n" +
+	"\x06demand\x18\x03 \x01(\tR\x06demand\x12\x14\n" +
+	"\x05found\x18\x04 \x01(\tR\x05found*z\n" +
+	"\aOutcome\x12\x17\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13OUTCOME_NOT_REACHED\x10\x01\x12\x15\n" +
+	"\x11OUTCOME_NOT_ASKED\x10\x02\x12\x12\n" +
+	"\x0eOUTCOME_PASSED\x10\x03\x12\x12\n" +
+	"\x0eOUTCOME_FAILED\x10\x042\xa0\x01\n" +
 	"\x05Admin\x12O\n" +
-	"\x06Revoke\x12!.sallyport.admin.v1.RevokeRequest\x1a\".sallyport.admin.v1.RevokeResponseB;Z9github.com/sallyport-dev/sallyport/proto/admin/v1;adminv1b\x06proto3"
+	"\x06Revoke\x12!.sallyport.admin.v1.RevokeRequest\x1a\".sallyport.admin.v1.RevokeResponse\x12F\n" +
+	"\x03Why\x12\x1e.sallyport.admin.v1.WhyRequest\x1a\x1f.sallyport.admin.v1.WhyResponseB;Z9github.com/sallyport-dev/sallyport/proto/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -264,22 +734,32 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_admin_v1_admin_proto_goTypes = []any{
-	(*RevokeRequest)(nil),         // 0: sallyport.admin.v1.RevokeRequest
-	(*RevokeResponse)(nil),        // 1: sallyport.admin.v1.RevokeResponse
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(Outcome)(0),                  // 0: sallyport.admin.v1.Outcome
+	(*RevokeRequest)(nil),         // 1: sallyport.admin.v1.RevokeRequest
+	(*RevokeResponse)(nil),        // 2: sallyport.admin.v1.RevokeResponse
+	(*WhyRequest)(nil),            // 3: sallyport.admin.v1.WhyRequest
+	(*WhyResponse)(nil),           // 4: sallyport.admin.v1.WhyResponse
+	(*Step)(nil),                  // 5: sallyport.admin.v1.Step
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	2, // 0: sallyport.admin.v1.RevokeRequest.at:type_name -> google.protobuf.Timestamp
-	2, // 1: sallyport.admin.v1.RevokeResponse.until:type_name -> google.protobuf.Timestamp
-	0, // 2: sallyport.admin.v1.Admin.Revoke:input_type -> sallyport.admin.v1.RevokeRequest
-	1, // 3: sallyport.admin.v1.Admin.Revoke:output_type -> sallyport.admin.v1.RevokeResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6, // 0: sallyport.admin.v1.RevokeRequest.at:type_name -> google.protobuf.Timestamp
+	6, // 1: sallyport.admin.v1.RevokeResponse.until:type_name -> google.protobuf.Timestamp
+	6, // 2: sallyport.admin.v1.WhyResponse.time:type_name -> google.protobuf.Timestamp
+	5, // 3: sallyport.admin.v1.WhyResponse.steps:type_name -> sallyport.admin.v1.Step
+	0, // 4: sallyport.admin.v1.Step.outcome:type_name -> sallyport.admin.v1.Outcome
+	1, // 5: sallyport.admin.v1.Admin.Revoke:input_type -> sallyport.admin.v1.RevokeRequest
+	3, // 6: sallyport.admin.v1.Admin.Why:input_type -> sallyport.admin.v1.WhyRequest
+	2, // 7: sallyport.admin.v1.Admin.Revoke:output_type -> sallyport.admin.v1.RevokeResponse
+	4, // 8: sallyport.admin.v1.Admin.Why:output_type -> sallyport.admin.v1.WhyResponse
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -294,18 +774,23 @@ func file_admin_v1_admin_proto_init() {
 		(*RevokeRequest_Session)(nil),
 		(*RevokeRequest_WholeIssuer)(nil),
 	}
+	file_admin_v1_admin_proto_msgTypes[2].OneofWrappers = []any{
+		(*WhyRequest_DecisionId)(nil),
+		(*WhyRequest_RequestId)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      1,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_admin_v1_admin_proto_goTypes,
 		DependencyIndexes: file_admin_v1_admin_proto_depIdxs,
+		EnumInfos:         file_admin_v1_admin_proto_enumTypes,
 		MessageInfos:      file_admin_v1_admin_proto_msgTypes,
 	}.Build()
 	File_admin_v1_admin_proto = out.File

@@ -5,7 +5,7 @@
 // source: admin/v1/admin.proto
 
 // The administration of a running gate, version 1. It is served on a Unix socket that only the gate's own user can open
-// (`sallyport authz --admin-api unix:PATH`), never on a TCP port, and `sallyport token revoke` is its client.
+// (`sallyport authz --admin-api unix:PATH`), never on a TCP port; `sallyport token revoke` and `sallyport why` are its clients.
 
 package adminv1
 
@@ -23,13 +23,14 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Admin_Revoke_FullMethodName = "/sallyport.admin.v1.Admin/Revoke"
+	Admin_Why_FullMethodName    = "/sallyport.admin.v1.Admin/Why"
 )
 
 // AdminClient is the client API for Admin service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Admin changes what a running gate knows. Every call is written to the gate's log with the user and process that made it.
+// Admin changes what a running gate knows, and asks it why. Every call is written to the gate's log with the user and process that made it.
 type AdminClient interface {
 	// Revoke takes tokens back before they expire. It answers when the store has taken the entry, and every replica of the gate
 	// that reads this store follows within a second.
@@ -38,6 +39,11 @@ type AdminClient interface {
 	// FAILED_PRECONDITION: revocation is off in this gate. UNAVAILABLE: the store did not take the entry, as far as is known; this
 	// gate may refuse the tokens all the same, other replicas do not, so ask again: revoking twice is revoking once.
 	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
+	// Why tells one of the last denials of this gate, step by step. Allows are not kept, and other replicas keep their own.
+	//
+	// INVALID_ARGUMENT: neither or both names are given, or one is too long. NOT_FOUND: no such denial is kept here; the message says how
+	// many are, and since when. FAILED_PRECONDITION: this gate keeps none.
+	Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*WhyResponse, error)
 }
 
 type adminClient struct {
@@ -58,11 +64,21 @@ func (c *adminClient) Revoke(ctx context.Context, in *RevokeRequest, opts ...grp
 	return out, nil
 }
 
+func (c *adminClient) Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*WhyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WhyResponse)
+	err := c.cc.Invoke(ctx, Admin_Why_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
 //
-// Admin changes what a running gate knows. Every call is written to the gate's log with the user and process that made it.
+// Admin changes what a running gate knows, and asks it why. Every call is written to the gate's log with the user and process that made it.
 type AdminServer interface {
 	// Revoke takes tokens back before they expire. It answers when the store has taken the entry, and every replica of the gate
 	// that reads this store follows within a second.
@@ -71,6 +87,11 @@ type AdminServer interface {
 	// FAILED_PRECONDITION: revocation is off in this gate. UNAVAILABLE: the store did not take the entry, as far as is known; this
 	// gate may refuse the tokens all the same, other replicas do not, so ask again: revoking twice is revoking once.
 	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
+	// Why tells one of the last denials of this gate, step by step. Allows are not kept, and other replicas keep their own.
+	//
+	// INVALID_ARGUMENT: neither or both names are given, or one is too long. NOT_FOUND: no such denial is kept here; the message says how
+	// many are, and since when. FAILED_PRECONDITION: this gate keeps none.
+	Why(context.Context, *WhyRequest) (*WhyResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -83,6 +104,9 @@ type UnimplementedAdminServer struct{}
 
 func (UnimplementedAdminServer) Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
+}
+func (UnimplementedAdminServer) Why(context.Context, *WhyRequest) (*WhyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Why not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -123,6 +147,24 @@ func _Admin_Revoke_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Why_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WhyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Why(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Why_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Why(ctx, req.(*WhyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -133,6 +175,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Revoke",
 			Handler:    _Admin_Revoke_Handler,
+		},
+		{
+			MethodName: "Why",
+			Handler:    _Admin_Why_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
