@@ -32,9 +32,26 @@ const (
 // Backend asks one server. It is safe for concurrent use, keeps one connection to each address that the server's name has, and connects
 // when it is first asked. After [Backend.Close] every question fails.
 type Backend struct {
-	conn   *grpc.ClientConn
+	conn   *link
 	client ownerv1.OwnerServiceClient
-	token  *secrets.Token // nil: none
+}
+
+// link is a connection that says who asks.
+type link struct {
+	*grpc.ClientConn
+	token *secrets.Token // nil: nobody in particular
+}
+
+// Invoke is grpc.ClientConnInterface's.
+func (l *link) Invoke(ctx context.Context, method string, in, out any, opts ...grpc.CallOption) error {
+	if l.token != nil {
+		token, err := l.token.Read()
+		if err != nil {
+			return status.Error(codes.Unauthenticated, err.Error())
+		}
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	}
+	return l.ClientConn.Invoke(ctx, method, in, out, opts...)
 }
 
 // New is the backend of the settings. It connects to nothing and opens no file; what a file must hold is found out by the first question
@@ -48,12 +65,16 @@ func New(l *policy.GRPCLookup) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("owner/grpc: %w", err)
 	}
-	b := &Backend{conn: conn, client: ownerv1.NewOwnerServiceClient(conn)}
+	b := &Backend{conn: &link{ClientConn: conn}}
 	if l.TokenFile != "" {
-		b.token = secrets.NewToken(l.TokenFile)
+		b.conn.token = secrets.NewToken(l.TokenFile)
 	}
+	b.client = ownerv1.NewOwnerServiceClient(b.conn)
 	return b, nil
 }
+
+// Conn is the connection, with the settings' TLS, token and bounds, for those who ask by hand. It ends with the backend.
+func (b *Backend) Conn() grpc.ClientConnInterface { return b.conn }
 
 // Close ends the connections. Questions in flight fail. A second call does nothing.
 func (b *Backend) Close() error {
@@ -87,13 +108,6 @@ func (b *Backend) Probe(ctx context.Context) error {
 }
 
 func (b *Backend) check(ctx context.Context, request *ownerv1.CheckRequest) (*ownerv1.CheckResponse, error) {
-	if b.token != nil {
-		token, err := b.token.Read()
-		if err != nil {
-			return nil, fmt.Errorf("owner/grpc: %w: %w", authz.ErrLookupUnavailable, err)
-		}
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-	}
 	response, err := b.client.Check(ctx, request)
 	if err != nil {
 		return nil, explain(err)
