@@ -139,7 +139,7 @@ func redisLookup(src *source, n *strictyaml.Node) *RedisLookup {
 	l := &RedisLookup{Username: optionalText(src, m, "username", ""), PasswordFile: optionalText(src, m, "password_file", ""), CAFile: optionalText(src, m, "ca_file", "")}
 	l.URL = requiredText(src, n, m, "url", "redis://HOST:PORT/DB and its kin")
 	if l.URL != "" {
-		noPassword(src, m.Get("url"), l.URL, "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster", "redis+unix")
+		noPassword(src, m.Get("url"), l.URL, "redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix")
 	}
 	l.Key, l.Field, l.Set = template(src, m, "key"), template(src, m, "field"), template(src, m, "set")
 	switch {

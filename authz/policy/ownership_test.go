@@ -25,7 +25,7 @@ lookups:
   members:
     redis: {url: "redis://127.0.0.1:6379/1", set: "{relation}:{tenant}:{id}", username: gate, password_file: /run/secrets/redis}
   hashed:
-    redis: {url: "redis+cluster://a:6379,b:6379", key: "order:{id}", field: "{relation}"}
+    redis: {url: "redis+sentinel://main@a:26379,b:26379/0", key: "order:{id}", field: "{relation}"}
   ledger:
     cache: 1m
     cache_denials: 0s

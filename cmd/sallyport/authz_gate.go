@@ -51,6 +51,7 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 		}, []string{"file"}),
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_policy_info", Help: "Always 1; the label is the policy in force."}, []string{"digest"}),
 	}
+	g.lookups = newLookupDoors(d)
 	d.Registry.MustRegister(g.fileOK, g.info, keyAges{g})
 	extauthz.Register(d.Server, extauthz.New(g.authorizer, extauthz.NewMetrics(d.Registry)))
 	d.Task("issuer keys", g.run)
@@ -77,6 +78,8 @@ type authzGate struct {
 	running  context.Context // of the key sets; nil until the daemon runs
 	refresh  sync.WaitGroup
 	snapshot *policy.Snapshot
+	// lookups are those of the policy in force.
+	lookups *lookupDoors
 	// pool is what the issuers' verifiers share: the memory of proved tokens, and the turns at proving new ones.
 	pool *jwt.Pool
 	// revocations is nil where --revocations names none.
@@ -104,6 +107,7 @@ func (g *authzGate) run(ctx context.Context) error {
 	for name, keys := range g.issuers {
 		g.start(name, keys)
 	}
+	g.lookups.watch(ctx, &g.refresh)
 	g.mu.Unlock()
 	<-ctx.Done()
 	g.refresh.Wait()
@@ -130,9 +134,13 @@ func (g *authzGate) load(files []daemon.File) error {
 	if next.Policy.Revocation != nil && g.revocations == nil {
 		return daemon.Invalid(errors.New("the policy asks for `revocation`, and no --revocations says where revoked tokens are kept"))
 	}
-	g.use(next)
+	lookups, err := g.lookups.take(next.Policy)
+	if err != nil {
+		return daemon.Invalid(fmt.Errorf("the policy's lookups cannot be opened:\n%w", err))
+	}
+	g.use(next, lookups)
 	g.report(next, states)
-	err := notInForce(g.files, states, "what it names is answered with 421")
+	err = notInForce(g.files, states, "what it names is answered with 421")
 	if first && err != nil {
 		err = daemon.Partly(err) // a folder without one good file serves nothing, and waits for one
 	}
@@ -177,7 +185,7 @@ func orNone(errs strictyaml.Errors) error {
 }
 
 // use brings a snapshot into force, as one bundle.
-func (g *authzGate) use(next *policy.Snapshot) {
+func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups) {
 	issuers := map[string]*issuerKeys{}
 	verifiers := authz.Verifiers{}
 	var fresh []*issuerKeys
@@ -203,17 +211,25 @@ func (g *authzGate) use(next *policy.Snapshot) {
 		}
 		g.start(name, keys)
 	}
+	if g.running == nil {
+		g.lookups.expect()
+	} else {
+		g.lookups.watch(g.running, &g.refresh)
+	}
+	var before *policy.Policy
 	if g.snapshot != nil {
-		g.info.DeleteLabelValues(g.snapshot.Policy.Digest)
+		before = g.snapshot.Policy
+		g.info.DeleteLabelValues(before.Digest)
 	}
 	g.info.WithLabelValues(next.Policy.Digest).Set(1)
 	g.issuers, g.snapshot = issuers, next
 	g.shown.Store(&issuers)
-	bundle := &authz.Bundle{Policy: next.Policy, Verifiers: verifiers, UnverifiedIssuer: g.pool.UnverifiedIssuer}
+	bundle := &authz.Bundle{Policy: next.Policy, Verifiers: verifiers, UnverifiedIssuer: g.pool.UnverifiedIssuer, Lookups: lookups}
 	if g.revocations != nil {
 		bundle.Revocations = startView{g.revocations.View(), &g.revocationsTried}
 	}
 	g.authorizer.Use(bundle)
+	g.lookups.release(before)
 }
 
 // keysFor keeps what did not change: an unchanged issuer keeps its keys, its verified tokens and its counters; one whose rules for
