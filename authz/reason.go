@@ -19,90 +19,133 @@ func (v Verdict) String() string {
 }
 
 // Reason is why a decision fell, in a closed list. The zero value is Undecided, which denies. Where RFC 6750 section 3.1 has a name
-// for it, the reason bears that name.
+// for it, the reason bears that name. The comments of the reasons are the page for operators, docs/reasons.md.
 type Reason uint8
 
 const (
-	// Undecided is the reason of a decision that was never reached: a bug, and a denial.
+	// Undecided says that the decision was never reached, which is a defect of the gate, and a denial. Please report it with the
+	// decision's ID and the log around it.
 	Undecided Reason = iota
 
-	// Allowed passed every demand of its rule.
+	// Allowed is an allow: the request passed every demand of its rule. There is nothing to do.
 	Allowed
-	// Public met a rule that asks for no token.
+	// Public is an allow by a rule that asks for no token (`public: true`). There is nothing to do; if the path should not be public, look
+	// at the rule, and at its `except`.
 	Public
-	// Probe is a health probe's exact path.
+	// Probe is an allow of a health probe's exact path. No identity goes with it. There is nothing to do.
 	Probe
 
-	// BadTarget: the request's path, method or host cannot be read in exactly one way.
+	// BadTarget says that the path, method or host cannot be read in exactly one way: dot segments, double slashes, escapes that need none,
+	// a fragment, a port or host that is none. The detail says what it is. Have the client send the plain form; many from one address are
+	// somebody looking for a way around the rules.
 	BadTarget
-	// AmbiguousPath: a forgiving upstream would read this path as another rule's.
+	// AmbiguousPath says that a forgiving upstream would read this path as another rule's: other case, a final slash, an extension, or an
+	// escaped literal. Have the client send the path as the rule writes it. If the upstream is known to be exact about paths, write
+	// `spelling: exact` on the service.
 	AmbiguousPath
-	// NotHTTP: the check speaks of no HTTP request.
+	// NotHTTP says that the check speaks of no HTTP request: a TCP filter, or an empty message. Take ext_authz out of the network filters,
+	// or look at who else calls this port.
 	NotHTTP
-	// InvalidRequest: two credentials, a token in the query, or another malformed use of RFC 6750.
+	// InvalidRequest says that the request uses bearer tokens in a way that RFC 6750 forbids: two credentials, a malformed Authorization
+	// header, or a token in the query, where every log shows it. Have the client send one Authorization header, and have a token that stood
+	// in a query revoked.
 	InvalidRequest
-	// BadParameter: a query parameter or header that the rule reads cannot be read in exactly one way.
+	// BadParameter says that a value which the rule reads from path, query or header is missing, stands there more than once or in another
+	// spelling, or is not of its type's one form. The detail says which. Have the client send it once, as the rule names it; if the value
+	// is a list, the rule says so with `[*]` or `[,]`.
 	BadParameter
-	// BadBody: a body that the rule reads is missing, was not delivered whole, or cannot be read in exactly one way.
+	// BadBody says that a body which the rule reads is missing, did not come whole, or cannot be read in exactly one way: not JSON, a name
+	// twice or in two cases, an id of another type. The detail says which. Where it is `no_body` and the client did send one, Envoy's route
+	// does not show it: it needs `with_request_body` (docs/ownership.md).
 	BadBody
-	// BadHeader: a client sent a second spelling of a header that only the gate may set, or a header contradicts the request line.
+	// BadHeader says that a client sent a second spelling of a header that only the gate may set (x_user_id beside x-user-id), or that a
+	// header contradicts the request line. Honest clients do neither: look at who it is, and at proxies that rewrite names.
 	BadHeader
 
-	// NoToken: the rule asks for a token and none came.
+	// NoToken says that the rule asks for a token and none came. The client must log in, or send its token in the Authorization header with
+	// the scheme Bearer. If the path should be open, the rule must say `public: true`.
 	NoToken
-	// InvalidToken: expired, unknown key, wrong audience, revoked: one public reason, the true one in Detail.
+	// InvalidToken says that the token was not accepted. The client hears no more; the detail is the true cause: expired, another audience,
+	// an unknown key, revoked, and so on. docs/tokens.md explains each and what to do; `sallyport token inspect` shows every step for one
+	// token.
 	InvalidToken
 
-	// NoRule: no rule of the service covers this method and path.
+	// NoRule says that no rule of the service covers this method and path, or that the rule excepts it. What no rule covers is denied.
+	// Write a rule for it if it should be reachable; HEAD and OPTIONS are not covered by GET.
 	NoRule
-	// Caller: the connection's SPIFFE identity is not one of those demanded.
+	// Caller says that the connection's SPIFFE identity is not one of those that the rule or its service demands, or that the application
+	// may not come from this workload. Look at `caller` in the audit log: if it is empty, Envoy passed no identity that could be believed
+	// (mutual TLS, `peers`); else add the workload to `callers` if it should be there.
 	Caller
-	// InsufficientScope: the token lacks a scope.
+	// InsufficientScope says that the token lacks a scope that the rule demands; the challenge names it. The client must ask the issuer for
+	// it. Scopes are compared byte for byte.
 	InsufficientScope
-	// Role: the token lacks a role.
+	// Role says that the token lacks a role that the rule demands. Give the person the role, and mind that a token keeps its old roles
+	// until it expires. If the roles stand elsewhere in the token, the issuer's `claims: {roles: {from: ...}}` says where.
 	Role
-	// Owner: the object is not the caller's.
+	// Owner says that the object is not the caller's: its id does not equal the claim, the lookup knows another owner or none, the tenant
+	// is another, or ids that must agree differ. The detail says which. A few are bookmarks and bugs; many from one subject are somebody
+	// counting through ids.
 	Owner
-	// Condition: the rule's condition does not hold.
+	// Condition says that the rule's `condition` does not hold, or, with the detail `error`, that it cannot be evaluated: a value that it
+	// reads is missing or stands there twice. `sallyport why` shows the expression. Guard what may be absent with has().
 	Condition
-	// MetadataMissing: a value that the rate limiter needs is absent, and an absent value would make the limit vanish.
+	// MetadataMissing says that a value which the rule hands to the rate limiter is absent, and an absent value would make the limit
+	// vanish. Have the issuer send the claim, or write a `default` for it.
 	MetadataMissing
-	// HeaderValue: a value that the upstream needs cannot stand in a header.
+	// HeaderValue says that a value which the service needs cannot stand in a header: a name with letters beyond ASCII, a comma, a list
+	// element that holds the separator. Write `encode: percent`, or another separator. Nothing is ever trimmed to fit.
 	HeaderValue
-	// Upgrade: the request asks to upgrade the connection and the rule does not say that it may.
+	// Upgrade says that the request asks to upgrade the connection, to a websocket for instance, and the rule does not say that it may.
+	// Write `upgrades: [websocket]` in the rule, and know that nothing is judged after the upgrade.
 	Upgrade
-	// Forbidden: a rule that only refuses, with 403.
+	// Forbidden is the answer of a rule that only refuses (`deny: 403`). There is nothing to do but to change the rule.
 	Forbidden
 
-	// NotFound hides whether the object exists, or is a rule that only refuses with 404.
+	// NotFound is the answer of a rule that only refuses (`deny: 404`), and what a client is told behind `otherwise: 404` whatever the true
+	// reason is. Look for the true one in the audit log, or ask `sallyport why`.
 	NotFound
-	// Gone is a rule that only refuses with 410.
+	// Gone is the answer of a rule that only refuses (`deny: 410`): an interface that was retired. Have the client move to its successor.
 	Gone
 
-	// BodyTooLarge: a body that the rule reads is longer than Envoy buffers or the gate reads.
+	// BodyTooLarge says that a body which the rule reads is longer than Envoy buffers (`max_request_bytes` of its route), than the gate
+	// reads (1 MiB), or names more than 1,000 ids. Send less at once, or raise Envoy's bound on that route.
 	BodyTooLarge
-	// MediaType: a body that the rule reads is of another media type, or compressed.
+	// MediaType says that a body which the rule reads is of another media type than the rule reads, or compressed. JSON bodies say
+	// application/json, forms application/x-www-form-urlencoded, messages application/grpc; none is compressed, because what the gate
+	// cannot read it cannot judge.
 	MediaType
 
-	// WrongService: no service, two services, or a pin that contradicts another.
+	// WrongService says that the request is for no service of the policy, or for two, or that the pins (`--service`, the context extension,
+	// the sidecar's identity) contradict each other, or that the host is none of the service's. Compare the `host` of the audit record with
+	// `hosts`; in a folder, a file that was never good leaves its services unserved.
 	WrongService
 
-	// KeysUnavailable: the issuer's keys could not be had.
+	// KeysUnavailable says that the issuer's keys could not be had: it never answered, not for longer than `max_stale`, or is being asked
+	// just now about a new key. The client may try again after a second. If it lasts, look at /readyz and at the way from here to the
+	// issuer.
 	KeysUnavailable
-	// LookupFailed: whose the object is could not be found out.
+	// LookupFailed says that whose the object is could not be found out: the lookup's backend did not answer in time (`unavailable`), or
+	// answered what cannot be read (`answer`). Nothing is allowed meanwhile. /readyz names what is away, the log says why, and the metric
+	// sallyport_lookup_asked_total counts.
 	LookupFailed
-	// Deadline: the caller's time, or the gate's own ceiling, ran out first.
+	// Deadline says that the caller's time, or the gate's own ceiling of a second, ran out first. A decision that comes late is a denial.
+	// Look at what waits: a lookup's `timeout`, a queue of new tokens under a flood, a machine without processors.
 	Deadline
-	// Cancelled: the caller went away.
+	// Cancelled says that the caller went away before the answer: a client that hung up, or an Envoy whose own timeout ended. Many at once
+	// are a timeout that is too short.
 	Cancelled
-	// Panicked: a defect was caught while deciding.
+	// Panicked says that a defect was caught while deciding. The request was denied and the gate goes on. Please report it with the log's
+	// line.
 	Panicked
-	// Stale: the view of revocations is too old to be believed.
+	// Stale says that the view of revoked tokens is too old to be believed (`stale_after`): the store of revocations is away. Bring it
+	// back; `when_stale: allow` goes on with what is known, if that is the lesser evil.
 	Stale
-	// NotReady: no policy is loaded.
+	// NotReady says that no policy is loaded, so that everything is denied. The log says why the policy does not load.
 	NotReady
 
-	// Shadow: the service is in shadow, so the answer is the one that the policy writes, whatever the rules say.
+	// Shadow says that the service is in shadow: the answer is the one that the policy writes (`shadow: {answer: ...}`), whatever its rules
+	// say. What they would have said stands beside it in the audit log and the metadata. It ends by itself on the day that `until` names.
 	Shadow
 
 	reasonCount
@@ -136,7 +179,7 @@ const (
 	DetailInQuery       = "token_in_query"
 )
 
-// Detail words behind Owner, BadParameter, BadBody, MediaType, Condition and Lookup.
+// Detail words behind NotFound, Owner, BadParameter, BadBody, MediaType, Condition and Lookup.
 const (
 	DetailNotTheirs   = "not_theirs"   // the object is somebody else's
 	DetailNotThere    = "not_there"    // the lookup knows no such object
