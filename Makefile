@@ -36,6 +36,7 @@ export SALLYPORT_ENVOY  = $(ENVOY)
 export SALLYPORT_VALKEY = $(VALKEY)
 export SALLYPORT_OPENFGA = $(OPENFGA)
 export SALLYPORT_BIN    = $(BIN)
+export SALLYPORT_EXAMPLE_OWNER = $(BUILD)/bin/example-owner
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -83,6 +84,7 @@ unit: servers openfga ## Unit tests with the race detector
 .PHONY: e2e
 e2e: build servers openfga ## Stories against real Envoy, real Valkey and the real binary
 	$(call say,end-to-end stories against real Envoy and real Valkey)
+	@go build -o $(SALLYPORT_EXAMPLE_OWNER) ./cmd/example-owner
 	@go test -vet=off -count=1 $(TESTFLAGS) ./e2e/...
 
 .PHONY: manifests
