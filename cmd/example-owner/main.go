@@ -1,6 +1,6 @@
-// Example-owner is a server of sallyport.owner.v1.OwnerService: what a team writes that knows whose objects are, and lets a gate ask. It
-// keeps to everything that proto/owner/v1/owner.proto says, in a file that can be read in one sitting; yours has a database where this
-// one has facts in a YAML file:
+// Package main is example-owner, a server of sallyport.owner.v1.OwnerService: what a team writes that knows whose objects are, and lets a
+// gate ask. It keeps to everything that proto/owner/v1/owner.proto says, and owners.go, where it does, can be read in one sitting; yours
+// has a database where this one has facts in a YAML file:
 //
 //	facts:
 //	  - {issuer: shop, subject: alice, objects: [order-1, order-2]}
