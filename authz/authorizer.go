@@ -33,7 +33,8 @@ type Options struct {
 type Authorizer struct {
 	options Options
 	bundle  atomic.Pointer[Bundle]
-	steps   []step // never changed, except by tests before the first Check
+	trial   atomic.Pointer[Bundle] // nil where none runs
+	steps   []step                 // never changed, except by tests before the first Check
 }
 
 // New returns an Authorizer that denies everything until [Authorizer.Use].
@@ -50,6 +51,9 @@ func New(options Options) *Authorizer {
 // Use puts a bundle in force. Requests under way keep the one that they began with.
 func (a *Authorizer) Use(b *Bundle) { a.bundle.Store(b) }
 
+// UseTrial puts a second policy beside the one in force, to see what it would decide; nil ends the trial. It never changes an answer.
+func (a *Authorizer) UseTrial(b *Bundle) { a.trial.Store(b) }
+
 // Check decides one request. It never fails and never panics: what cannot be decided is denied, with its reason.
 func (a *Authorizer) Check(ctx context.Context, r *Request) *Decision {
 	now := a.options.Now()
@@ -59,7 +63,7 @@ func (a *Authorizer) Check(ctx context.Context, r *Request) *Decision {
 		defer cancel()
 	}
 	d := &Decision{ID: rand.Text(), Time: now}
-	a.decide(ctx, d, r)
+	a.decide(ctx, d, r, a.bundle.Load(), true)
 	if err := ctx.Err(); err != nil && d.Verdict == Allow {
 		// Whatever was found, the caller has stopped waiting, and a late allow is an answer that nobody checked the time of.
 		deny(d, Deadline, err)
@@ -67,21 +71,24 @@ func (a *Authorizer) Check(ctx context.Context, r *Request) *Decision {
 			d.Reason = Cancelled
 		}
 	}
+	if trial := a.trial.Load(); trial != nil && d.Shadow == nil {
+		a.try(ctx, d, r, trial)
+	}
 	if a.options.Recorder != nil {
 		a.record(d, r)
 	}
 	return d
 }
 
-// decide fills in the decision; a panic on the way becomes a denial.
-func (a *Authorizer) decide(ctx context.Context, d *Decision, r *Request) {
+// decide fills in the decision by a bundle; a panic on the way becomes a denial. With shadows a service in shadow answers for its rules.
+func (a *Authorizer) decide(ctx context.Context, d *Decision, r *Request, bundle *Bundle, shadows bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			deny(d, Panicked, fmt.Errorf("authz: recovered while deciding: %v", p))
 			d.Who = "ip|" + policy.LimitGroup(d.Address)
 		}
 	}()
-	c := check{ctx: ctx, pin: a.options.Service, r: r, d: d, bundle: a.bundle.Load()}
+	c := check{ctx: ctx, pin: a.options.Service, r: r, d: d, bundle: bundle}
 	d.Reason = c.decide(a.steps)
 	switch d.Reason {
 	case Allowed, Public, Probe:
@@ -91,6 +98,9 @@ func (a *Authorizer) decide(ctx context.Context, d *Decision, r *Request) {
 		d.Hidden = c.hidden && hides(d)
 	}
 	d.Who = c.who()
+	if shadows {
+		c.shadow()
+	}
 }
 
 // hides reports whether a denial could tell whether an object exists. What we could not find out for reasons of our own cannot, and a

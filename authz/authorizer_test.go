@@ -82,7 +82,7 @@ func TestServiceChoice(t *testing.T) {
 		// A probe belongs to the service that is pinned, and at an edge to the top of the file.
 		{"a probe of the pinned", get("/healthz", service("orders"), host("10.0.0.7:8080")), "200 probe probe of orders"},
 		{"a probe of another", get("/healthz", service("stock"), host("stock.example")), "403 no_rule none of stock"},
-		{"a probe of nobody", get("/healthz", host("www.example")), "403 no_rule none of none"},
+		{"a probe of nobody", get("/healthz", host("www.example")), "403 no_rule none of www"},
 		{"the edge's probe", get("/livez", host("10.0.0.7")), "200 probe probe of none"},
 		{"the edge's probe, pinned", get("/livez", service("www"), host("10.0.0.7")), "200 probe probe of www"},
 		{"the edge service's own", get("/readyz", service("www"), host("10.0.0.7")), "200 probe probe of www"},

@@ -193,8 +193,10 @@ func (c *check) findRule() Reason {
 	switch outcome {
 	case pattern.Found:
 	case pattern.Ambiguous:
+		c.d.Service = c.choice.Sole()
 		return AmbiguousPath
 	default:
+		c.d.Service = c.choice.Sole()
 		return NoRule
 	}
 	c.d.Service = rule.Service

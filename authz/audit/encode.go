@@ -91,6 +91,11 @@ func (e *encoder) record(b []byte, r *Record) []byte {
 	b = e.person(b, domainObject, "", r.Object)
 	b = appendText(b, "request_id", r.RequestID)
 	b = appendText(b, "traceparent", r.Traceparent)
+	b = appendText(b, "shadow_verdict", r.ShadowVerdict)
+	b = appendText(b, "shadow_reason", r.ShadowReason)
+	b = appendText(b, "shadow_detail", r.ShadowDetail)
+	b = appendText(b, "shadow_rule", r.ShadowRule)
+	b = appendText(b, "shadow_policy", r.ShadowPolicy)
 	b = appendNumber(b, "latency_us", uint64(max(r.Latency, 0)/time.Microsecond))
 	return append(b, "}\n"...)
 }

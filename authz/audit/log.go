@@ -44,6 +44,8 @@ type Record struct {
 	Object string
 	// RequestID and Traceparent are what the request was called on its way (W3C Trace Context for the second).
 	RequestID, Traceparent string
+	// ShadowVerdict, ShadowReason, ShadowDetail, ShadowRule and ShadowPolicy are what a trial beside the decision came to; "" where none ran.
+	ShadowVerdict, ShadowReason, ShadowDetail, ShadowRule, ShadowPolicy string
 	// Status is the HTTP status of the answer; 0 is left out.
 	Status int
 	// Latency is how long the decision took; it is written in microseconds, rounded down.

@@ -13,6 +13,7 @@ import (
 // use, and a nil Metrics counts nothing.
 type Metrics struct {
 	decisions *prometheus.CounterVec
+	shadow    *prometheus.CounterVec
 	seconds   prometheus.Histogram
 	// counters remembers each label set's counter, so that requests share no lock.
 	counters sync.Map // counterKey -> prometheus.Counter
@@ -37,7 +38,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Buckets: []float64{25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 1},
 		}),
 	}
-	registry.MustRegister(m.decisions, m.seconds)
+	m.shadow = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sallyport_authz_shadow_total",
+		Help: "Decisions of trials by service, rule, verdict and reason, and the verdict that was answered.",
+	}, []string{"service", "rule", "verdict", "reason", "answered"})
+	registry.MustRegister(m.decisions, m.shadow, m.seconds)
 	return m
 }
 
@@ -53,5 +58,8 @@ func (m *Metrics) observe(d *authz.Decision, took time.Duration) {
 	}
 	if counter, ok := known.(prometheus.Counter); ok {
 		counter.Inc()
+	}
+	if s := d.Shadow; s != nil {
+		m.shadow.WithLabelValues(s.ServiceName(), s.RuleName(), s.Verdict.String(), s.Reason.String(), d.Verdict.String()).Inc()
 	}
 }

@@ -35,7 +35,7 @@ func TestRequest(t *testing.T) {
 		},
 		Destination: &authv3.AttributeContext_Peer{Principal: "spiffe://cluster.local/ns/shop/sa/orders"},
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
-			Id: "7", Method: "GET", Path: "/a?b", Host: "orders.example", Scheme: "https", Query: "forged", Fragment: "forged", Size: -1, Body: "forged",
+			Id: "7", Method: "GET", Path: "/a?b", Host: "orders.example", Scheme: "https", Query: "forged", Fragment: "forged", Size: 4, Body: "text",
 			Headers: map[string]string{":path": "/a?b", "X-User": "a,b", "accept": ""},
 		}},
 		ContextExtensions: map[string]string{"service": "orders", "other": "x"},
@@ -46,6 +46,7 @@ func TestRequest(t *testing.T) {
 		Headers:     authz.Headers{Joined: true, Fields: []authz.Field{{Name: ":path", Value: "/a?b"}, {Name: "accept", Value: ""}, {Name: "x-user", Value: "a,b"}}},
 		Peer:        authz.Peer{Principal: "spiffe://cluster.local/ns/web/sa/x", Certificate: "PEM", Address: "2001:db8::1"},
 		Destination: "spiffe://cluster.local/ns/shop/sa/orders", Service: "orders", HasService: true,
+		Body: authz.Body{Data: []byte("text"), Lossy: true, Size: 4},
 	}
 	if diff := cmp.Diff(want, asked(t, in)); diff != "" {
 		t.Error(diff)

@@ -155,7 +155,10 @@ type metadataText struct {
 // metadata is what access logs and the rate limiter read under envoy.filters.http.ext_authz, on every answer. All values are
 // non-empty strings: Envoy leaves a descriptor out, and its limit with it, where a value is absent or of another type.
 func metadata(d *authz.Decision) *structpb.Struct {
-	const ours = 12 // of the names below
+	ours := 12 // of the names below
+	if d.Shadow != nil {
+		ours += 4
+	}
 	fields := make(map[string]*structpb.Value, ours+len(d.Metadata))
 	texts := make([]metadataText, 0, ours+len(d.Metadata))
 	put := func(name, value string) {
@@ -185,6 +188,12 @@ func metadata(d *authz.Decision) *structpb.Struct {
 		put("subject", p.Identity.Subject)
 		put("issuer", p.Identity.Issuer)
 		put("client_id", p.ClientID)
+	}
+	if s := d.Shadow; s != nil {
+		put("shadow_decision", s.Verdict.String())
+		put("shadow_reason", s.Reason.String())
+		put("shadow_rule", s.RuleName())
+		put("shadow_policy", s.Policy)
 	}
 	return &structpb.Struct{Fields: fields}
 }

@@ -543,7 +543,7 @@ func (r *ruleSource) except() {
 // builtinMetadata are the names that every answer carries.
 var builtinMetadata = []string{
 	"decision", "reason", "rule", "service", "decision_id", "policy", "who", "subject", "issuer", "client_id", "caller", "address", "max_connection",
-	"ext_authz_duration",
+	"ext_authz_duration", "shadow_decision", "shadow_reason", "shadow_rule", "shadow_policy",
 }
 
 func (c *compiler) metadata(r *ruleSource) {

@@ -12,7 +12,7 @@ import (
 )
 
 var serviceKeys = []string{
-	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "rules",
+	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "rules",
 }
 
 // methodChoosers are headers by which clients ask a forgiving upstream for another method or path than the one that was judged.
@@ -50,6 +50,7 @@ func (c *compiler) services(src *source) {
 		s.Spelling = spelling(src, m.Get("spelling"))
 		s.Probes = c.probes(src, m.Get("probes"))
 		s.tenant = m.Get("tenant")
+		s.Shadow = shadow(src, m.Get("shadow"))
 		c.descriptors(src, m, s)
 		c.rules(src, n, m, s)
 		c.audience(src, m, n, s)

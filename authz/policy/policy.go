@@ -551,6 +551,21 @@ func (p *Policy) edge(host string) *group {
 	}
 }
 
+// Sole is the service of a choice, or the only one whose rules are chosen among; nil where there are several.
+func (c Choice) Sole() *Service {
+	if c.Service != nil || c.rules == nil {
+		return c.Service
+	}
+	var sole *Service
+	for _, rule := range c.rules.rules {
+		if sole != nil && rule.Service != sole {
+			return nil
+		}
+		sole = rule.Service
+	}
+	return sole
+}
+
 // Match finds the rule for a target among the chosen rules. Captures are written into buf while it has room.
 func (c Choice) Match(t *target.Target, buf []string) (*Rule, pattern.Match, pattern.Outcome) {
 	if c.rules == nil {

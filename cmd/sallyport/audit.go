@@ -108,5 +108,9 @@ func (a decisions) Record(d *authz.Decision, r *authz.Request) {
 		record.Issuer, record.Subject, record.Kind = p.Identity.Issuer, p.Identity.Subject, p.Identity.Kind.String()
 		record.ClientID, record.TokenID = p.ClientID, p.TokenID
 	}
+	if s := d.Shadow; s != nil {
+		record.ShadowVerdict, record.ShadowReason, record.ShadowDetail = s.Verdict.String(), s.Reason.String(), s.Detail
+		record.ShadowRule, record.ShadowPolicy = s.RuleName(), s.Policy
+	}
 	a.log.Record(record)
 }
