@@ -70,6 +70,14 @@ func parse(t *testing.T, text string) []map[string]any {
 	return out
 }
 
+// What a trial came to stands in the same line.
+func TestShadowInTheLine(t *testing.T) {
+	got := logged(t, audit.Options{}, audit.Record{Verdict: "allow", Reason: "shadow", ShadowVerdict: "deny", ShadowReason: "owner", ShadowDetail: "not_there", ShadowRule: "read", ShadowPolicy: "bb"})
+	if want := `"shadow_verdict":"deny","shadow_reason":"owner","shadow_detail":"not_there","shadow_rule":"read","shadow_policy":"bb","latency_us":0}`; !strings.Contains(got, want) {
+		t.Errorf("%s lacks %s", got, want)
+	}
+}
+
 // The line as a reader finds it, whole.
 func TestRecordLine(t *testing.T) {
 	const want = `{"v":1,"time":"2026-03-01T11:00:00.123456789Z","instance":"gate-1","sequence":1,"decision_id":"d-1","verdict":"allow",` +

@@ -1,6 +1,7 @@
 package extauthz_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"pgregory.net/rapid"
@@ -200,6 +202,44 @@ func TestUnsoundAllow(t *testing.T) {
 		}
 	}
 }
+
+// What a trial came to stands beside what was answered.
+func TestShadowMetadata(t *testing.T) {
+	d := &authz.Decision{Verdict: authz.Allow, Reason: authz.Shadow, Policy: "aa", Shadow: &authz.Decision{Reason: authz.Owner, Policy: "bb"}}
+	got := texts(t, answer(t, d, "").GetDynamicMetadata())
+	for name, want := range map[string]string{
+		"decision": "allow", "reason": "shadow", "policy": "aa", "shadow_decision": "deny", "shadow_reason": "owner", "shadow_rule": "none", "shadow_policy": "bb",
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
+	registry := prometheus.NewRegistry()
+	s := extauthz.New(decided{d}, extauthz.NewMetrics(registry))
+	if _, err := s.Check(t.Context(), request("GET", "/", map[string]string{})); err != nil {
+		t.Fatal(err)
+	}
+	found, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, family := range found {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "sallyport_authz_shadow_total" {
+				lines = append(lines, m.String())
+			}
+		}
+	}
+	if text := strings.Join(lines, "\n"); len(lines) != 1 || !strings.Contains(text, `value:"owner"`) || !strings.Contains(text, `name:"answered"`) {
+		t.Errorf("counted %q", lines)
+	}
+}
+
+// decided is a Checker that always says the same.
+type decided struct{ d *authz.Decision }
+
+func (c decided) Check(context.Context, *authz.Request) *authz.Decision { return c.d }
 
 // Metadata stands on every answer, and every value is a non-empty string: Envoy drops a descriptor, and its limit with it, where one is
 // not.

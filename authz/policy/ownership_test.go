@@ -439,3 +439,31 @@ func TestTemplates(t *testing.T) {
 		t.Errorf("encoded: %s", got)
 	}
 }
+
+// A trial says what is answered, and the day on which it ends.
+func TestShadowIsCompiled(t *testing.T) {
+	with := func(shadow string) string {
+		return strings.Replace(store, "    hosts: [orders.example]\n", "    hosts: [orders.example]\n    shadow: "+shadow+"\n", 1)
+	}
+	p := mustParse(t, with(`{answer: allow, until: 2027-01-15}`))
+	if s := p.Services[0].Shadow; !s.Allow || !s.Until.Equal(time.Date(2027, time.January, 15, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("%+v", s)
+	}
+	if s := mustParse(t, with(`{answer: deny, until: "2027-01-15"}`)).Services[0].Shadow; s.Allow {
+		t.Error("deny allows")
+	}
+	for shadow, want := range map[string]string{
+		`{answer: allow}`:                                 `missing key "until"`,
+		`{until: 2027-01-15}`:                             `missing key "answer"`,
+		`{answer: maybe, until: 2027-01-15}`:              "can allow or deny",
+		`{answer: allow, until: never}`:                   `"never" is no day`,
+		`{answer: allow, until: 2027-02-30}`:              `"2027-02-30" is no day`,
+		`{answer: allow, until: "2027-01-15T00:00:00Z"}`:  "is no day",
+		`{answer: allow, until: 2027-01-15, for: orders}`: `unknown key "for"`,
+		`allow`: "shadow",
+	} {
+		if p, errs := parse(with(shadow)); p != nil || !strings.Contains(errs, want) {
+			t.Errorf("%s: loads %v:\n%s", shadow, p != nil, errs)
+		}
+	}
+}

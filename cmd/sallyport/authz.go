@@ -14,6 +14,7 @@ import (
 type authzFlags struct {
 	daemon.Options
 	policy, service, audit string
+	shadowPolicy           string
 	revocations            revocationFlags
 }
 
@@ -29,6 +30,7 @@ load keeps its last good version, and says why in the log, on /readyz and as a m
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.policy, "policy", "", "policy file, or a folder of *.yaml files that are one policy (required)")
+	flags.StringVar(&f.shadowPolicy, "shadow-policy", "", "a second policy, file or folder, that is evaluated beside the first and never changes an answer")
 	flags.StringVar(&f.service, "service", "", "answer for this service of the policy only, as beside one sidecar")
 	flags.StringVar(&f.audit, "audit", "stdout", "where one line per decision goes: stdout, a file, or off")
 	f.revocations.bind(flags)

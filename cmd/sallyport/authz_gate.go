@@ -44,14 +44,16 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 		whole:      f.policy,
 		authorizer: authz.New(authz.Options{Service: f.service, Recorder: recorders}),
 		denials:    denials,
-		issuers:    map[string]*issuerKeys{},
-		pool:       jwt.NewPool(jwt.PoolOptions{}),
+
+		revocationsTried: new(atomic.Bool),
+		issuers:          map[string]*issuerKeys{},
+		pool:             jwt.NewPool(jwt.PoolOptions{}),
 		fileOK: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "sallyport_policy_file_ok", Help: "1 if the file on disk is in force, 0 if its last good version is, or nothing of it.",
 		}, []string{"file"}),
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_policy_info", Help: "Always 1; the label is the policy in force."}, []string{"digest"}),
 	}
-	g.lookups = newLookupDoors(d)
+	g.install, g.lookups, g.shadows = g.authorizer.Use, newLookupDoors(d), newShadowState(d)
 	d.Registry.MustRegister(g.fileOK, g.info, keyAges{g})
 	extauthz.Register(d.Server, extauthz.New(g.authorizer, extauthz.NewMetrics(d.Registry)))
 	d.Task("issuer keys", g.run)
@@ -61,7 +63,10 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 	if err := g.serveAdmin(ctx, &f.revocations, log); err != nil {
 		return err
 	}
-	return d.WatchFiles(f.policy, g.load, policy.BlobSuffix)
+	if err := d.WatchFiles(f.policy, g.load, policy.BlobSuffix); err != nil {
+		return err
+	}
+	return g.tryPolicy(f.shadowPolicy)
 }
 
 // authzGate keeps the authorizer's bundle in step with the policy files: the policy, and one key set and verifier per issuer.
@@ -70,7 +75,10 @@ type authzGate struct {
 	service    string
 	whole      string // the path given as --policy
 	authorizer *authz.Authorizer
+	install    func(*authz.Bundle)
+	prefix     string         // of the names of its parts in the status: two policies may name one issuer
 	denials    *authz.Denials // nil where nobody could ask
+	shadows    *shadowState
 	fileOK     *prometheus.GaugeVec
 	info       *prometheus.GaugeVec
 
@@ -85,7 +93,7 @@ type authzGate struct {
 	// revocations is nil where --revocations names none.
 	revocations revocation.Store
 	// revocationsTried says that the store was asked, well or badly.
-	revocationsTried atomic.Bool
+	revocationsTried *atomic.Bool
 	files            []fileState
 	issuers          map[string]*issuerKeys
 	// shown is issuers as a scrape sees them, which must not wait for a reload.
@@ -207,7 +215,7 @@ func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups) {
 	}
 	for name, keys := range issuers {
 		if g.issuers[name] == nil && g.running == nil {
-			g.daemon.Status.Expect("jwks:" + name)
+			g.daemon.Status.Expect(g.prefix + "jwks:" + name)
 		}
 		g.start(name, keys)
 	}
@@ -226,9 +234,9 @@ func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups) {
 	g.shown.Store(&issuers)
 	bundle := &authz.Bundle{Policy: next.Policy, Verifiers: verifiers, UnverifiedIssuer: g.pool.UnverifiedIssuer, Lookups: lookups}
 	if g.revocations != nil {
-		bundle.Revocations = startView{g.revocations.View(), &g.revocationsTried}
+		bundle.Revocations = startView{g.revocations.View(), g.revocationsTried}
 	}
-	g.authorizer.Use(bundle)
+	g.install(bundle)
 	g.lookups.release(before)
 }
 
@@ -282,13 +290,13 @@ func (g *authzGate) drop(name string, old *issuerKeys, forget bool) {
 		old.stop()
 	}
 	if forget {
-		g.daemon.Status.Forget("jwks:" + name)
+		g.daemon.Status.Forget(g.prefix + "jwks:" + name)
 	}
 }
 
 // observe tells log and status how each attempt to read an issuer's keys went.
 func (g *authzGate) observe(name string) func(jwks.Attempt) {
-	part := "jwks:" + name
+	part := g.prefix + "jwks:" + name
 	return func(a jwks.Attempt) {
 		defer g.daemon.Status.Tried(part)
 		if a.Err != nil {
@@ -315,6 +323,9 @@ func (g *authzGate) report(next *policy.Snapshot, states []fileState) {
 			ok = 1
 		}
 		g.fileOK.WithLabelValues(file.Name).Set(ok)
+	}
+	if g.prefix == "" {
+		g.shadows.services(next.Policy, time.Now())
 	}
 	for _, warning := range next.Policy.Warnings {
 		g.daemon.Log.Warn("policy: "+strings.ReplaceAll(warning.Error(), "\n", " "), slog.String("hint", warning.Hint))
