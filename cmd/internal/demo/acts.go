@@ -42,6 +42,7 @@ const (
 	onlyEnvoyFields = "it is Envoy that refuses such a header"
 	onlyEnvoyTLS    = "it is Envoy that checks certificates"
 	onlyEnvoyFails  = "it is Envoy that asks, and gets no answer"
+	onlyEnvoyBodies = "it is Envoy that shows bodies"
 )
 
 func (s *stage) stolenObject() {
@@ -58,6 +59,13 @@ func (s *stage) stolenObject() {
 		without: served("alice's profile"), with: allowed("alice's profile", "profile")})
 	s.ask(line{says: "Carol reads Alice's profile", request: request{target: "/users/alice", token: t.carol, from: fromHome},
 		without: served("alice's profile"), with: refused(403, "owner", "profile")})
+	remove := func(ids string) request {
+		return request{method: http.MethodPost, target: "/orders:delete", token: t.alice, from: fromHome, body: `{"ids":[` + ids + `]}`}
+	}
+	s.ask(line{says: "Alice deletes two of her orders", request: remove(`"a1","a2"`), envoy: onlyEnvoyBodies,
+		without: served("deleted a1, a2"), with: allowed("deleted a1, a2", "delete")})
+	s.ask(line{says: "a list with one of Bob's", request: remove(`"a1","b9"`), envoy: onlyEnvoyBodies,
+		without: served("deleted a1, b9"), with: refused(403, "owner", "delete"), notes: s.why})
 	s.ask(line{says: "a page that no rule names", request: request{target: "/debug/vars", token: t.carol, from: fromHome},
 		without: served("all settings"), with: refused(403, "no_rule", "")})
 }

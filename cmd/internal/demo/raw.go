@@ -26,6 +26,7 @@ type request struct {
 	token  string  // bearer token; "" sends none
 	from   string  // the address that the proxy in front saw; "" says nothing
 	fields []field // further header fields, in order
+	body   string  // JSON; "" sends none
 }
 
 // header lists all fields but host and connection, in the order in which they are sent.
@@ -36,6 +37,9 @@ func (r request) header() []field {
 	}
 	if r.from != "" {
 		all = append(all, field{"x-forwarded-for", r.from})
+	}
+	if r.body != "" {
+		all = append(all, field{"content-type", "application/json"})
 	}
 	return append(all, r.fields...)
 }
@@ -52,9 +56,9 @@ func (r request) encode(host string) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n", r.verb(), r.target, host)
 	if r.verb() == http.MethodPost {
-		b.WriteString("content-length: 0\r\n")
+		fmt.Fprintf(&b, "content-length: %d\r\n", len(r.body))
 	}
-	broken := strings.ContainsAny(r.verb()+r.target+host, "\r\n\x00 ") || r.target == ""
+	broken := r.body != "" && r.verb() != http.MethodPost || strings.ContainsAny(r.verb()+r.target+host, "\r\n\x00 ") || r.target == ""
 	for _, f := range r.header() {
 		broken = broken || f.name == "" || strings.ContainsAny(f.name, "\r\n\x00: ") || strings.ContainsAny(f.value, "\r\n\x00")
 		fmt.Fprintf(&b, "%s: %s\r\n", f.name, f.value)
@@ -62,7 +66,7 @@ func (r request) encode(host string) ([]byte, error) {
 	if broken {
 		return nil, fmt.Errorf("demo: %s %q with %d fields cannot be written as one request", r.verb(), r.target, len(r.fields))
 	}
-	b.WriteString("\r\n")
+	b.WriteString("\r\n" + r.body)
 	return b.Bytes(), nil
 }
 

@@ -95,9 +95,34 @@ func (s *stage) refusedSoon(l line, since time.Time) {
 		l.faults(got, l.without.faults(before)))
 }
 
-// operate runs this binary once more, as an operator would, and returns what it says. What fails on a busy machine is typed again:
-// revoking twice is revoking once.
+// why asks the gate why it refused, as an operator would, and tells the step that failed and what would have mended it.
+func (s *stage) why(a answered) string {
+	said, err := s.operateAll(s.ctx, []string{"why", "--admin-api", adminSocket(s.dir), a.problem.DecisionID})
+	if err != nil {
+		s.fail(err)
+		return ""
+	}
+	failed, mend := "", ""
+	for line := range strings.Lines(said) {
+		switch {
+		case strings.Contains(line, " FAILED "):
+			failed = strings.Join(strings.Fields(line), " ")
+		case strings.HasPrefix(line, "what would"):
+			mend = strings.TrimSpace(line)
+		}
+	}
+	return fmt.Sprintf("sallyport why --admin-api %s %s: %s; %s", adminSocket(inFolder), a.problem.DecisionID, failed, mend)
+}
+
+// operate runs this binary once more, as an operator would, and returns the last line of what it says.
 func (w *world) operate(ctx context.Context, args []string) (said string, err error) {
+	said, err = w.operateAll(ctx, args)
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	return lines[len(lines)-1], err
+}
+
+// operateAll returns all that it says. What fails on a busy machine is typed again: revoking twice is revoking once.
+func (w *world) operateAll(ctx context.Context, args []string) (said string, err error) {
 	for range tries {
 		if said, err = w.operateOnce(ctx, args); err == nil || ctx.Err() != nil {
 			return said, err
@@ -128,6 +153,5 @@ func (w *world) operateOnce(ctx context.Context, args []string) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("demo: read what an operator was told: %w", err)
 	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return lines[len(lines)-1], nil
+	return string(data), nil
 }

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"path"
@@ -30,7 +31,10 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.called.Add(1)
 	e := echo{Target: r.RequestURI, UserIDs: userIDs(r.Header), RequestID: r.Header.Get("X-Request-Id")}
 	status := http.StatusOK
-	if e.Says = answer(r.Method, generous(r.RequestURI), e.UserIDs); e.Says == "" {
+	if e.Says = answer(r.Method, generous(r.RequestURI), e.UserIDs); e.Says == "deleted" {
+		e.Says += " " + strings.Join(listed(r.Body), ", ")
+	}
+	if e.Says == "" {
 		status, e.Says = http.StatusNotFound, "no such page"
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -38,6 +42,15 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	_ = encoder.Encode(e) // a client that left is no concern of ours
+}
+
+// listed are the ids of a body, whosever they are.
+func listed(body io.Reader) []string {
+	var sent struct {
+		IDs []string `json:"ids"`
+	}
+	_ = json.NewDecoder(io.LimitReader(body, bodyLimit)).Decode(&sent) // what cannot be read names nothing
+	return sent.IDs
 }
 
 // userIDs reads the identity header as CGI and its heirs do: "_" is "-", and who comes last is believed.
@@ -73,6 +86,8 @@ func answer(method, p string, ids []string) string {
 	switch {
 	case method == http.MethodPost && p == "/internal/reindex":
 		return "reindexed"
+	case method == http.MethodPost && p == "/orders:delete":
+		return "deleted"
 	case method != http.MethodGet:
 		return ""
 	case p == "/healthz":
