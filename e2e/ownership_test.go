@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/sallyport-dev/sallyport/authz/owner/openfga/openfgatest"
 	"github.com/sallyport-dev/sallyport/ratelimit/storetest"
 )
 
@@ -130,6 +132,59 @@ func TestOwnersInRedis(t *testing.T) {
 	})
 	if status, _ := get(local(m.authz.admin), "/readyz"); status != http.StatusOK {
 		t.Errorf("a gate whose lookup is away is not ready: %d", status)
+	}
+}
+
+// listens waits until somebody takes connections there.
+func listens(t *testing.T, p *process, address string) {
+	t.Helper()
+	eventually(t, p.name+" listens", func() bool {
+		if p.ended() {
+			t.Fatalf("%s ended:\n%s", p.name, p.output.String())
+		}
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+		return true
+	})
+}
+
+// Owners known to a service of the team's own, which speaks owner/v1, and what happens when it goes.
+func TestOwnersInAService(t *testing.T) {
+	facts := filepath.Join(t.TempDir(), "facts.yaml")
+	write(t, facts, "facts:\n  - {issuer: shop, subject: alice, objects: [o-1, o-2]}\n  - {issuer: shop, subject: bob, objects: [o-3]}\n")
+	address := local(freePort(t))
+	server := start(t, "example-owner", tool(t, "SALLYPORT_EXAMPLE_OWNER", "bin/example-owner"), "--listen", address, "--facts", facts)
+	listens(t, server, address)
+	conform := exec.Command(sallyport(t), "lookup", "conform", "--address", address, "--facts", facts)
+	if out, err := conform.CombinedOutput(); err != nil {
+		t.Errorf("the example server does not conform: %v\n%s", err, out)
+	}
+	m := newMesh(t, meshOptions{policy: ownedPolicy(`grpc: {address: "` + address + `"}`)})
+	holdsOwners(t, m)
+	server.kill()
+	within(t, 60*time.Second, "the lookup is away", func() bool {
+		return m.call("/orders/o-1", m.token("alice", "")).reason() == "lookup"
+	})
+}
+
+// Owners known to OpenFGA.
+func TestOwnersInOpenFGA(t *testing.T) {
+	fga := openfgatest.Start(t)
+	fga.WriteModel(t, openfgatest.Documents)
+	fga.WriteTuples(t,
+		openfgatest.Tuple{User: "user:alice", Relation: "owner", Object: "document:o-1"}, openfgatest.Tuple{User: "user:alice", Relation: "owner", Object: "document:o-2"},
+		openfgatest.Tuple{User: "user:bob", Relation: "owner", Object: "document:o-3"})
+	policy := ownedPolicy(`openfga: {url: "` + fga.URL + `", store: ` + fga.Store + `, model: ` + fga.Model + `, type: document}`)
+	m := newMesh(t, meshOptions{policy: func(issuerURL string) string {
+		return strings.ReplaceAll(policy(issuerURL), "lookup: orders,", "lookup: orders, relation: owner,")
+	}})
+	holdsOwners(t, m)
+	fga.Kill()
+	if a := m.call("/orders/o-1", m.token("alice", "")); a.status != http.StatusServiceUnavailable || a.reason() != "lookup" {
+		t.Errorf("while OpenFGA is away: %d %s", a.status, a.reason())
 	}
 }
 
