@@ -85,8 +85,8 @@ type HTTPLookup struct {
 	URL Template
 	// Owner is the path of names from the answer's top to the owner, which is a string or a list of strings.
 	Owner []string
-	// Batch, unless "", is where {"ids": [...]} is posted: the answer is an object with a member for each id that is there, in which Owner
-	// is looked for as in a single answer.
+	// Batch, unless "", is where {"ids": [...]} is posted, with "subject", "relation" and "tenant" where there are some: the answer is a list
+	// with an object for each id that is there, its "id" and the rest of a single answer.
 	Batch                                string
 	TokenFile, CAFile, CertFile, KeyFile string
 	// PlainHTTP permits http:// beyond loopback.

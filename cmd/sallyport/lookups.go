@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/owner"
 	"github.com/sallyport-dev/sallyport/authz/owner/grpc"
+	"github.com/sallyport-dev/sallyport/authz/owner/http"
 	"github.com/sallyport-dev/sallyport/authz/owner/openfga"
 	"github.com/sallyport-dev/sallyport/authz/owner/redis"
 	"github.com/sallyport-dev/sallyport/authz/owner/static"
@@ -208,6 +209,8 @@ func openBackend(spec *policy.Lookup) (owner.Backend, io.Closer, error) {
 			return nil, nil, err
 		}
 		return redis.New(client, spec.Redis), client, nil
+	case spec.HTTP != nil:
+		return closing(http.New(spec.HTTP, spec.Connections))
 	case spec.GRPC != nil:
 		return closing(grpc.New(spec.GRPC))
 	case spec.OpenFGA != nil:

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/owner/httpclient"
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
@@ -64,7 +65,7 @@ func New(l *policy.OpenFGALookup, connections int) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("owner/openfga: %w", err)
 	}
-	client, err := newClient(l, connections)
+	client, err := httpclient.New(httpclient.Options{CAFile: l.CAFile, TokenFile: l.TokenFile, Connections: connections})
 	if err != nil {
 		return nil, fmt.Errorf("owner/openfga: %w", err)
 	}

@@ -1,6 +1,9 @@
-package openfga
+// Package httpclient makes the HTTP clients that ask foreign worlds whose objects are. It is a room of its own so that every one of them
+// keeps the same promises: who answers is who the policy named, an answer has a bound, and secrets are read again when they change.
+package httpclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -8,12 +11,11 @@ import (
 	"time"
 
 	"github.com/sallyport-dev/sallyport/authz/owner/secrets"
-	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
 const (
 	defaultConnections = 16
-	// maxAnswer bounds an answer; one about a thousand objects is 50 KB.
+	// maxAnswer bounds an answer.
 	maxAnswer  = 1 << 20
 	maxHeaders = 16 << 10
 	// connectTimeout is how long an attempt to connect may take. The question that began it may end earlier; the connection then
@@ -22,13 +24,26 @@ const (
 	idle           = 90 * time.Second
 )
 
-// newClient is the only client there is: without a proxy of the environment, which would stand between, without redirects, by which the
-// host would choose who answers, and without compression, which would hide how long an answer is.
-func newClient(l *policy.OpenFGALookup, connections int) (*http.Client, error) {
-	files, err := secrets.NewTLS(secrets.Files{CA: l.CAFile})
+// Options say whom to believe and who we are. The zero value is a client without credentials that trusts the system's roots.
+type Options struct {
+	// CAFile holds the roots that are trusted instead of the system's; CertFile and KeyFile are the client's own, both or none.
+	CAFile, CertFile, KeyFile string
+	// TokenFile holds a bearer token; "" sends none.
+	TokenFile string
+	// Connections bounds those to one host; zero is 16.
+	Connections int
+	// MaxAnswer bounds an answer in bytes; zero is 1 MiB.
+	MaxAnswer int64
+}
+
+// New makes a client: without a proxy of the environment, which would stand between, without redirects, by which the host would choose who
+// answers, and without compression, which would hide how long an answer is. It has no timeout of its own: every question has a deadline.
+func New(o Options) (*http.Client, error) {
+	files, err := secrets.NewTLS(secrets.Files{CA: o.CAFile, Cert: o.CertFile, Key: o.KeyFile})
 	if err != nil {
 		return nil, err
 	}
+	connections := o.Connections
 	if connections <= 0 {
 		connections = defaultConnections
 	}
@@ -43,12 +58,12 @@ func newClient(l *policy.OpenFGALookup, connections int) (*http.Client, error) {
 		IdleConnTimeout:        idle,
 		MaxResponseHeaderBytes: maxHeaders,
 		DisableCompression:     true,
-	}}
-	if l.TokenFile != "" {
-		t.token = secrets.NewToken(l.TokenFile)
+	}, most: cmp.Or(o.MaxAnswer, maxAnswer)}
+	if o.TokenFile != "" {
+		t.token = secrets.NewToken(o.TokenFile)
 	}
 	return &http.Client{
-		Transport:     t, // without a timeout of its own: every question has a deadline
+		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
 }
@@ -82,6 +97,7 @@ func dialTLS(ctx context.Context, dialer *net.Dialer, files *secrets.TLS, networ
 type transport struct {
 	base  *http.Transport
 	token *secrets.Token // nil: none
+	most  int64
 }
 
 // RoundTrip is http.RoundTripper's.
@@ -101,7 +117,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	response.Body = http.MaxBytesReader(nil, response.Body, maxAnswer)
+	response.Body = http.MaxBytesReader(nil, response.Body, t.most)
 	return response, nil
 }
 
