@@ -256,7 +256,7 @@ func (c *compiler) settings() {
 			if _, err := ParseCallerPattern("spiffe://"+text+"/x", ""); err != nil {
 				src.Errorf(n, "a trust domain is a lower-case name such as cluster.local", "not a SPIFFE trust domain")
 			} else {
-				c.trustDomain = text
+				c.trustDomain, c.policy.TrustDomain = text, text
 			}
 		}
 	}

@@ -29,6 +29,8 @@ type Policy struct {
 	Digest string
 	// Peers says whether principals are believed.
 	Peers Peers
+	// TrustDomain is the SPIFFE trust domain of callers in the short form namespace/service-account; "" where none is written.
+	TrustDomain string
 	// Gateways are identities that carry other people's traffic: never a workload that speaks for itself.
 	Gateways []CallerPattern
 	// TrustedProxies may speak X-Forwarded-For.
