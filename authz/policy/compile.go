@@ -22,8 +22,13 @@ type File struct {
 
 // Parse reads files as one policy. It returns the whole policy, or every error of every file with its place; never both, and never
 // a part of a policy.
-func Parse(files []File) (*Policy, strictyaml.Errors) {
+func Parse(files []File) (*Policy, strictyaml.Errors) { return ParseAt(files, time.Time{}) }
+
+// ParseAt is [Parse] at a moment, by which the days that a policy names are judged: one that has passed is a warning, and one too far
+// ahead an error. At the zero time no day is judged.
+func ParseAt(files []File, now time.Time) (*Policy, strictyaml.Errors) {
 	c := newCompiler(nil)
+	c.now = now
 	var broken strictyaml.Errors
 	for _, file := range files {
 		src, errs := readSource(file)
@@ -114,6 +119,9 @@ type compiler struct {
 	// partial says that other files of the folder were set aside: what they say is missing here, and is nobody's error.
 	partial bool
 
+	// now is the moment by which days are judged, zero for none.
+	now time.Time
+
 	trustDomain   string
 	clusterDomain string
 	namesCallers  *strictyaml.Node // the first place that needs `peers`
@@ -194,7 +202,8 @@ func (c *compiler) compile() *Policy {
 	}
 	c.link()
 	c.policy.Digest = c.digest()
-	c.policy.Warnings = c.warnings
+	c.policy.Warnings = redact(c.warnings)
+	c.policy.Warnings.Sort()
 	return c.policy
 }
 

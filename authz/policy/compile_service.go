@@ -50,7 +50,7 @@ func (c *compiler) services(src *source) {
 		s.Spelling = spelling(src, m.Get("spelling"))
 		s.Probes = c.probes(src, m.Get("probes"))
 		s.tenant = m.Get("tenant")
-		s.Shadow = shadow(src, m.Get("shadow"))
+		s.Shadow = c.shadow(src, m.Get("shadow"))
 		c.descriptors(src, m, s)
 		c.rules(src, n, m, s)
 		c.audience(src, m, n, s)
@@ -335,9 +335,8 @@ func (c *compiler) headerClaim(src *source, n *strictyaml.Node, s *Service, head
 	}
 	for _, issuer := range issuers {
 		if header.Encoding == EncodePlain && issuer.mutable(header.Value.Claim) {
-			c.warnings = append(c.warnings, &strictyaml.Error{File: src.name, Pos: n.Pos(),
-				Msg:  "token." + header.Value.Claim + " goes into a header as it is: people have names that no header can hold, and their requests are denied",
-				Hint: "write {from: token." + header.Value.Claim + ", encode: percent}"})
+			c.warn(src, n.Pos(), "write {from: token."+header.Value.Claim+", encode: percent}",
+				"token.%s goes into a header as it is: people have names that no header can hold, and their requests are denied", header.Value.Claim)
 			return
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
@@ -33,8 +34,11 @@ type FileState struct {
 func (f FileState) OK() bool { return len(f.Errors) == 0 }
 
 // Load takes the files of a folder as they are now. It keeps what it must of the snapshot before, which is nil at the start.
-func Load(before *Snapshot, files []File) *Snapshot {
-	l := &loader{before: before, errors: map[string]strictyaml.Errors{}, restored: map[string]bool{}}
+func Load(before *Snapshot, files []File) *Snapshot { return LoadAt(before, files, time.Time{}) }
+
+// LoadAt is [Load] at a moment, by which the days that a policy names are judged as [ParseAt] judges them.
+func LoadAt(before *Snapshot, files []File, now time.Time) *Snapshot {
+	l := &loader{before: before, now: now, errors: map[string]strictyaml.Errors{}, restored: map[string]bool{}}
 	if before == nil {
 		l.before = &Snapshot{Policy: newCompiler(nil).compile()}
 	}
@@ -62,6 +66,7 @@ type candidate struct {
 
 type loader struct {
 	before *Snapshot
+	now    time.Time
 	use    []candidate
 	errors map[string]strictyaml.Errors
 	// restored are files that are gone from the folder and still in force, because others need what they say.
@@ -139,6 +144,7 @@ func because(name, why string, complaint strictyaml.Errors) strictyaml.Errors {
 // compile tries some versions together. It returns either a policy or the complaints by file.
 func (l *loader) compile(use []candidate) (*Policy, map[string]strictyaml.Errors) {
 	c := newCompiler(l.before.Policy)
+	c.now = l.now
 	c.partial = len(l.errors) > 0
 	guilty := map[string]strictyaml.Errors{}
 	for _, candidate := range use {

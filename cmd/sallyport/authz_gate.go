@@ -175,7 +175,7 @@ func (g *authzGate) read(files []daemon.File) (*policy.Snapshot, []fileState) {
 			{File: file.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: file.Err.Error()},
 		}})
 	}
-	next := policy.Load(g.snapshot, readable)
+	next := policy.LoadAt(g.snapshot, readable, time.Now())
 	for _, file := range next.Files {
 		if !unreadable[file.Name] {
 			states = append(states, fileState(file))

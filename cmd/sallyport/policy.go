@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +12,7 @@ import (
 
 func newPolicy(s streams) *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Work with policy files"}
-	cmd.AddCommand(newPolicyCheck(s))
+	cmd.AddCommand(newPolicyCheck(s), newPolicyTest(s))
 	return cmd
 }
 
@@ -27,7 +28,7 @@ It exits 0 if the policy loads, and 1 with every error otherwise: file:line:colu
 			if err != nil {
 				return err
 			}
-			p, errs := policy.Parse(policyFiles(files))
+			p, errs := policy.ParseAt(policyFiles(files), time.Now())
 			if len(errs) > 0 {
 				return showErrors(s.out, errs)
 			}
