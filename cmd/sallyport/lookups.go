@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/owner/http"
 	"github.com/sallyport-dev/sallyport/authz/owner/openfga"
 	"github.com/sallyport-dev/sallyport/authz/owner/redis"
+	"github.com/sallyport-dev/sallyport/authz/owner/sql"
 	"github.com/sallyport-dev/sallyport/authz/owner/static"
 	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
@@ -209,6 +210,8 @@ func openBackend(spec *policy.Lookup) (owner.Backend, io.Closer, error) {
 			return nil, nil, err
 		}
 		return redis.New(client, spec.Redis), client, nil
+	case spec.SQL != nil:
+		return closing(sql.New(spec.SQL, sql.Options{Timeout: spec.Timeout, Connections: spec.Connections}))
 	case spec.HTTP != nil:
 		return closing(http.New(spec.HTTP, spec.Connections))
 	case spec.GRPC != nil:

@@ -8,7 +8,8 @@ import (
 
 // Token is a bearer token in a file, read again when the file changed. It is safe for concurrent use.
 type Token struct {
-	path string
+	path     string
+	password bool
 
 	mu    sync.Mutex
 	stamp stamp
@@ -17,6 +18,9 @@ type Token struct {
 
 // NewToken is the token in the file at path, which is not opened yet.
 func NewToken(path string) *Token { return &Token{path: path} }
+
+// NewPassword is the password in the file at path: all of it but a newline at its end, of any bytes that are no control characters.
+func NewPassword(path string) *Token { return &Token{path: path, password: true} }
 
 // Read is the token as the file has it now, without the space around it. While the file cannot be read, is empty or holds what no header
 // can carry, it is the last good one: whether that is still worth something is for the backend to say. An error means that there was
@@ -44,10 +48,13 @@ func (t *Token) load(now stamp) error {
 		return err
 	}
 	value := strings.TrimSpace(string(data))
+	if t.password {
+		value = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	}
 	if value == "" {
 		return fmt.Errorf("secrets: %s is empty", t.path)
 	}
-	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f || !t.password && (r == ' ' || r > '~') }) {
 		return fmt.Errorf("secrets: %s holds more than one token, or what is none", t.path)
 	}
 	t.value, t.stamp = value, now
