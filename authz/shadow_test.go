@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/authztest"
+	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
 // shadowed is shop's policy with its service in shadow until a day after the tests' now.
@@ -197,5 +198,37 @@ func TestNoShadowCostsNothing(t *testing.T) {
 	after := testing.AllocsPerRun(200, func() { a.Check(t.Context(), ask) })
 	if after != before || during <= before {
 		t.Errorf("%v allocations before, %v during, %v after", before, during, after)
+	}
+}
+
+// What the rules need and cannot have is what they would have decided; a defect of ours on the way is not.
+func TestShadowInAnOutage(t *testing.T) {
+	text := strings.Replace(store, "    hosts: [orders.example]\n", "    hosts: [orders.example]\n    shadow: {answer: allow, until: 2026-11-21}\n", 1)
+	p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}, {Name: "shop.binpb", Data: descriptors()}})
+	if p == nil {
+		t.Fatal(errs.Pretty())
+	}
+	bundle := authz.Bundle{Policy: p, Verifiers: authz.Verifiers{"shop": verifier()}, Lookups: authz.Lookups{"orders": &owned{owners: map[string]string{"o-1": "alice"}}}}
+	stale := bundle
+	stale.Revocations = view{age: time.Hour}
+	for _, test := range []struct {
+		name   string
+		bundle authz.Bundle
+		ask    *authz.Request
+		want   string
+	}{
+		{"hers", bundle, get("/orders/o-1", as("alice")), "200 shadow read; would be 200 allowed read"},
+		{"the lookup is away", bundle, get("/orders/away", as("alice")), "200 shadow read; would be 503 lookup read (unavailable)"},
+		{"the lookup's answer is odd", bundle, get("/orders/odd", as("alice")), "200 shadow read; would be 503 lookup read (answer)"},
+		{"the lookup panics", bundle, get("/orders/panic", as("alice")), "503 panic read"},
+		{"a body that cannot be read", bundle, post("/json", as("alice"), jsonBody("{")), "200 shadow json; would be 400 bad_body json (malformed)"},
+		{"revocations are stale", stale, get("/orders/o-1", as("alice")), "200 shadow read; would be 503 revocation_stale read"},
+		{"no policy", authz.Bundle{}, get("/orders/o-1", as("alice")), "503 not_ready none"},
+	} {
+		a := authz.New(authz.Options{Now: func() time.Time { return authztest.Now }})
+		a.Use(&test.bundle)
+		if got := told(a.Check(t.Context(), test.ask)); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
 	}
 }
