@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/xml"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// shopPolicy is what the offline tools are tried on.
+const shopPolicy = `version: 1
+trust_domain: mesh.test
+peers: envoy
+issuers:
+  shop: {issuer: "https://issuer.test", jwks: "https://issuer.test/jwks.json", audiences: [orders-api], algorithms: [ES256], types: [at+jwt], claims: {roles: strings}}
+lookups:
+  orders: {redis: {url: "redis://127.0.0.1:6379", key: "order:{id}:owner"}}
+services:
+  - name: orders
+    hosts: [orders.internal]
+    headers: {x-user-id: token.sub}
+    rules:
+      - {name: list-orders, match: "GET /users/{user_id}/orders", scopes: ["read:orders"], owner: {of: path.user_id, is: token.sub}}
+      - {name: one-order, match: "GET /orders/{id}", owner: {of: path.id, lookup: orders, is: token.sub}}
+      - {name: reindex, match: "POST /reindex", callers: [shop/indexer], token: none}
+      - {name: old, match: "GET /v0/{rest...}", deny: 410}
+`
+
+const shopCases = `policy: policy.yaml
+now: "2026-11-25T12:00:00Z"
+people:
+  alice: {sub: alice, client_id: web, scopes: ["read:orders"]}
+cases:
+  - name: alice reads her own orders
+    who: alice
+    request: GET /users/alice/orders
+    expect: {decision: allow, headers: {x-user-id: alice}}
+  - name: alice does not read bob's
+    who: alice
+    request: GET /users/bob/orders
+    expect: {decision: deny, status: 403, rule: list-orders, reason: owner, detail: not_theirs}
+  - name: alice reads her order
+    who: alice
+    request: GET /orders/o-1
+    lookups: {orders: {o-1: alice}}
+    expect: allow
+  - name: the old API is gone
+    request: GET /v0/orders
+    expect: {status: 410}
+`
+
+// folder writes files into a new folder.
+func folder(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// Cases that come out as expected say so in one line, and what they did not touch is told when asked for.
+func TestPolicyTest(t *testing.T) {
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "cases.yaml": shopCases})
+	code, out, errs := command(t, nil, "policy", "test", "--coverage", "--min-coverage", "75", filepath.Join(dir, "cases.yaml"))
+	want := `DIR/policy.yaml: coverage: 75% of 4 rules were matched
+  rules that no case matched:
+    orders/reindex
+  demands that refused nobody:
+    orders/list-orders: token
+    orders/list-orders: scopes
+    orders/one-order: token
+    orders/one-order: owner
+  reasons that no case had: `
+	_, last, _ := strings.Cut(strings.TrimSuffix(out, "\n"), "reasons that no case had: ")
+	if code != 0 || errs != "" || !strings.HasPrefix(strings.ReplaceAll(out, dir, "DIR"), want) || !strings.HasSuffix(last, "\nok: 4 cases") {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+	if code, out, _ := command(t, nil, "policy", "test", "--min-coverage", "76", filepath.Join(dir, "cases.yaml")); code != 1 ||
+		!strings.Contains(out, "75% of the rules were matched, and --min-coverage demands 76%") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// A case that does not is told with what was expected, what came, and the whole way of the decision.
+func TestPolicyTestFails(t *testing.T) {
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "cases.yaml": strings.Replace(shopCases, "status: 403, rule: list-orders", "status: 404, rule: one-order", 1)})
+	junit := filepath.Join(dir, "junit.xml")
+	code, out, errs := command(t, nil, "policy", "test", "--junit", junit, filepath.Join(dir, "cases.yaml"))
+	want := `FAIL  DIR/cases.yaml:10  alice does not read bob's
+      status: expected 404, came 403
+      rule: expected one-order, came list-orders
+
+      DENY  403 owner (not_theirs)
+        request     GET orders.internal /users/bob/orders
+        service     orders
+        rule        list-orders  at DIR/policy.yaml:13:9
+        who         user|shop|alice
+        policy      DIGEST
+        time        2026-11-25T12:00:00Z
+`
+	got := strings.ReplaceAll(out, dir, "DIR")
+	if at := strings.Index(got, "policy      "); at >= 0 {
+		got = got[:at] + "policy      DIGEST" + got[at+len("policy      ")+16:]
+	}
+	if code != 1 || errs != "" || !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "\n1 of 4 cases failed\n") || !strings.Contains(got, "owner       FAILED") {
+		t.Errorf("exit %d, %s\n%s", code, errs, cmp.Diff(want, got))
+	}
+	data, err := os.ReadFile(junit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report junitReport
+	if err := xml.Unmarshal(data, &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Tests != 4 || report.Failures != 1 || len(report.Suites) != 1 || report.Suites[0].Cases[1].Failure == nil ||
+		report.Suites[0].Cases[1].Failure.Message != "status: expected 404, came 403" || report.Suites[0].Cases[0].Failure != nil {
+		t.Errorf("%s", data)
+	}
+}
+
+// What cannot be asked is no failure of the policy: exit code 2.
+func TestPolicyTestUnable(t *testing.T) {
+	for name, c := range map[string]struct{ cases, want string }{
+		"no policy":                  {"cases: [{name: a, request: GET /, expect: deny}]", "names no policy"},
+		"no such policy":             {"policy: other.yaml\ncases: [{name: a, request: GET /, expect: deny}]", "other.yaml"},
+		"a policy that is none":      {"policy: cases.yaml\ncases: [{name: a, request: GET /, expect: deny}]", "the policy does not load"},
+		"cases that are none":        {"cases: 7", "cases.yaml:1:8"},
+		"a rule that does not exist": {"policy: policy.yaml\ncases: [{name: a, request: GET /, expect: {rule: x}}]", `the policy has no rule "x"`},
+		"a caller of nowhere":        {"policy: policy.yaml\ncases: [{name: a, who: {issuer: x}, request: GET /, expect: deny}]", `the policy has no issuer "x"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "cases.yaml": c.cases})
+			code, out, errs := command(t, nil, "policy", "test", filepath.Join(dir, "cases.yaml"))
+			if code != 2 || out != "" || !strings.Contains(errs, c.want) {
+				t.Errorf("exit %d, %q, %q; want %s", code, out, errs, c.want)
+			}
+		})
+	}
+}
