@@ -247,6 +247,7 @@ func TestOwnersInBodies(t *testing.T) {
 		{"no type", "", whole(`{"ids":["o-1"]}`), nil, "415 media_type"},
 		{"compressed", "application/json", whole("\x1f\x8b\x08"), []string{"content-encoding", "gzip"}, "415 media_type"},
 		{"a forged mark", "application/json", whole(`{"ids":["o-1"]}`), []string{"x-envoy-auth-partial-body", "true"}, "200 "},
+		{"much more than Envoy holds", "application/json", bytes.NewReader(append([]byte(`{"ids":["o-1"],"x":"`), bytes.Repeat([]byte("a"), 5<<20)...)), nil, "413 body_too_large"},
 		{"more than Envoy holds", "application/json", bytes.NewReader(append([]byte(`{"ids":["o-1"],"x":"`), bytes.Repeat([]byte("a"), 70<<10)...)), nil, "413 body_too_large"},
 	} {
 		before := m.upstream.calls.Load()

@@ -201,7 +201,7 @@ func TestBodies(t *testing.T) {
 					}
 					readers++
 					for _, m := range all[*extauthzv3.ExtAuthzPerRoute](route) {
-						if body := m.GetCheckSettings().GetWithRequestBody(); body.GetAllowPartialMessage() || body.GetMaxRequestBytes() > 1<<20 {
+						if body := m.GetCheckSettings().GetWithRequestBody(); !body.GetAllowPartialMessage() || body.GetMaxRequestBytes() > 1<<20 {
 							t.Errorf("%s: listener %s: %v", file, name, body)
 						}
 					}
