@@ -1,13 +1,17 @@
 package main
 
 import (
+	"encoding/json"
 	"encoding/xml"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport-dev/sallyport/authz/authztest"
 )
 
 // shopPolicy is what the offline tools are tried on.
@@ -138,6 +142,80 @@ func TestPolicyTestUnable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "cases.yaml": c.cases})
 			code, out, errs := command(t, nil, "policy", "test", filepath.Join(dir, "cases.yaml"))
+			if code != 2 || out != "" || !strings.Contains(errs, c.want) {
+				t.Errorf("exit %d, %q, %q; want %s", code, out, errs, c.want)
+			}
+		})
+	}
+}
+
+// An explanation tells every step, by the same words as the gate's own, and its exit code is the decision.
+func TestPolicyExplain(t *testing.T) {
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "case.yaml": `now: "2026-11-25T12:00:00Z"
+who: {sub: alice}
+request: GET /orders/o-1
+lookups: {orders: {o-1: bob}}
+`})
+	code, out, errs := command(t, nil, "policy", "explain", "--policy", filepath.Join(dir, "policy.yaml"), "-f", filepath.Join(dir, "case.yaml"))
+	got := strings.ReplaceAll(out, dir, "DIR")
+	for _, want := range []string{
+		"DENY  403 owner (not_theirs)\n", "  request     GET orders.internal /orders/o-1\n", "  rule        one-order  at DIR/policy.yaml:14:9\n",
+		"  token       passed       a token of issuer shop; found person \"alice\", client \"offline-client\"\n",
+		"  owner       FAILED       path.id owned by token.sub, as orders (redis) knows; found \"o-1\"\n", "\nwhat would have allowed it: ",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not told:\n%s", want, got)
+		}
+	}
+	if code != 1 || errs != "" {
+		t.Errorf("exit %d, %s", code, errs)
+	}
+}
+
+// A token in a curl line is read, not believed in silence, and never shown.
+func TestPolicyExplainCurl(t *testing.T) {
+	policyFile := filepath.Join(folder(t, map[string]string{"policy.yaml": shopPolicy}), "policy.yaml")
+	token := authztest.Mint(authztest.EC(), nil, map[string]any{
+		"iss": authztest.Issuer, "aud": authztest.Audience, "sub": "alice", "client_id": "web", "jti": "1", "scope": "read:orders",
+		"iat": time.Now().Add(-time.Minute).Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+	})
+	line := "curl -s https://orders.internal/users/alice/orders \\\n  -H 'Authorization: Bearer " + token + "'"
+	code, out, errs := command(t, nil, "policy", "explain", "--policy", policyFile, "--curl", line)
+	if code != 0 || errs != "" || !strings.HasPrefix(out, "note: THE TOKEN'S SIGNATURE WAS NOT CHECKED") || !strings.Contains(out, "\nALLOW  200 allowed\n") {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+	code, asJSON, _ := command(t, nil, "policy", "explain", "--policy", policyFile, "--json", "--curl", line)
+	var told struct {
+		Notes                 []string
+		Verdict, Rule, Reason string
+	}
+	if err := json.Unmarshal([]byte(asJSON), &told); err != nil || code != 0 || len(told.Notes) != 1 || told.Verdict != "allow" || told.Rule != "list-orders" {
+		t.Errorf("exit %d, %v\n%s", code, err, asJSON)
+	}
+	for _, part := range strings.Split(token, ".") {
+		if strings.Contains(out+asJSON, part) {
+			t.Errorf("a part of the token is shown:\n%s", out)
+		}
+	}
+}
+
+// What cannot be explained is exit code 2, and no decision.
+func TestPolicyExplainUnable(t *testing.T) {
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "case.yaml": "who: {sub: alice}\nrequest: GET /orders/o-1\n"})
+	policyFile, caseFile := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "case.yaml")
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no policy":         {[]string{"-f", caseFile}, "--policy is missing"},
+		"no request":        {[]string{"--policy", policyFile}, "say which request"},
+		"two requests":      {[]string{"--policy", policyFile, "-f", caseFile, "--curl", "curl http://h"}, "say which request"},
+		"an unknown option": {[]string{"--policy", policyFile, "--curl", "curl -F a=b http://h"}, "the option -F is not understood"},
+		"no such file":      {[]string{"--policy", policyFile, "-f", caseFile + "x"}, "case.yamlx"},
+		"no answer":         {[]string{"--policy", policyFile, "-f", caseFile}, `lookup orders was asked about "o-1", and the case gives no answer`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := command(t, nil, append([]string{"policy", "explain"}, c.args...)...)
 			if code != 2 || out != "" || !strings.Contains(errs, c.want) {
 				t.Errorf("exit %d, %q, %q; want %s", code, out, errs, c.want)
 			}
