@@ -127,6 +127,7 @@ type compiler struct {
 	namesCallers  *strictyaml.Node // the first place that needs `peers`
 	namesIn       *source
 	warnings      strictyaml.Errors
+	compared      int // pairs of callers, for doubts
 	subjects      []subjectHeader
 	shared        int // rules of shared edge trees so far
 }
@@ -200,6 +201,7 @@ func (c *compiler) compile() *Policy {
 		c.namesIn.Errorf(c.namesCallers, "write `peers: envoy` where Envoy's validation context matches a URI SAN of the trust domain, or `peers: certificate`",
 			"callers and workloads are named, but `peers` does not say who checked the certificates")
 	}
+	c.doubts()
 	c.link()
 	c.policy.Digest = c.digest()
 	c.policy.Warnings = redact(c.warnings)

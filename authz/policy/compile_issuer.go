@@ -18,6 +18,8 @@ var issuerKeys = []string{
 	"max_lifetime", "leeway", "max_stale", "ignore_key_headers", "allow_markers", "id_tokens",
 }
 
+var scopeKeys = []string{"from", "type", "granted"}
+
 // algorithms that a policy may name. What is missing is missing on purpose: none, and every HS*, whose key the issuer would have to
 // share with us.
 var algorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
@@ -247,8 +249,12 @@ func scopeForm(src *source, m *strictyaml.Mapping, i *Issuer) {
 		i.ScopeClaim = []string{"scope"}
 		return
 	}
-	s := src.Map(n, "from", "type")
-	i.ScopeClaim = claimPath(src, s.Get("from"), "scope")
+	if n.Kind() == strictyaml.List {
+		i.ScopeClaim, i.Granted = []string{"scope"}, granted(src, m, "scopes")
+		return
+	}
+	s := src.Map(n, scopeKeys...)
+	i.ScopeClaim, i.Granted = claimPath(src, s.Get("from"), "scope"), granted(src, s, "granted")
 	switch text := optionalText(src, s, "type", "string"); text {
 	case "string":
 	case "strings":

@@ -399,10 +399,11 @@ func scopes(r *ruleSource, key string) []string {
 		r.Errorf(n, "leave it out", "`%s` is empty", key)
 	}
 	for i, item := range list {
-		if strings.ContainsFunc(item, func(c rune) bool { return c <= ' ' || c == '"' || c == '\\' || c > '~' }) {
+		if !validScope(item) {
 			r.Errorf(r.List(r.m.Get(key))[i], "one scope an entry (RFC 6749 section 3.3)", "%q cannot be a scope", item)
 		}
 	}
+	r.grants(r.m.Get(key), list)
 	return list
 }
 

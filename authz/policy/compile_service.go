@@ -174,6 +174,7 @@ func (c *compiler) probes(src *source, n *strictyaml.Node) []Probe {
 				}
 			}
 		}
+		c.twice(src, at, probes, probe)
 		probes = append(probes, probe)
 	}
 	return probes

@@ -34,6 +34,8 @@ type Issuer struct {
 	// ScopeClaim is where the scopes stand, "scope" unless told; ScopeList says that it is an array of strings, not one string.
 	ScopeClaim []string
 	ScopeList  bool
+	// Granted are the scopes that the issuer grants, the only ones that rules may demand of its tokens; nil where the policy does not say.
+	Granted []string
 	// Machine decides whether a token is an application's, read over all its claims, sub included. MachineNever: no token of this
 	// issuer is. Exactly one of the two is set.
 	Machine      *condition.Program
