@@ -248,7 +248,7 @@ func (c *check) queryValues(ref *policy.Reference, into []string) (values []stri
 	}
 	before := len(into)
 	var err error
-	present := true
+	var present bool
 	switch query := c.target.Query(); ref.Many {
 	case policy.ManyEach:
 		into, err = query.All(ref.Name, into)

@@ -38,8 +38,8 @@ services:
 			return func(*check) Reason { panic("a defect") }
 		}},
 		"it panics with nil": {Panicked, func(context.CancelFunc, func(*check) Reason) func(*check) Reason {
-			return func(*check) Reason { panic(nil) }
-		}}, //nolint:govet // nilness: on purpose
+			return func(*check) Reason { panic(nil) } //nolint:govet // nilness: on purpose
+		}},
 		"it says nothing": {Undecided, func(context.CancelFunc, func(*check) Reason) func(*check) Reason {
 			return func(*check) (reason Reason) { return }
 		}},

@@ -23,7 +23,7 @@ func Select(data []byte, lim Limits, s *Selection) ([]Place, error) {
 		}
 		return nil, &Error{Why: "the document is not JSON"}
 	}
-	w := walkers.Get().(*walker)
+	w, _ := walkers.Get().(*walker) // the pool holds nothing else
 	w.data, w.at, w.lim, w.found, w.places = data, 0, lim, 0, make([]Place, s.paths)
 	err := w.value(s.root, 0)
 	places := w.places

@@ -2,6 +2,7 @@ package strictjson_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -217,7 +218,7 @@ func agree(t *testing.T, document []byte, paths []string) {
 		return
 	}
 	if err != nil {
-		if e, ok := err.(*strictjson.Error); !ok || !e.Folded {
+		if e, ok := errors.AsType[*strictjson.Error](err); !ok || !e.Folded {
 			t.Errorf("%q is refused: %v", document, err)
 		}
 		return
