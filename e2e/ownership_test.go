@@ -218,6 +218,21 @@ func TestOwnersInOpenFGA(t *testing.T) {
 	}
 }
 
+// A lookup that cannot be opened keeps the policy that runs, and one that can takes its place.
+func TestLookupsReload(t *testing.T) {
+	m := newMesh(t, meshOptions{policy: ownedPolicy(`static: {o-1: alice}`)})
+	alice := m.token("alice", "")
+	m.expect(http.StatusOK, "/orders/o-1", alice)
+	write(t, m.policy, ownedPolicy(`sql: {url: "postgres://u@db/d", query: "SELECT id, owner FROM o WHERE id = ANY(@ids)"}`)(m.issuerAt.URL))
+	eventually(t, "the new policy is refused", func() bool { return strings.Contains(m.authz.output.String(), "cannot be opened") })
+	m.expect(http.StatusOK, "/orders/o-1", alice)
+	if _, body := get(local(m.authz.admin), "/readyz"); !strings.Contains(body, "what was in force stays in force") {
+		t.Errorf("/readyz: %s", body)
+	}
+	write(t, m.policy, ownedPolicy(`static: {o-1: bob}`)(m.issuerAt.URL))
+	eventually(t, "the next one is in force", func() bool { return m.call("/orders/o-1", alice).status == http.StatusForbidden })
+}
+
 // An id in a body is judged as it is, whole, or not at all.
 func TestOwnersInBodies(t *testing.T) {
 	m := newMesh(t, meshOptions{policy: ownedPolicy(`static: {o-1: alice, o-2: alice, o-3: bob}`)})

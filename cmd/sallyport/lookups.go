@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,7 +68,7 @@ func (l *lookupDoors) take(p *policy.Policy) (authz.Lookups, error) {
 		if door == nil {
 			var err error
 			if door, err = l.openDoor(spec); err != nil {
-				errs = append(errs, &strictyaml.Error{File: spec.File, Pos: spec.Pos, Msg: fmt.Sprintf("the lookup `%s` cannot be opened: %s", name, err)})
+				errs = append(errs, cannotOpen(spec, err))
 				continue
 			}
 			fresh[spec.Digest] = door
@@ -88,6 +89,46 @@ func (l *lookupDoors) take(p *policy.Policy) (authz.Lookups, error) {
 		l.open[spec.Digest].users++
 	}
 	return lookups, nil
+}
+
+// cannotOpen is the complaint about a lookup, at its place.
+func cannotOpen(spec *policy.Lookup, err error) *strictyaml.Error {
+	return &strictyaml.Error{File: spec.File, Pos: spec.Pos, Msg: fmt.Sprintf("the lookup `%s` cannot be opened: %s", spec.Name, err)}
+}
+
+// checkLookups says what would keep a gate from opening the lookups of a policy, whatever files and servers this machine has.
+func checkLookups(p *policy.Policy) strictyaml.Errors {
+	var errs strictyaml.Errors
+	for _, spec := range p.Lookups {
+		switch {
+		case spec.Static != nil:
+		case spec.Redis != nil: // opening it reads its files
+			if _, err := redisdial.Parse(spec.Redis.URL); err != nil {
+				errs = append(errs, cannotOpen(spec, err))
+			}
+		default:
+			_, closer, err := openBackend(spec)
+			if err != nil {
+				errs = append(errs, cannotOpen(spec, err))
+				continue
+			}
+			_ = closer.Close() // it was never used
+		}
+	}
+	errs.Sort()
+	return errs
+}
+
+// withLines shows the line that each complaint is about.
+func withLines(errs strictyaml.Errors, files []daemon.File) strictyaml.Errors {
+	for _, err := range errs {
+		for _, file := range files {
+			if lines := strings.Split(string(file.Data), "\n"); file.Name == err.File && err.Line == "" && err.Pos.Line >= 1 && err.Pos.Line <= len(lines) {
+				err.Line = strings.TrimSuffix(lines[err.Pos.Line-1], "\r")
+			}
+		}
+	}
+	return errs
 }
 
 // release gives back the lookups of a policy that is no longer in force. Nil is none.

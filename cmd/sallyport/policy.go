@@ -29,6 +29,9 @@ It exits 0 if the policy loads, and 1 with every error otherwise: file:line:colu
 				return err
 			}
 			p, errs := policy.ParseAt(policyFiles(files), time.Now())
+			if p != nil {
+				errs = withLines(checkLookups(p), files)
+			}
 			if len(errs) > 0 {
 				return showErrors(s.out, errs)
 			}
