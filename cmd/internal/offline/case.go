@@ -40,8 +40,10 @@ type Who struct {
 	// Issuer is the policy's name of the issuer; "" is the only one.
 	Issuer            string
 	Subject, ClientID string
-	Audience          string
-	Scopes            []string
+	// NoClient is a token without a client_id, rather than with any.
+	NoClient bool
+	// Audience is whom the token is for; nil is the service.
+	Audience, Scopes []string
 	// Claims are further ones by the policy's own names, or, where it has none, by their name at the top of the token. Values are those of
 	// JSON: string, bool, json.Number, nil, []any, map[string]any.
 	Claims map[string]any

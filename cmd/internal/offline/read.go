@@ -199,11 +199,21 @@ func (r *reader) person(n *strictyaml.Node) Who {
 	m := r.Map(n, whoKeys...)
 	w := Who{Named: true}
 	for key, into := range map[string]*string{
-		"issuer": &w.Issuer, "sub": &w.Subject, "client_id": &w.ClientID, "aud": &w.Audience, "refused": &w.Refused,
+		"issuer": &w.Issuer, "sub": &w.Subject, "refused": &w.Refused,
 	} {
 		*into, _ = r.Text(m.Get(key))
 	}
+	if client := m.Get("client_id"); client.Kind() == strictyaml.Null {
+		w.NoClient = true
+	} else {
+		w.ClientID, _ = r.Text(client)
+	}
 	w.Scopes, _ = r.Texts(m.Get("scopes"))
+	if aud := m.Get("aud"); aud.Kind() == strictyaml.List {
+		w.Audience, _ = r.Texts(aud)
+	} else if text, ok := r.Text(aud); ok {
+		w.Audience = []string{text}
+	}
 	if claims := m.Get("claims"); claims != nil {
 		w.Claims, _ = r.value(claims).(map[string]any)
 		if w.Claims == nil {

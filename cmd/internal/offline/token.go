@@ -94,6 +94,32 @@ func (r *Room) issuerOf(iss string) *policy.Issuer {
 	return nil
 }
 
+// claim is a value and where it stands in a token.
+type claim struct {
+	path  []string
+	value any
+	write bool // over what is there
+}
+
+// texts is one text, or a list.
+func texts(list []string) any {
+	switch len(list) {
+	case 0:
+		return nil
+	case 1:
+		return list[0]
+	}
+	return list
+}
+
+// someClient is an application for a token that names none; "" where none is meant.
+func someClient(w *Who) string {
+	if w.NoClient {
+		return ""
+	}
+	return "offline-client"
+}
+
 // described makes the claims of a token that is good in all that is not written.
 func described(w *Who, issuer *policy.Issuer, audience any, now time.Time) (map[string]any, error) {
 	claims := map[string]any{}
@@ -103,30 +129,27 @@ func described(w *Who, issuer *policy.Issuer, audience any, now time.Time) (map[
 		}
 	}
 	life := min(lifetime, issuer.MaxLifetime)
-	defaults := []struct {
-		path  []string
-		value any
-		write bool // over what is there
-	}{
+	all := []claim{
 		{[]string{"sub"}, w.Subject, w.Subject != ""},
 		{clientPath(issuer), w.ClientID, w.ClientID != ""},
-		{audiencePath(issuer), w.Audience, w.Audience != ""},
+		{audiencePath(issuer), texts(w.Audience), w.Audience != nil},
 		{scopePath(issuer), scopes(w.Scopes, issuer), w.Scopes != nil},
 		{[]string{"iss"}, issuer.Issuer, false},
 		{audiencePath(issuer), audience, false},
-		{clientPath(issuer), "offline-client", false},
+		{clientPath(issuer), someClient(w), false},
 		{[]string{"jti"}, "offline-token", false},
 		{[]string{"iat"}, now.Unix(), false},
 		{[]string{"exp"}, now.Unix() + int64(life/time.Second), false},
 	}
-	for _, want := range issuer.Where {
-		defaults = append(defaults, struct {
-			path  []string
-			value any
-			write bool
-		}{want.Path, want.Value, false})
+	for _, name := range issuer.Require {
+		if name != "sub" && name != "client_id" && name != "jti" {
+			all = append(all, claim{claimPath(issuer, name), "offline-" + name, false})
+		}
 	}
-	for _, d := range defaults {
+	for _, want := range issuer.Where {
+		all = append(all, claim{want.Path, want.Value, false})
+	}
+	for _, d := range all {
 		if !d.write && (d.value == "" || holds(claims, d.path)) || d.value == nil {
 			continue
 		}
