@@ -16,6 +16,7 @@ type authzFlags struct {
 	policy, service, audit string
 	shadowPolicy           string
 	revocations            revocationFlags
+	record                 recordFlags
 }
 
 func newAuthz(s streams) *cobra.Command {
@@ -33,6 +34,7 @@ load keeps its last good version, and says why in the log, on /readyz and as a m
 	flags.StringVar(&f.shadowPolicy, "shadow-policy", "", "a second policy, file or folder, that is evaluated beside the first and never changes an answer")
 	flags.StringVar(&f.service, "service", "", "answer for this service of the policy only, as beside one sidecar")
 	flags.StringVar(&f.audit, "audit", "stdout", "where one line per decision goes: stdout, a file, or off")
+	f.record.bind(flags)
 	f.revocations.bind(flags)
 	f.Bind(flags)
 	fromEnvironment(cmd, s)

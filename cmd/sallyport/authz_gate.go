@@ -38,6 +38,13 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 	if denials != nil {
 		recorders = append(recorders, denials)
 	}
+	record, err := openRecord(d, f.record, f.service)
+	if err != nil {
+		return err
+	}
+	if record != nil {
+		recorders = append(recorders, record)
+	}
 	g := &authzGate{
 		daemon:     d,
 		service:    f.service,
