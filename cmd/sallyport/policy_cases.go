@@ -222,7 +222,7 @@ func writeJUnit(path string, suites []junitSuite) error {
 	if err != nil {
 		return fmt.Errorf("write JUnit: %w", err)
 	}
-	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...), 0o644); err != nil {
+	if err := os.WriteFile(path, append([]byte(xml.Header), append(text, '\n')...), 0o644); err != nil { //nolint:gosec // a report is for others to read
 		return fmt.Errorf("write JUnit: %w", err)
 	}
 	return nil

@@ -222,3 +222,24 @@ func TestPolicyExplainUnable(t *testing.T) {
 		})
 	}
 }
+
+// The cases of the documentation come out as they say, and touch every rule of their policy.
+func TestDocumentedCases(t *testing.T) {
+	page, err := os.ReadFile("../../docs/policy-tests.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, block := range strings.Split(string(page), "\n```")[1:] {
+		_, text, _ := strings.Cut(block, "\n")
+		first, _, _ := strings.Cut(text, "\n")
+		if name, ok := strings.CutPrefix(first, "# "); ok {
+			files[name] = text + "\n"
+		}
+	}
+	dir := folder(t, files)
+	code, out, errs := command(t, nil, "policy", "test", "--min-coverage", "100", filepath.Join(dir, "cases.yaml"))
+	if code != 0 || out != "ok: 9 cases\n" {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+}

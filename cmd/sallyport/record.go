@@ -136,8 +136,9 @@ func (r *requestRecord) readsOf(d *authz.Decision) *offline.Reads {
 		of = &policyReads{policy: d.Policy}
 		r.reads.Store(of)
 	}
-	if known, ok := of.services.Load(d.Service); ok {
-		return known.(*offline.Reads) //nolint:forcetypeassert // nothing else is stored
+	known, _ := of.services.Load(d.Service)
+	if reads, ok := known.(*offline.Reads); ok {
+		return reads
 	}
 	fresh := offline.ReadsOf(d.Service)
 	of.services.Store(d.Service, fresh)
