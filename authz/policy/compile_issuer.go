@@ -91,14 +91,14 @@ func (c *compiler) keySource(src *source, at *strictyaml.Node, m *strictyaml.Map
 		return KeySource{Discovery: true}
 	}
 	if n.Kind() != strictyaml.Map {
-		text, _ := src.Text(n)
+		text, ok := src.Text(n)
 		if path, ok := strings.CutPrefix(text, "file://"); ok {
 			if !strings.HasPrefix(path, "/") {
 				src.Errorf(n, "write file:///absolute/path", "a file of keys needs an absolute path")
 			}
 			return KeySource{File: path}
 		}
-		if text != "" {
+		if ok {
 			checkURL(src, n, text, false)
 		}
 		return KeySource{URL: text}

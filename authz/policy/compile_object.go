@@ -169,11 +169,15 @@ func (r *ruleSource) agrees(n *strictyaml.Node) {
 	}
 }
 
+var tenantKeys = []string{"of", "is", "mutable", "type"}
+
 // tenant holds a rule to its caller's tenant, and to the one that its service demands.
 func (c *compiler) tenant(r *ruleSource) {
 	own := r.m.Get("tenant")
 	none := false
-	if own.Kind() == strictyaml.String {
+	if own.Kind() != strictyaml.String {
+		r.Map(own, tenantKeys...) // which complains of what is neither, lest a tenant that is written is not demanded
+	} else {
 		text, ok := r.Text(own)
 		none = text == "none"
 		switch {
@@ -205,7 +209,7 @@ func (c *compiler) tenant(r *ruleSource) {
 }
 
 func (c *compiler) oneTenant(r *ruleSource, n *strictyaml.Node) Tenant {
-	m := r.Map(n, "of", "is", "mutable", "type")
+	m := r.Map(n, tenantKeys...)
 	var t Tenant
 	if of := r.Require(m, "of", "write `of: path.tenant`"); of != nil {
 		t.Of = r.object(of, m.Get("type"))

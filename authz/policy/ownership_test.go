@@ -213,6 +213,8 @@ func TestOwnershipRefused(t *testing.T) {
 		"a slow lookup":                {"timeout: 20ms", "timeout: 2s", "timeout"},
 		"a type that is an object":     {"type: document", "type: \"document:1\"", "is no type of a model"},
 		"a tenant nobody demands":      {"    tenant: {of: header.x-tenant, is: token.tenant}\n", "", "`members` asks for the tenant"},
+		"a tenant that is forgotten":   {"owner: {of: form.user, is: token.sub}", "owner: {of: form.user, is: token.sub}\n        tenant:", "a map is missing"},
+		"a tenant that is a list":      {"owner: {of: form.user, is: token.sub}", "owner: {of: form.user, is: token.sub}\n        tenant: [token.tenant]", "this is a list where a map is meant"},
 		"a tenant set aside":           {"owner: {of: form.user, is: token.sub}", "owner: {of: form.user, is: token.sub}\n        tenant: none", "only a rule without a token may"},
 		"a public rule under a tenant": {"        tenant: none\n", "", "its service demands a tenant: which holds?"},
 		"a list of tenants":            {"of: header.x-tenant", "of: \"header.x-tenant[,]\"", "a request is of one tenant"},

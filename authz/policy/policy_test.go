@@ -120,6 +120,7 @@ func TestRefused(t *testing.T) {
 		"algorithm HS256":          {"    audiences", "    algorithms: [RS256, HS256]\n    audiences", "cannot be \"HS256\""},
 		"http keys off loopback":   {"jwks: https://auth.example.com/jwks.json", "jwks: http://auth.example.com/jwks.json", "9:11: keys over plain http"},
 		"password in a URL":        {"jwks: https://auth", "jwks: https://me:pw@auth", "9:11: a URL with a user or password in it is refused"},
+		"keys from nowhere":        {"jwks: https://auth.example.com/jwks.json", "jwks: \"\"", "9:11: not a URL of a key set"},
 		"keys by ftp":              {"jwks: https://auth", "jwks: ftp://auth", "cannot be fetched by \"ftp\""},
 		"relative file of keys":    {"jwks: https://auth.example.com/jwks.json", "jwks: file://keys.json", "absolute path"},
 		"JWT without where":        {"    audiences", "    types: [JWT]\n    audiences", "takes every kind of JWT"},
