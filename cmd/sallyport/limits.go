@@ -12,7 +12,7 @@ import (
 
 func newLimits(s streams) *cobra.Command {
 	cmd := &cobra.Command{Use: "limits", Short: "Work with limits files"}
-	cmd.AddCommand(newLimitsCheck(s))
+	cmd.AddCommand(newLimitsCheck(s), newLimitsSchema(s))
 	return cmd
 }
 
