@@ -336,11 +336,11 @@ func owning(owner *policy.Owner) string {
 	}
 	demand := which + " equal to token." + owner.Is
 	if owner.Lookup != nil {
-		relation := "owned by"
+		demand = which + " owned by token." + owner.Is
 		if owner.Relation != "" {
-			relation = "with the " + owner.Relation
+			demand = which + " with token." + owner.Is + " as " + owner.Relation
 		}
-		demand = which + " " + relation + " token." + owner.Is + ", as " + owner.Lookup.Name + " (" + owner.Lookup.Kind() + ") knows"
+		demand += ", as " + owner.Lookup.Name + " (" + owner.Lookup.Kind() + ") knows"
 	}
 	if owner.UnlessRole != "" {
 		demand += ", unless the role " + owner.UnlessRole
