@@ -252,24 +252,28 @@ func visible(line []byte) []byte {
 	return []byte(text.String())
 }
 
-// holdsToken reports whether a text holds what looks like a JSON Web Token: the beginning of an encoded JSON object, and two dots.
+// holdsToken reports whether a text holds what looks like a JSON Web Token: letters of base64url that begin as an encoded JSON object does,
+// compact ({" is eyJ) or with white space, and a dot behind at least as many as the shortest header needs.
 func holdsToken(line []byte) bool {
 	rest := string(line)
 	for {
-		_, after, found := strings.Cut(rest, "eyJ")
-		if !found {
+		at := strings.Index(rest, "e")
+		if at < 0 {
 			return false
 		}
-		rest = after
-		end := strings.IndexFunc(after, func(r rune) bool { return r != '.' && r != '-' && r != '_' && !alphanumeric(r) })
-		if end < 0 {
-			end = len(after)
+		rest = rest[at:]
+		if strings.HasPrefix(rest, "eyJ") || strings.HasPrefix(rest, "eyA") || strings.HasPrefix(rest, "ewo") || strings.HasPrefix(rest, "ewk") || strings.HasPrefix(rest, "ew0") {
+			end := strings.IndexFunc(rest, func(r rune) bool { return r != '-' && r != '_' && !alphanumeric(r) })
+			if end >= shortestHeader && rest[end] == '.' {
+				return true
+			}
 		}
-		if strings.Count(after[:end], ".") >= 2 {
-			return true
-		}
+		rest = rest[1:]
 	}
 }
+
+// shortestHeader is the length of {"alg":"x"} in base64url, and less than that of any header of a signed token.
+const shortestHeader = 15
 
 func alphanumeric(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'

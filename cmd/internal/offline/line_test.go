@@ -90,7 +90,8 @@ func TestLinesHoldNoMore(t *testing.T) {
 func TestLinesWithOddTexts(t *testing.T) {
 	r := room(t)
 	token := "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
-	for path, kept := range map[string]bool{"/lists/" + token: false, "/lists/eyJx": true, "/lists/a.b.c": true} {
+	spaced := "ewogICJhbGciOiAiRVMyNTYiCn0.eyJzdWIiOiJhIn0"
+	for path, kept := range map[string]bool{"/lists/" + token: false, "/lists/" + spaced: false, "/lists/ey." + token: false, "/lists/ewok.txt": true, "/lists/eyJx": true, "/lists/a.b.c": true} {
 		result, err := r.Decide(t.Context(), one(t, "who: {issuer: shop, sub: a}\nrequest: GET "+path))
 		if err != nil {
 			t.Fatal(err)

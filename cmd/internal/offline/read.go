@@ -488,7 +488,10 @@ func (r *reader) expect(n *strictyaml.Node) *Expect {
 	}
 	e.Reason = oneOf(r, m.Get("reason"), authz.Reasons())
 	e.Step = oneOf(r, m.Get("step"), authz.Steps())
-	e.Headers, e.Metadata = r.fields(m.Get("headers")), r.fields(m.Get("metadata"))
+	e.Metadata, e.Headers = r.fields(m.Get("metadata")), map[string]*string{}
+	for name, value := range r.fields(m.Get("headers")) {
+		e.Headers[strings.ToLower(name)] = value
+	}
 	return e
 }
 

@@ -265,7 +265,7 @@ func TestMisses(t *testing.T) {
 		expect string
 		want   []string
 	}{
-		"as it is":         {"{decision: allow, status: 200, reason: allowed, rule: list-orders, service: orders, step: effects, headers: {x-user-id: user|shop|alice}}", nil},
+		"as it is":         {"{decision: allow, status: 200, reason: allowed, rule: list-orders, service: orders, step: effects, headers: {X-User-Id: user|shop|alice}}", nil},
 		"a word":           {"deny", []string{"decision: expected deny, came allow"}},
 		"status":           {"{status: 403}", []string{"status: expected 403, came 200"}},
 		"reason":           {"{reason: owner}", []string{"reason: expected owner, came allowed"}},
