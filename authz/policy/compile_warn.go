@@ -25,7 +25,7 @@ func (c *compiler) warn(src *source, at strictyaml.Pos, hint, format string, arg
 }
 
 // doubts warns of what loads and cannot be meant: rules that nothing reaches, rules that let nobody pass, exceptions that except nothing,
-// and scopes that are granted in vain. It says only what can be proved.
+// scopes that are granted and lookups that are kept in vain. It says only what can be proved.
 func (c *compiler) doubts() {
 	if len(c.errors()) > 0 {
 		return // what is half read proves nothing
@@ -45,6 +45,7 @@ func (c *compiler) doubts() {
 	}
 	if !c.partial {
 		c.unusedScopes()
+		c.unusedLookups()
 	}
 }
 
@@ -233,6 +234,25 @@ func (c *compiler) unusedScopes() {
 			if !c.demanded(issuer, item) && !mentions(m.Get("machine"), item) {
 				c.warn(src, src.List(n)[i].Pos(), "write the rule that demands it, or leave it out", "no rule demands the scope %q, which issuer `%s` grants", item, name)
 			}
+		}
+	}
+}
+
+// unusedLookups warns of lookups that no rule asks.
+func (c *compiler) unusedLookups() {
+	asked := map[*Lookup]bool{}
+	for _, s := range c.policy.Services {
+		for _, r := range s.Rules {
+			for _, b := range append([]*Rule{r}, r.Either...) {
+				if b.Owner != nil {
+					asked[b.Owner.Lookup] = true
+				}
+			}
+		}
+	}
+	for name, src := range c.lookupFiles {
+		if !asked[c.policy.Lookups[name]] {
+			c.warn(src, src.OpenMap(src.root.Get("lookups")).Pos(name), "name it in a rule's `owner`, or leave it out", "no rule asks the lookup `%s`", name)
 		}
 	}
 }

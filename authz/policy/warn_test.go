@@ -25,7 +25,8 @@ services:
     callers: [web/*]
     probes: [/healthz, /grpc.health.v1.Health/Check]
     rules:
-      - {name: base, match: GET /base}
+      - {name: base, match: "GET /base/{id}", owner: {of: path.id, is: token.sub, lookup: plain}}
+      - {name: other, match: "GET /other/{id}", owner: {of: path.id, is: token.sub, lookup: fixed, relation: viewer}}
 `
 
 // doubts are the warnings of a policy, each with its hint.
@@ -48,42 +49,42 @@ func TestDoubts(t *testing.T) {
 
 		// Patterns that no request reaches.
 		"a probe's path": {`{name: x, match: GET /healthz}`,
-			"20:26: the probe /healthz answers first: of `GET /healthz`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"},
+			"21:26: the probe /healthz answers first: of `GET /healthz`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"},
 		"a probe's path, by both methods": {`{name: x, match: ["GET /x", "GET,HEAD /healthz"]}`,
-			"20:37: the probe /healthz answers first: of `GET,HEAD /healthz`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"},
+			"21:37: the probe /healthz answers first: of `GET,HEAD /healthz`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"},
 		"a probe's path, by a method that is none of its": {`{name: x, match: "GET,POST /healthz"}`, ""},
 		"a probe's path, in another rule's names":         {`{name: x, match: "GET /{page}", owner: none}`, ""},
 		"a probe of gRPC": {`{name: x, match: /grpc.health.v1.Health/Check}`,
-			"20:26: the probe /grpc.health.v1.Health/Check answers first: of `/grpc.health.v1.Health/Check`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"},
+			"21:26: the probe /grpc.health.v1.Health/Check answers first: of `/grpc.health.v1.Health/Check`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"},
 		"a rest that others leave something": {`{name: x, match: "GET /a/{rest...}", owner: none}`, ""},
 
 		// Exceptions.
 		"except everything": {`{name: x, match: "GET /a/{rest...}", public: true, callers: any, except: [/a/]}`,
-			"20:26: no request reaches `GET /a/{rest...}`: `except` takes /a/ from it, and that is all of it (except less, or leave the pattern out)"},
+			"21:26: no request reaches `GET /a/{rest...}`: `except` takes /a/ from it, and that is all of it (except less, or leave the pattern out)"},
 		"except everything, in capitals": {`{name: x, match: "GET /a/{rest...}", public: true, callers: any, except: [/A]}`,
-			"20:26: no request reaches `GET /a/{rest...}`: `except` takes /A from it, and that is all of it (except less, or leave the pattern out)"},
+			"21:26: no request reaches `GET /a/{rest...}`: `except` takes /A from it, and that is all of it (except less, or leave the pattern out)"},
 		"except one of two": {`{name: x, match: ["GET /a/{rest...}", "GET /b/{rest...}"], public: true, callers: any, except: [/b]}`,
-			"20:47: no request reaches `GET /b/{rest...}`: `except` takes /b from it, and that is all of it (except less, or leave the pattern out)"},
+			"21:47: no request reaches `GET /b/{rest...}`: `except` takes /b from it, and that is all of it (except less, or leave the pattern out)"},
 		"except something": {`{name: x, match: "GET /a/{rest...}", public: true, callers: any, except: [/a/private/]}`, ""},
 		"except nothing, by a mistake": {`{name: x, match: "GET /a/{rest...}", public: true, callers: any, except: [/a/private/, /private/]}`,
-			"20:96: no pattern of the rule covers /private/, so that nothing is excepted by it (write the whole path, as it stands in `match`)"},
+			"21:96: no pattern of the rule covers /private/, so that nothing is excepted by it (write the whole path, as it stands in `match`)"},
 		"except nothing, on purpose": {`{name: x, match: "GET /a/{rest...}", public: true, callers: any, except: []}`, ""},
 
 		// Rules that can allow nobody.
 		"callers that the service does not admit": {`{name: x, match: GET /x, callers: [batch/nightly]}`,
-			"20:34: nobody can be allowed: none of the rule's callers is one of the service's (both are demanded: name them in the service's `callers` too)"},
+			"21:34: nobody can be allowed: none of the rule's callers is one of the service's (both are demanded: name them in the service's `callers` too)"},
 		"one caller that it admits":   {`{name: x, match: GET /x, callers: [batch/nightly, "*/shop"]}`, ""},
-		"callers without a token":     {`{name: x, match: GET /x, token: none, callers: [batch/nightly]}`, "20:47: nobody can be allowed: none of the rule's callers is one of the service's (both are demanded: name them in the service's `callers` too)"},
-		"callers of one of two kinds": {`{name: x, match: GET /x, either: [{issuer: shop}, {token: none, callers: [batch/nightly]}]}`, "20:73: nobody can be allowed: none of the rule's callers is one of the service's (both are demanded: name them in the service's `callers` too)"},
+		"callers without a token":     {`{name: x, match: GET /x, token: none, callers: [batch/nightly]}`, "21:47: nobody can be allowed: none of the rule's callers is one of the service's (both are demanded: name them in the service's `callers` too)"},
+		"callers of one of two kinds": {`{name: x, match: GET /x, either: [{issuer: shop}, {token: none, callers: [batch/nightly]}]}`, "21:73: nobody can be allowed: none of the rule's callers is one of the service's (both are demanded: name them in the service's `callers` too)"},
 		"a client from elsewhere": {`{name: x, match: GET /x, callers: [web/a], clients: {app: [web/a], other: [web/b]}}`,
-			"20:76: no token of client \"other\" can be allowed: none of its workloads is one of the rule's callers (name its workload in `callers` too)"},
+			"21:76: no token of client \"other\" can be allowed: none of its workloads is one of the rule's callers (name its workload in `callers` too)"},
 		"a client from outside": {`{name: x, match: GET /x, clients: {other: [batch/b]}}`,
-			"20:44: no token of client \"other\" can be allowed: none of its workloads is one of the service's callers (name its workload in `callers` too)"},
+			"21:44: no token of client \"other\" can be allowed: none of its workloads is one of the service's callers (name its workload in `callers` too)"},
 		"a relation that nobody has": {`{name: x, match: "GET /o/{id}", owner: {of: path.id, is: token.sub, lookup: fixed, relation: veiwer}}`,
-			"20:92: no object of the lookup `fixed` has a `veiwer` (did you mean \"viewer\"?)"},
+			"21:92: no object of the lookup `fixed` has a `veiwer` (did you mean \"viewer\"?)"},
 		"a relation that somebody has": {`{name: x, match: "GET /o/{id}", owner: {of: path.id, is: token.sub, lookup: fixed, relation: editor}}`, ""},
 		"an owner where there are only relations": {`{name: x, match: "GET /o/{id}", owner: {of: path.id, is: token.sub, lookup: fixed}}`,
-			"20:77: no object of the lookup `fixed` has an owner (write `o-1: alice` into it, or name a `relation`)"},
+			"21:77: no object of the lookup `fixed` has an owner (write `o-1: alice` into it, or name a `relation`)"},
 		"an owner":                              {`{name: x, match: "GET /o/{id}", owner: {of: path.id, is: token.sub, lookup: plain}}`, ""},
 		"a rule that refuses everybody by name": {`{name: x, match: GET /x, deny: 410}`, ""},
 	} {
@@ -109,7 +110,7 @@ func TestDoubtsOfRests(t *testing.T) {
 		t.Errorf("x has the pages: %s", got)
 	}
 	text += "      - {name: w, match: \"GET /a/{page}\", owner: none}\n"
-	if got, want := doubts(t, text), "20:26: no request reaches `GET /a/{rest...}`: more specific patterns take every path below it (leave it out)"; got != want {
+	if got, want := doubts(t, text), "21:26: no request reaches `GET /a/{rest...}`: more specific patterns take every path below it (leave it out)"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -121,7 +122,7 @@ func TestDoubtsOfProbes(t *testing.T) {
 		t.Errorf("an edge service's own probe: %s", got)
 	}
 	text := strings.Replace(strings.Replace(rule, "    callers: [web/*]\n", "    callers: [web/*]\n    edge: true\n", 1), "services:\n", "probes: [/healthz]\nservices:\n", 1)
-	if got, want := doubts(t, text), "22:26: the probe /healthz answers first: of `GET /healthz`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"; got != want {
+	if got, want := doubts(t, text), "23:26: the probe /healthz answers first: of `GET /healthz`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"; got != want {
 		t.Errorf("an edge's probe: %s", got)
 	}
 	text = strings.Replace(doubtful, "[/healthz, ", "[{path: /healthz, callers: [mon/prom]}, /healthz, ", 1)
@@ -154,10 +155,10 @@ func TestGrantedScopes(t *testing.T) {
 		}
 	}
 	for name, test := range map[string]struct{ scopes, rules, want string }{
-		"a misspelling":        {`["read:orders"]`, "      - {name: r, match: GET /r, scopes: [\"read:oders\"]}\n", "policy.yaml:21:43: issuer `shop` grants no scope \"read:oders\" = did you mean \"read:orders\"?"},
-		"one of several":       {`["read:orders"]`, write, "policy.yaml:21:46: issuer `shop` grants no scope \"write:orders\" = one of: read:orders"},
-		"another altogether":   {`["a"]`, read, "policy.yaml:21:43: issuer `shop` grants no scope \"read:orders\" = one of: a"},
-		"in a branch":          {`["a"]`, "      - {name: b, match: GET /b, either: [{issuer: shop, scopes: [b]}, {token: none, callers: [web/a]}]}\n", "policy.yaml:21:67: issuer `shop` grants no scope \"b\" = did you mean \"a\"?"},
+		"a misspelling":        {`["read:orders"]`, "      - {name: r, match: GET /r, scopes: [\"read:oders\"]}\n", "policy.yaml:22:43: issuer `shop` grants no scope \"read:oders\" = did you mean \"read:orders\"?"},
+		"one of several":       {`["read:orders"]`, write, "policy.yaml:22:46: issuer `shop` grants no scope \"write:orders\" = one of: read:orders"},
+		"another altogether":   {`["a"]`, read, "policy.yaml:22:43: issuer `shop` grants no scope \"read:orders\" = one of: a"},
+		"in a branch":          {`["a"]`, "      - {name: b, match: GET /b, either: [{issuer: shop, scopes: [b]}, {token: none, callers: [web/a]}]}\n", "policy.yaml:22:67: issuer `shop` grants no scope \"b\" = did you mean \"a\"?"},
 		"nothing is granted":   {`[]`, "", "policy.yaml:8:13: an issuer that grants no scope lets no rule demand one = leave it out, or name what is granted"},
 		"no scope":             {`["a b"]`, "", "policy.yaml:8:14: \"a b\" cannot be a scope = one scope an entry (RFC 6749 section 3.3)"},
 		"a scope that is none": {`[7]`, "", "policy.yaml:8:13: `scopes` holds an empty or repeated value"},
@@ -176,6 +177,18 @@ func TestGrantedScopes(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, got, test.want)
 		}
+	}
+}
+
+// A lookup that no rule asks, in a branch or outside.
+func TestDoubtsOfLookups(t *testing.T) {
+	text := strings.Replace(doubtful, "  plain:\n", "  spare:\n    static: {o-1: alice}\n  plain:\n", 1)
+	if got, want := doubts(t, text), "11:3: no rule asks the lookup `spare` (name it in a rule's `owner`, or leave it out)"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	text += "      - {name: b, match: \"GET /b/{id}\", either: [{issuer: shop, owner: {of: path.id, is: token.sub, lookup: spare}}, {token: none, callers: [web/a]}]}\n"
+	if got := doubts(t, text); got != "" {
+		t.Errorf("a branch asks: %s", got)
 	}
 }
 
