@@ -94,7 +94,10 @@ func Explain(d *Decision, r *Request) *Explanation {
 		e.Traceparent, _ = r.Headers.One("traceparent")
 	}
 	e.steps(d)
-	if d.Verdict != Allow {
+	switch {
+	case d.Reason == Shadow && d.Shadow != nil && d.Shadow.Verdict != Allow:
+		e.Mend = mend(d.Shadow) // once the rules are enforced
+	case d.Verdict != Allow:
 		e.Mend = mend(d)
 	}
 	if s := d.Shadow; s != nil {

@@ -267,6 +267,26 @@ func FuzzSelect(f *testing.F) {
 	f.Fuzz(func(t *testing.T, document []byte) { agree(t, document, twinPaths) })
 }
 
+// A document that breaks at its very end costs no more memory than one that is good.
+func TestSelectBuildsNothingOfWhatIsBroken(t *testing.T) {
+	s := selection(t, "id")
+	broken := []byte(strings.Repeat("["+strings.TrimSuffix(strings.Repeat("[],", 900), ",")+"],", 100))
+	broken = append(append([]byte("["), broken...), `"end]`...)
+	if n := testing.AllocsPerRun(3, func() {
+		if _, err := strictjson.Select(broken, strictjson.Limits{Bytes: 1 << 20}, s); err == nil {
+			t.Fatal("it is read")
+		}
+	}); n > 100 {
+		t.Errorf("%v allocations for %d bytes that are no document", n, len(broken))
+	}
+	for document, ambiguous := range map[string]bool{`{"a":1,"a":2}`: true, `{"a":1}{"a":1}`: false, `{"a"`: false, "\"\xff\"": false} {
+		_, err := strictjson.Select([]byte(document), strictjson.Limits{}, s)
+		if e, ok := errors.AsType[*strictjson.Error](err); !ok || e.Ambiguous != ambiguous {
+			t.Errorf("%s: %v", document, err)
+		}
+	}
+}
+
 // body8K is an order of 8 KB with the ids among much else.
 func body8K() []byte {
 	var b bytes.Buffer
