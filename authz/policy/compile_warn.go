@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport-dev/sallyport/authz/pattern"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
@@ -36,6 +37,7 @@ func (c *compiler) doubts() {
 			c.unreached(s, r, entry)
 			entry += len(r.rule.Patterns)
 			c.vainExceptions(s, r)
+			c.unheldCaptures(r)
 			for _, b := range r.branches() {
 				c.disjointCallers(b)
 				c.disjointClients(b)
@@ -46,6 +48,22 @@ func (c *compiler) doubts() {
 	if !c.partial {
 		c.unusedScopes()
 		c.unusedLookups()
+	}
+}
+
+// unheldCaptures warns of names that a rule captures and holds to nothing, although it holds another to an owner: whoever owns the order in
+// /users/{user_id}/orders/{order_id} could still be asked for it under another's name.
+func (c *compiler) unheldCaptures(r *ruleSource) {
+	held := false
+	for _, b := range r.branches() {
+		held = held || b.rule.Owner != nil
+	}
+	for _, name := range r.captures() {
+		rest := slices.ContainsFunc(r.rule.Patterns, func(p pattern.Pattern) bool { n, ok := p.Rest(); return ok && n == name })
+		if held && !rest && !r.mayRead(name) {
+			c.warn(r.source, r.m.Pos("match"), "hold it too: `agrees`, `tenant`, a `condition`, or a text of both in `of`",
+				"the rule captures `%s` and holds it to nothing: it owns one id and lets the other be anybody's", name)
+		}
 	}
 }
 

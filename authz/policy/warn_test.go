@@ -236,3 +236,21 @@ func TestDoubtsAreBounded(t *testing.T) {
 		t.Error("there is no end to comparing")
 	}
 }
+
+// A second id that nobody is held to is told; one that any demand reads is not.
+func TestUnheldCaptures(t *testing.T) {
+	for rule, want := range map[string]bool{
+		`{name: r, match: "GET /users/{user_id}/orders/{order_id}", owner: {of: path.order_id, is: token.sub}}`:                                       true,
+		`{name: r, match: "GET /users/{user_id}/orders/{order_id}", owner: {of: path.order_id, is: token.sub}, condition: path.user_id == token.sub}`: false,
+		`{name: r, match: "GET /users/{user_id}/orders/{order_id}", owner: {of: "{path.user_id}/{path.order_id}", is: token.sub}}`:                    false,
+		`{name: r, match: "GET /users/{user_id}/orders/{order_id}", owner: {of: path.order_id, is: token.sub}, agrees: [path.user_id, query.user]}`:   false,
+		`{name: r, match: "GET /users/{user_id}/orders/{order_id}", owner: none}`:                                                                     false,
+		`{name: r, match: "GET /users/{user_id}", owner: {of: path.user_id, is: token.sub}}`:                                                          false,
+		`{name: r, match: "GET /users/{user_id}/{rest...}", owner: {of: path.user_id, is: token.sub}}`:                                                false,
+	} {
+		p := mustParse(t, "version: 1\nissuers: {shop: {issuer: \"https://auth.example.com\", audiences: [x]}}\nservices: [{name: s, hosts: [s], rules: ["+rule+"]}]\n")
+		if got := strings.Contains(p.Warnings.Error(), "holds it to nothing"); got != want {
+			t.Errorf("%s: warned %v:\n%s", rule, got, p.Warnings.Error())
+		}
+	}
+}
