@@ -49,9 +49,14 @@ func TestShadowService(t *testing.T) {
 // A second policy is evaluated beside the first and changes nothing, however bad it is.
 func TestShadowPolicy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "next.yaml")
-	write(t, path, "version: 1\nnot a policy\n")
-	m := newMesh(t, meshOptions{authz: []string{"--shadow-policy", path}})
+	m := newMesh(t, meshOptions{authz: []string{"--shadow-policy", path}}) // where nothing is yet
 	alice := m.token("alice", "read:orders")
+	m.expect(http.StatusOK, "/users/alice/orders", alice)
+	write(t, path, "version: 1\nnot a policy\n")
+	eventually(t, "/readyz tells that it is none", func() bool {
+		status, body := get(local(m.authz.admin), "/readyz")
+		return status == http.StatusOK && strings.Contains(body, "the policy does not load")
+	})
 	m.expect(http.StatusOK, "/users/alice/orders", alice)
 	write(t, path, strings.Replace(shopPolicy(m.issuerAt.URL), `scopes: ["read:orders"]`, `scopes: ["orders:read"]`, 1))
 	eventually(t, "the second policy decides too", func() bool {

@@ -11,9 +11,9 @@ import (
 
 // tryPolicy puts a second policy beside the one in force: a gate of its own in all but the answers. What is wrong with it is told and
 // hurts nobody.
-func (g *authzGate) tryPolicy(path string) error {
+func (g *authzGate) tryPolicy(path string) {
 	if path == "" {
-		return nil
+		return
 	}
 	trial := &authzGate{
 		daemon: g.daemon, service: g.service, whole: path, authorizer: g.authorizer, install: g.authorizer.UseTrial, prefix: "shadow:",
@@ -26,7 +26,7 @@ func (g *authzGate) tryPolicy(path string) error {
 	}
 	g.daemon.Registry.MustRegister(trial.fileOK, trial.info)
 	g.daemon.Task("issuer keys of the shadow policy", trial.run)
-	return g.daemon.WatchFiles(path, func(files []daemon.File) error { return daemon.Partly(trial.load(files)) }, policy.BlobSuffix)
+	g.daemon.TryFiles(path, trial.load, policy.BlobSuffix)
 }
 
 // shadowState shows which services answer for rules that are on trial.

@@ -181,6 +181,15 @@ func (d *Daemon) WatchFiles(path string, changed func([]File) error, also ...str
 	return nil
 }
 
+// TryFiles is [Daemon.WatchFiles] for files that the daemon can do without: whatever is wrong with them at the start is told as a later
+// error is, and waited out, even a path where nothing is yet.
+func (d *Daemon) TryFiles(path string, changed func([]File) error, also ...string) {
+	w := &FileWatcher{Path: path, Also: also, Changed: changed, now: d.hangup.look(), Report: d.reporter("files:"+path, "nothing of it is used")}
+	w.look()
+	w.Report = d.reporter("files:"+path, "what was used stays in use")
+	d.Task("files "+path, w.Run)
+}
+
 // reporter tells log, metrics and status how a reload ended.
 func (d *Daemon) reporter(part, kept string) func(error) {
 	return func(err error) {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -465,6 +466,39 @@ func TestReloadIsReported(t *testing.T) {
 		_, body := page(t, g, "GET", "/readyz")
 		return !strings.Contains(body, "not good")
 	})
+}
+
+// Files that the gate can do without keep nobody from starting: their absence is told, and ends when they come.
+func TestFilesThatAreTried(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "next.yaml")
+	var offered atomic.Int64
+	g := startGate(t, Config{}, func(d *Daemon) {
+		register(d.Server, echo)
+		d.TryFiles(path, func(files []File) error {
+			offered.Add(1)
+			if string(files[0].Data) != "good" {
+				return errors.New("next.yaml:1:1: not good")
+			}
+			return nil
+		})
+	})
+	says := func(text string) func() bool {
+		return func() bool {
+			code, body := page(t, g, "GET", "/readyz")
+			return code == 200 && strings.Contains(body, text)
+		}
+	}
+	eventually(t, "that nothing is there", says("nothing of it is used; what is on disk was refused: daemon: read files"))
+	write(t, path, []byte("bad"))
+	eventually(t, "that it is bad", says("what was used stays in use; what is on disk was refused: next.yaml:1:1: not good"))
+	write(t, path, []byte("good"))
+	eventually(t, "that it is good", func() bool {
+		_, body := page(t, g, "GET", "/readyz")
+		return !strings.Contains(body, "next.yaml")
+	})
+	if n := offered.Load(); n != 2 {
+		t.Errorf("it was offered %d times", n)
+	}
 }
 
 // What is in force in part is no refusal, and says so in log, metric and /readyz; at the start too.
