@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -20,8 +21,13 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
-// maxRows bounds an answer: a thousand objects with ten owners each.
-const maxRows = 10_000
+// An answer is bounded: a thousand objects with ten owners each, and what the texts of so many weigh.
+const (
+	maxRows  = 10_000
+	maxBytes = 4 << 20
+	// maxMessage bounds one message of the server, which is one row or less, before memory is taken for it.
+	maxMessage = 1 << 20
+)
 
 // Options of a Backend. The zero value works.
 type Options struct {
@@ -117,17 +123,23 @@ func (b *Backend) rows(ctx context.Context, q *authz.Question, ids []string, own
 		return refused(err)
 	}
 	defer rows.Close()
-	for count := 0; rows.Next(); count++ {
-		if err := readable(rows.FieldDescriptions()); err != nil { // they are known with the first row
-			return fmt.Errorf("owner/sql: %w: %w", authz.ErrLookupAnswer, err)
+	count, size := 0, 0
+	for ; rows.Next(); count++ {
+		if count == 0 {
+			if err := readable(rows.FieldDescriptions()); err != nil { // they are known with the first row
+				return fmt.Errorf("owner/sql: %w: %w", authz.ErrLookupAnswer, err)
+			}
+		}
+		for _, value := range rows.RawValues() {
+			size += len(value)
 		}
 		var id, of *string
 		if err := rows.Scan(&id, &of); err != nil {
 			return fmt.Errorf("owner/sql: %w: a row cannot be read", authz.ErrLookupAnswer)
 		}
 		switch {
-		case count >= maxRows:
-			return fmt.Errorf("owner/sql: %w: more than %d rows", authz.ErrLookupAnswer, maxRows)
+		case count >= maxRows || size > maxBytes:
+			return fmt.Errorf("owner/sql: %w: more than %d rows or %d bytes", authz.ErrLookupAnswer, maxRows, maxBytes)
 		case id == nil:
 			return fmt.Errorf("owner/sql: %w: a row without an id", authz.ErrLookupAnswer)
 		}
@@ -141,6 +153,11 @@ func (b *Backend) rows(ctx context.Context, q *authz.Question, ids []string, own
 	}
 	if err := rows.Err(); err != nil {
 		return refused(err)
+	}
+	if count == 0 {
+		if err := readable(rows.FieldDescriptions()); err != nil { // a query that is none finds nobody either
+			return fmt.Errorf("owner/sql: %w: %w", authz.ErrLookupAnswer, err)
+		}
 	}
 	return nil
 }
@@ -202,15 +219,22 @@ func unavailable(err error) error {
 	return fmt.Errorf("owner/sql: %w: %w", authz.ErrLookupUnavailable, err)
 }
 
-// refused judges an error. What the server says of a value (class 22, as of an id that is no uuid) is about the object; everything else is
-// about the server, the way there, or the query. The server's own words are left out where they quote values.
+// refused judges an error. What the server says of a value (class 22, as of an id that is no uuid), of how many there are (21, as of a
+// subquery with two rows) or by a function of the operator's (P0, as RAISE), and a row that is too long, are about the object; everything
+// else is about the server, the way there, or the query. The server's own words are left out where they quote values.
 func refused(err error) error {
+	if _, long := errors.AsType[*pgproto3.ExceededMaxBodyLenErr](err); long {
+		return fmt.Errorf("owner/sql: %w: a row is longer than %d bytes", authz.ErrLookupAnswer, maxMessage)
+	}
 	server, ok := errors.AsType[*pgconn.PgError](err)
-	switch {
-	case !ok:
+	if !ok {
 		return unavailable(err)
+	}
+	switch {
 	case strings.HasPrefix(server.Code, "22"):
 		return fmt.Errorf("owner/sql: %w: the query cannot take an id (SQLSTATE %s)", authz.ErrLookupAnswer, server.Code)
+	case strings.HasPrefix(server.Code, "21"), strings.HasPrefix(server.Code, "P0"):
+		return fmt.Errorf("owner/sql: %w: the query fails for an object (SQLSTATE %s)", authz.ErrLookupAnswer, server.Code)
 	case strings.HasPrefix(server.Code, "42"):
 		return fmt.Errorf("owner/sql: %w: the query is wrong: %s (SQLSTATE %s)", authz.ErrLookupUnavailable, server.Message, server.Code)
 	case strings.HasPrefix(server.Code, "28"):

@@ -61,6 +61,7 @@ func TestQueries(t *testing.T) {
 	const a, b = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
 	s.Exec(t, "CREATE TABLE orders (id uuid PRIMARY KEY, number bigint, owner text, code char(5))",
 		"INSERT INTO orders VALUES ('"+a+"', 7, 'alice', 'a'), ('"+b+"', 8, NULL, 'b')",
+		"CREATE FUNCTION strict(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no %', $1; END $$",
 		"CREATE SEQUENCE counter", "CREATE TABLE log (id text)",
 		"CREATE ROLE reader LOGIN PASSWORD '"+postgrestest.Password+"'")
 	for _, test := range []struct {
@@ -87,6 +88,11 @@ func TestQueries(t *testing.T) {
 		{"another's row", "SELECT '" + b + "'::text, owner FROM orders WHERE id = ANY(@ids::uuid[])", a, 0, authz.ErrLookupAnswer, ""},
 		{"a row without an id", "SELECT NULL::text, owner FROM orders WHERE id = ANY(@ids::uuid[])", a, 0, authz.ErrLookupAnswer, ""},
 		{"too many rows", "SELECT unnest(@ids), 'bob' FROM generate_series(1, 20000)", a, 0, authz.ErrLookupAnswer, ""},
+		{"too long a row", "SELECT unnest(@ids), repeat('x', 2 << 20)", a, 0, authz.ErrLookupAnswer, ""},
+		{"too many bytes", "SELECT unnest(@ids), repeat('x', 1 << 19) FROM generate_series(1, 10)", a, 0, authz.ErrLookupAnswer, ""},
+		{"one column, and no row", "SELECT id FROM orders WHERE id = ANY(@ids::uuid[]) AND false", a, 0, authz.ErrLookupAnswer, "returns 1 columns"},
+		{"two rows where one may be", "SELECT unnest(@ids), (SELECT 'alice' FROM orders)", a, 0, authz.ErrLookupAnswer, ""},
+		{"a function that refuses the id", "SELECT id, strict(id) FROM unnest(@ids) AS id", a, 0, authz.ErrLookupAnswer, ""},
 		{"it writes", "INSERT INTO log SELECT unnest(@ids) RETURNING id, id", a, 0, authz.ErrLookupUnavailable, ""},
 		{"it writes in a clause", "WITH w AS (INSERT INTO log SELECT unnest(@ids) RETURNING id) SELECT id, id FROM w", a, 0, authz.ErrLookupUnavailable, ""},
 		{"it counts", "SELECT unnest(@ids), nextval('counter')::text", a, 0, authz.ErrLookupUnavailable, ""},
@@ -113,7 +119,7 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// A hundred ids are one trip: the query is one, and so is its answer.
+// A hundred ids are one trip, as one is: the driver waits for the server once.
 func TestBatchIsOneTrip(t *testing.T) {
 	s := postgrestest.Start(t)
 	s.Exec(t, "CREATE TABLE owners (id text, owner text)")
@@ -124,25 +130,58 @@ func TestBatchIsOneTrip(t *testing.T) {
 		rows = append(rows, []any{ids[i], []string{"alice", "bob"}[i%2]})
 	}
 	s.Insert(t, "owners", rows, "id", "owner")
-	b := open(t, s, "SELECT id, owner FROM owners WHERE id = ANY(@ids)")
-	before := s.Transactions(t)
-	answers, err := ask(b, "alice", ids...)
-	if err != nil {
+	f := newFront(t, s, nil)
+	b := openAt(t, f.url("disable"), s.PasswordFile, "")
+	if _, err := ask(b, "alice", "o-0"); err != nil { // connects and prepares
 		t.Fatal(err)
 	}
-	for i, standing := range answers {
-		if want := []authz.Standing{authz.Theirs, authz.NotTheirs}[i%2]; standing != want {
-			t.Fatalf("%s: %s", ids[i], standing)
+	for _, asked := range [][]string{ids[:1], ids} {
+		before := f.trips.Load()
+		answers, err := ask(b, "alice", asked...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, standing := range answers {
+			if want := []authz.Standing{authz.Theirs, authz.NotTheirs}[i%2]; standing != want {
+				t.Fatalf("%s: %s", asked[i], standing)
+			}
+		}
+		if trips := f.trips.Load() - before; trips != 1 {
+			t.Errorf("%d ids are %d trips", len(asked), trips)
 		}
 	}
-	for range 9 {
-		if _, err := ask(b, "alice", ids...); err != nil {
+}
+
+// The password's file is read for every connection, so a password is replaced without a restart.
+func TestPasswordIsReplaced(t *testing.T) {
+	s := postgrestest.Start(t)
+	s.Exec(t, "CREATE TABLE owners (id text, owner text)", "INSERT INTO owners VALUES ('o', 'alice')",
+		"CREATE ROLE reader LOGIN PASSWORD 'first'", "GRANT SELECT ON owners TO reader")
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(password string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_ = b.Close() // whose end reports what it did
-	if n := s.Transactions(t) - before; n > 50 {
-		t.Errorf("ten questions about a hundred ids were %d transactions", n)
+	write("first")
+	b := openAt(t, strings.Replace(s.URL, "postgres@", "reader@", 1), file, "")
+	if answers, err := ask(b, "alice", "o"); err != nil || answers[0] != authz.Theirs {
+		t.Fatalf("%v, %v", answers, err)
+	}
+	s.Exec(t, "ALTER ROLE reader PASSWORD 'second-one'", "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'reader'")
+	err := errors.New("not asked")
+	for range 20 { // a connection that was cut may be found out first
+		if _, err = ask(b, "alice", "o"); err != nil && strings.Contains(err.Error(), "password_file") {
+			break
+		}
+	}
+	if !errors.Is(err, authz.ErrLookupUnavailable) || !strings.Contains(err.Error(), "look at the user and password_file") {
+		t.Errorf("with the old password: %v", err)
+	}
+	write("second-one")
+	if answers, err := ask(b, "alice", "o"); err != nil || answers[0] != authz.Theirs {
+		t.Errorf("with the new password: %v, %v", answers, err)
 	}
 }
 
@@ -244,6 +283,11 @@ func TestSettings(t *testing.T) {
 		{"postgres://u@db:0/d?sslmode=verify-full", query, "", "the port is none"},
 		{"mysql://u@db/d", query, "", "write postgres://"},
 		{"postgres://u@/d?host=run", query, "", "the folder of a Unix socket"},
+		{"postgres://u@db/d?sslmode=verify-ca", query, "/etc/ca.pem", ""},
+		{"postgres://u@db/d?sslmode=verify-ca", query, "", "verify-ca needs a ca_file"},
+		{"postgres://u@/d?host=/run/postgresql&sslmode=verify-full", query, "", "no TLS on a Unix socket"},
+		{"postgres://u@db/d?sslmode=verify-full&service=x", query, "", "the parameter service is not taken"},
+		{"postgres://u%00@db/d?sslmode=disable", query, "", "NUL"},
 		{"postgres://u@localhost/d", query, "/etc/ca.pem", "it needs sslmode=verify-full"},
 		{"postgres://u@localhost/d", "SELECT 1", "", "it does not read @ids"},
 		{"postgres://u@localhost/d", query + "; DROP TABLE owners", "", "one statement only"},
