@@ -123,13 +123,9 @@ func (b *Backend) rows(ctx context.Context, q *authz.Question, ids []string, own
 		return refused(err)
 	}
 	defer rows.Close()
-	count, size := 0, 0
-	for ; rows.Next(); count++ {
-		if count == 0 {
-			if err := readable(rows.FieldDescriptions()); err != nil { // they are known with the first row
-				return fmt.Errorf("owner/sql: %w: %w", authz.ErrLookupAnswer, err)
-			}
-		}
+	// Now, or never: after the last row the connection, and what it says here, may be somebody else's.
+	shape := readable(rows.FieldDescriptions())
+	for count, size := 0, 0; shape == nil && rows.Next(); count++ {
 		for _, value := range rows.RawValues() {
 			size += len(value)
 		}
@@ -151,13 +147,12 @@ func (b *Backend) rows(ctx context.Context, q *authz.Question, ids []string, own
 			owners[*id] = append(known, *of)
 		}
 	}
+	rows.Close() // an error tells more than the shape: where there is one, there is none
 	if err := rows.Err(); err != nil {
 		return refused(err)
 	}
-	if count == 0 {
-		if err := readable(rows.FieldDescriptions()); err != nil { // a query that is none finds nobody either
-			return fmt.Errorf("owner/sql: %w: %w", authz.ErrLookupAnswer, err)
-		}
+	if shape != nil {
+		return fmt.Errorf("owner/sql: %w: %w", authz.ErrLookupAnswer, shape)
 	}
 	return nil
 }
