@@ -43,17 +43,13 @@ type Backend struct {
 
 // New makes a Backend with at most so many connections, zero for 16. It asks nobody. A token goes in the clear to no other machine.
 func New(l *policy.HTTPLookup, connections int) (*Backend, error) {
-	for _, address := range []string{l.URL.String(), l.Batch} {
-		if address == "" {
-			continue
-		}
-		scheme, rest, _ := strings.Cut(address, "://")
-		host, _, _ := strings.Cut(rest, "/")
-		switch {
-		case scheme != "http" && scheme != "https" || host == "" || strings.ContainsAny(host, "{}@"):
-			return nil, fmt.Errorf("owner/http: %q is no URL of a known host", address)
-		case scheme == "http" && !loopback(host) && (!l.PlainHTTP || l.TokenFile != ""):
-			return nil, errors.New("owner/http: plain http beyond loopback needs plain_http, and carries no token")
+	one := string(l.URL.Append(nil, &policy.TemplateValues{ID: "x", Relation: "x", Tenant: "x", Subject: "x"}, escape))
+	if err := usable(l, l.URL.String(), one); err != nil {
+		return nil, err
+	}
+	if l.Batch != "" {
+		if err := usable(l, l.Batch, l.Batch); err != nil {
+			return nil, err
 		}
 	}
 	client, err := httpclient.New(httpclient.Options{
@@ -65,14 +61,28 @@ func New(l *policy.HTTPLookup, connections int) (*Backend, error) {
 	return &Backend{lookup: l, client: client}, nil
 }
 
-func loopback(hostPort string) bool {
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		host = hostPort
+// usable refuses what would ask somebody whom the policy does not name, or the same for every object: a fragment is never sent, so an id
+// in it would be in no question.
+func usable(l *policy.HTTPLookup, written, example string) error {
+	_, rest, _ := strings.Cut(written, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	u, err := url.Parse(example)
+	switch {
+	case strings.Contains(host, "@"): // before anything that shows the URL
+		return errors.New("owner/http: a URL with a user or password in it is refused: write token_file")
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", strings.ContainsAny(host, "{}?"):
+		return fmt.Errorf("owner/http: %q is no URL of a known host", written)
+	case strings.Contains(written, "#"):
+		return fmt.Errorf("owner/http: %q has a fragment, which is never sent: write %%23 for a #", written)
+	case dotted(example):
+		return fmt.Errorf("owner/http: %q has a . or .. for a part of its path", written)
+	case u.Scheme == "http" && !loopback(u.Hostname()) && (!l.PlainHTTP || l.TokenFile != ""):
+		return errors.New("owner/http: plain http beyond loopback needs plain_http, and carries no token")
 	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return nil
 }
+
+func loopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
 
 // Close lets the connections go.
 func (b *Backend) Close() error {
@@ -130,14 +140,23 @@ func (b *Backend) target(q *authz.Question, id string) (string, bool) {
 		}
 	}
 	target := string(b.lookup.URL.Append(nil, &values, escape))
+	return target, len(target) <= maxURL && !dotted(target)
+}
+
+// dotted reports whether a server could take a part of the path for the way up. Servers and proxies resolve dot segments, escaped or not;
+// some take an escaped slash or a backslash for a slash besides, or leave out what follows a semicolon. It would be another object's URL.
+func dotted(target string) bool {
 	path, _, _ := strings.Cut(target, "?")
-	for segment := range strings.SplitSeq(path, "/") {
-		// Servers resolve dot segments, escaped or not: it would be another object's URL.
-		if plain, err := url.PathUnescape(segment); err != nil || plain == "." || plain == ".." {
-			return "", false
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return true
+	}
+	for segment := range strings.SplitSeq(strings.ReplaceAll(plain, `\`, "/"), "/") {
+		if name, _, _ := strings.Cut(segment, ";"); name == "." || name == ".." {
+			return true
 		}
 	}
-	return target, len(target) <= maxURL
+	return false
 }
 
 // escape writes a value so that it stands in one segment of a path, or one value of a query, and in no other part.

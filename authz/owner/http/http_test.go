@@ -2,10 +2,17 @@ package http_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,12 +111,19 @@ func open(t *testing.T, l *policy.HTTPLookup) *ownerhttp.Backend {
 	return b
 }
 
+// upward reports whether an id is, or holds, a way up in somebody's reading of paths.
+func upward(id string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(id, func(r rune) bool { return r == '/' || r == '\\' }), func(part string) bool {
+		return part == "." || part == ".." || strings.HasPrefix(part, ".;") || strings.HasPrefix(part, "..;")
+	})
+}
+
 // What a service of the team's own knows is what the rules mean: asked one by one, and all at once.
 func TestHTTPConforms(t *testing.T) {
 	for name, batch := range map[string]string{"one by one": "", "in batches": "/owners"} {
 		t.Run(name, func(t *testing.T) {
 			ownertest.Run(t, ownertest.Traits{Refuses: func(text string) bool {
-				return text == "." || text == ".." || !utf8.ValidString(text) || strings.ContainsRune(text, 0)
+				return upward(text) || !utf8.ValidString(text) || strings.ContainsRune(text, 0)
 			}}, func(t *testing.T, facts []ownertest.Fact) ownertest.World {
 				s := &service{facts: facts}
 				at := serve(t, s)
@@ -231,7 +246,7 @@ func TestIDsStayInTheirPlace(t *testing.T) {
 		http.NotFound(w, r)
 	}))
 	b := open(t, &policy.HTTPLookup{URL: template(t, at+"/owners/{id}"), Owner: []string{"o"}})
-	ids := []string{"a/b", "a?b=c", "a#b", "a%2Fb", "a b", "ä", "a\r\nb", "a+b", "a;b", "...", ".a", "a\\b", "{id}"}
+	ids := []string{"a/b", "a?b=c", "a#b", "a%2Fb", "a b", "ä", "a\r\nb", "a+b", "a;b", "...", ".a", "a\\b", "{id}", "a..", "a/..b", "%2e%2e", "a;..", "?.."}
 	for _, id := range ids {
 		if err := b.Ask(t.Context(), &authz.Question{Subject: "alice", Objects: []string{id}}, make([]authz.Standing, 1)); err != nil {
 			t.Errorf("%q: %v", id, err)
@@ -241,7 +256,7 @@ func TestIDsStayInTheirPlace(t *testing.T) {
 		t.Errorf("the service saw %q", seen)
 	}
 	seen = nil
-	for _, id := range []string{".", "..", "\xff", "a\x00", strings.Repeat("a", 9000)} {
+	for _, id := range []string{".", "..", "../x", "x/../y", "x/..", "x/./y", "..\\x", "..;x", "x/..;y/z", "\xff", "a\x00", strings.Repeat("a", 9000)} {
 		answers := make([]authz.Standing, 1)
 		if err := b.Ask(t.Context(), &authz.Question{Subject: "alice", Objects: []string{id}}, answers); err != nil || answers[0] != authz.NotThere {
 			t.Errorf("%.10q: %s, %v", id, answers[0], err)
@@ -289,19 +304,168 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("a server that nobody vouches for: %v", err)
 	}
 	for name, l := range map[string]*policy.HTTPLookup{
-		"plain":              {URL: template(t, "http://owners.example/{id}")},
-		"plain with a token": {URL: template(t, "http://owners.example/{id}"), PlainHTTP: true, TokenFile: token},
-		"a plain batch":      {URL: template(t, "https://owners.example/{id}"), Batch: "http://owners.example/"},
-		"no host":            {URL: template(t, "https:///{id}")},
-		"an id for a host":   {URL: template(t, "https://{id}/x")},
-		"half a pair":        {URL: template(t, "https://owners.example/{id}"), CertFile: "x"},
+		"plain":                          {URL: template(t, "http://owners.example/{id}")},
+		"plain with a token":             {URL: template(t, "http://owners.example/{id}"), PlainHTTP: true, TokenFile: token},
+		"a plain batch":                  {URL: template(t, "https://owners.example/{id}"), Batch: "http://owners.example/"},
+		"no host":                        {URL: template(t, "https:///{id}")},
+		"an id for a host":               {URL: template(t, "https://{id}/x")},
+		"an id that is never sent":       {URL: template(t, "https://owners.example/mine#{id}")},
+		"an id behind the host":          {URL: template(t, "https://owners.example#{id}")},
+		"a host that ends in a question": {URL: template(t, "https://owners.example?{id}")},
+		"a query behind the host":        {URL: template(t, "https://owners.example?x=/{id}")},
+		"a batch with a fragment":        {URL: template(t, "https://owners.example/{id}"), Batch: "https://owners.example/all#x"},
+		"no port":                        {URL: template(t, "https://owners.example:x/{id}")},
+		"a port alone":                   {URL: template(t, "https://:443/{id}")},
+		"a user":                         {URL: template(t, "https://u:hunter2@owners.example/{id}")},
+		"a way up":                       {URL: template(t, "https://owners.example/a/../{id}")},
+		"another scheme":                 {URL: template(t, "ftp://owners.example/{id}")},
+		"no template":                    {},
+		"half a pair":                    {URL: template(t, "https://owners.example/{id}"), CertFile: "x"},
 	} {
-		if _, err := ownerhttp.New(l, 0); err == nil {
-			t.Errorf("%s: it opens", name)
+		if _, err := ownerhttp.New(l, 0); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if _, err := ownerhttp.New(&policy.HTTPLookup{URL: template(t, "http://owners.example/{id}"), PlainHTTP: true}, 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// certificate writes a pair of files that says who we are.
+func certificate(t *testing.T, name, cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, made, made, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The service is shown the certificate of the files, as they are when it connects.
+func TestClientCertificate(t *testing.T) {
+	var seen atomic.Value
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Store(r.TLS.PeerCertificates[0].Subject.CommonName)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"o":"alice"}`))
+	}))
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert}
+	server.StartTLS()
+	defer server.Close()
+	dir := t.TempDir()
+	ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(b *ownerhttp.Backend) error {
+		return b.Ask(t.Context(), &authz.Question{Subject: "alice", Objects: []string{"x"}}, make([]authz.Standing, 1))
+	}
+	l := policy.HTTPLookup{URL: template(t, server.URL+"/{id}"), Owner: []string{"o"}, CAFile: ca}
+	if err := ask(open(t, &l)); !errors.Is(err, authz.ErrLookupUnavailable) {
+		t.Errorf("without a certificate: %v", err)
+	}
+	l.CertFile, l.KeyFile = cert, key
+	b := open(t, &l)
+	if err := ask(b); !errors.Is(err, authz.ErrLookupUnavailable) {
+		t.Errorf("without the files: %v", err)
+	}
+	for _, name := range []string{"first", "second-one"} {
+		certificate(t, name, cert, key)
+		server.CloseClientConnections()
+		if err := ask(b); err != nil || seen.Load() != name {
+			t.Errorf("%v, the service saw %v", err, seen.Load())
+		}
+	}
+}
+
+// Without a batch a few objects are asked about at a time, each once, and nothing that the service wants kept is brought back.
+func TestAFewAtATime(t *testing.T) {
+	const few, many = 8, 100
+	arrived, leave := make(chan string, many), make(chan struct{})
+	var together, most, cookies atomic.Int64
+	at := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for n := together.Add(1); ; {
+			if before := most.Load(); n <= before || most.CompareAndSwap(before, n) {
+				break
+			}
+		}
+		cookies.Add(int64(len(r.Cookies())))
+		arrived <- r.PathValue("id")
+		select {
+		case <-leave:
+		case <-r.Context().Done():
+		}
+		together.Add(-1)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Set-Cookie", "a=b; Path=/")
+		_, _ = w.Write([]byte(`{"o":"` + r.PathValue("id") + `"}`))
+	}))
+	b := open(t, &policy.HTTPLookup{URL: template(t, at+"/owners/{id}"), Owner: []string{"o"}})
+	var ids []string
+	for i := range many {
+		ids = append(ids, strconv.Itoa(i))
+	}
+	answers := make([]authz.Standing, many)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // only ends a test that has failed
+	defer cancel()
+	asked := make(chan error, 1)
+	go func() { asked <- b.Ask(ctx, &authz.Question{Subject: "7", Objects: ids}, answers) }()
+	seen := map[string]int{}
+	for i := range many {
+		if i >= few {
+			leave <- struct{}{} // who leaves makes room for one
+		}
+		select {
+		case id := <-arrived:
+			seen[id]++
+		case <-ctx.Done():
+			t.Fatalf("%d were asked about, and %d left", i, max(0, i-few))
+		}
+	}
+	close(leave)
+	if err := <-asked; err != nil {
+		t.Fatal(err)
+	}
+	for i, standing := range answers {
+		if want := map[bool]authz.Standing{true: authz.Theirs, false: authz.NotTheirs}[i == 7]; standing != want || seen[ids[i]] != 1 {
+			t.Errorf("%s: %s after %d questions", ids[i], standing, seen[ids[i]])
+		}
+	}
+	if most.Load() != few || cookies.Load() != 0 {
+		t.Errorf("%d were asked about at once, %d cookies came back", most.Load(), cookies.Load())
+	}
+}
+
+// The first that fails ends the others: nobody waits for an answer that nobody will believe, and the error is the one that counts.
+func TestTheFirstFailureEndsAll(t *testing.T) {
+	at := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("id") == "bad" {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		<-r.Context().Done()
+	}))
+	b := open(t, &policy.HTTPLookup{URL: template(t, at+"/owners/{id}"), Owner: []string{"o"}})
+	ids := []string{"a", "b", "c", "bad", "d", "e", "f", "g", "h", "i", "j"}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := b.Ask(ctx, &authz.Question{Subject: "alice", Objects: ids}, make([]authz.Standing, len(ids)))
+	if !errors.Is(err, authz.ErrLookupUnavailable) || !strings.Contains(err.Error(), "status 500") || ctx.Err() != nil {
+		t.Errorf("%v, %v", err, ctx.Err())
 	}
 }
 
