@@ -71,7 +71,8 @@ type RedisLookup struct {
 
 // SQLLookup asks PostgreSQL one prepared query, read only.
 type SQLLookup struct {
-	// URL is postgres://user@host:port/database with libpq's parameters (sslmode, ...). It holds no password.
+	// URL is postgres://user@host:port/database?sslmode=verify-full (or verify-ca, or disable); for a Unix socket host=/folder stands there
+	// in place of the host. No other of libpq's parameters is taken, and no password.
 	URL                  string
 	PasswordFile, CAFile string
 	// Query returns rows of two texts, the id and an owner of it, any number of rows an id. It reads @ids (text[]) and may read @subject,
