@@ -101,7 +101,7 @@ func TestLookupConform(t *testing.T) {
 		{[]string{"--address", strict}, daemon.ExitUnable, "", "--facts is missing"},
 		{[]string{"--facts", facts}, daemon.ExitUnable, "", "--address is missing"},
 		{[]string{"--address", "owners", "--facts", facts}, daemon.ExitUnable, "", "HOST:PORT"},
-		{[]string{"--address", strict, "--facts", facts, "--ca-file", facts}, daemon.ExitUnable, "", "no certificate"},
+		{[]string{"--address", strict, "--facts", facts, "--ca-file", facts}, daemon.ExitUnable, "", "handshake failed"},
 		{[]string{"--address", strict, "--facts", facts, "more"}, daemon.ExitUnable, "", "--help"},
 	} {
 		var out, errs bytes.Buffer
