@@ -299,10 +299,14 @@ func (b *Backend) exchange(request *http.Request, most int64) (answer strictjson
 	return answer, true, nil
 }
 
-// cause is an error without the URL that the library puts around it.
+// cause is an error without the URL that the library puts around it, and without what it quotes of an answer that is no HTTP: both can hold
+// an id. What stands before the quote says what was wrong.
 func cause(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		return wrapped.Err
+		err = wrapped.Err
+	}
+	if said, _, quotes := strings.Cut(err.Error(), `"`); quotes {
+		return errors.New(strings.TrimRight(said, " :[("))
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package http_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -489,6 +490,52 @@ func TestOutages(t *testing.T) {
 			}
 			cancel()
 		}
+	}
+}
+
+// What speaks no HTTP is quoted to nobody: it can be what we asked, or what a service would only tell us.
+func TestErrorsQuoteNothing(t *testing.T) {
+	const secret = "order-77"
+	for name, answer := range map[string]string{
+		"no status line":         secret + "\r\n\r\n",
+		"no status":              "HTTP/1.1 " + secret + "\r\n\r\n",
+		"a version":              "HTTP/" + secret + " 200 OK\r\n\r\n",
+		"a header without colon": "HTTP/1.1 200 OK\r\n" + secret + "\r\n\r\n",
+		"a length":               "HTTP/1.1 200 OK\r\nContent-Length: " + secret + "\r\n\r\n",
+		"two lengths":            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: " + secret + "\r\n\r\n",
+		"an encoding":            "HTTP/1.1 200 OK\r\nTransfer-Encoding: " + secret + "\r\n\r\n",
+		"a chunk":                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + secret + "\r\n\r\n",
+		"a trailer":              "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n\r\n2\r\n{}\r\n0\r\n" + secret + "\r\n\r\n",
+		"a type":                 "HTTP/1.1 200 OK\r\nContent-Type: " + secret + "\r\nContent-Length: 2\r\n\r\n{}",
+		"a place":                "HTTP/1.1 302 Found\r\nLocation: http://" + secret + "/\r\nContent-Length: 0\r\n\r\n",
+		"a place that is none":   "HTTP/1.1 302 Found\r\nLocation: http://" + secret + ":x/%zz\r\nContent-Length: 0\r\n\r\n",
+		"a reason":               "HTTP/1.1 500 " + secret + "\r\nContent-Length: 0\r\n\r\n",
+		"a body":                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n" + secret,
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = http.ReadRequest(bufio.NewReader(c))
+				_, _ = c.Write([]byte(answer))
+				c.Close()
+			}
+		}()
+		b := open(t, &policy.HTTPLookup{URL: template(t, "http://"+l.Addr().String()+"/{id}"), Owner: []string{"o"}})
+		err = b.Ask(t.Context(), &authz.Question{Subject: "alice", Objects: []string{secret}}, make([]authz.Standing, 1))
+		if !errors.Is(err, authz.ErrLookupUnavailable) && !errors.Is(err, authz.ErrLookupAnswer) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", name, err)
+		}
+		l.Close()
+		<-done
 	}
 }
 
