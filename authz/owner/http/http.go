@@ -214,6 +214,9 @@ func (b *Backend) post(ctx context.Context, asked *question, standings map[strin
 		return fmt.Errorf("owner/http: %w: the batch's URL is none", authz.ErrLookupUnavailable)
 	}
 	request.Header.Set("Content-Type", "application/json")
+	// It is a question and changes nothing, so it goes out again where the service had let the connection go, as a GET does. An empty value
+	// tells the library so and is not sent.
+	request.Header["Idempotency-Key"] = nil
 	answer, there, err := b.exchange(request, maxBatch)
 	switch {
 	case err != nil:

@@ -493,6 +493,38 @@ func TestOutages(t *testing.T) {
 	}
 }
 
+type served struct{}
+
+// A service that lets a connection go while we speak on it again costs a new connection and no answer, for a batch as for one object:
+// both are questions, and change nothing.
+func TestAConnectionThatTheServiceLetGo(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(served{}).(*atomic.Int64).Add(1) > 1 {
+			panic(http.ErrAbortHandler) // the end of a connection that it had given up already
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method == http.MethodPost {
+			_, _ = w.Write([]byte(`[{"id":"x","o":"alice"}]`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"o":"alice"}`))
+	}))
+	server.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, served{}, new(atomic.Int64))
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	for name, objects := range map[string][]string{"one": {"x"}, "many": {"x", "y"}} {
+		b := open(t, &policy.HTTPLookup{URL: template(t, server.URL+"/{id}"), Batch: server.URL, Owner: []string{"o"}})
+		for range 3 {
+			answers := make([]authz.Standing, len(objects))
+			if err := b.Ask(t.Context(), &authz.Question{Subject: "alice", Objects: objects}, answers); err != nil || answers[0] != authz.Theirs {
+				t.Errorf("%s: %v, %v", name, answers, err)
+			}
+		}
+	}
+}
+
 // What speaks no HTTP is quoted to nobody: it can be what we asked, or what a service would only tell us.
 func TestErrorsQuoteNothing(t *testing.T) {
 	const secret = "order-77"
