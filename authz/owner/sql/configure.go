@@ -115,7 +115,9 @@ func configure(l *policy.SQLLookup, o Options) (*pgxpool.Config, error) {
 		return nil, err
 	}
 	config.ConnConfig.RuntimeParams = map[string]string{
-		"application_name":              "sallyport",
+		"application_name": "sallyport",
+		// A role's or a database's own encoding would read our texts as others: in LATIN1 the bytes of one object's name are another's.
+		"client_encoding":               "UTF8",
 		"default_transaction_read_only": "on",
 		"statement_timeout":             strconv.FormatInt(max(1, cmp.Or(o.Timeout, defaultTimeout).Milliseconds()), 10),
 	}

@@ -1,4 +1,9 @@
-// Package sql knows whose objects are from PostgreSQL: one prepared query, read only, for all objects of a question at once.
+// Package sql knows whose objects are from PostgreSQL: one prepared query, read only, for all objects of a question at once. It is a room
+// of its own because what a query may hold, which columns are an answer and which error is an outage is knowledge of that server alone.
+//
+// Read only and the bound on a query's time are told to the server when a connection begins. A PgBouncer passes neither on: it must be told
+// to ignore them, and then the role must have them itself (ALTER ROLE ... SET default_transaction_read_only = on, and statement_timeout).
+// Prepared statements pass it with max_prepared_statements above 0.
 package sql
 
 import (

@@ -119,6 +119,30 @@ func TestQueries(t *testing.T) {
 	}
 }
 
+// A text means itself whatever encoding the role or the database likes: in LATIN1 the bytes of alice's object are the name of mallory's.
+func TestTextsAreUTF8(t *testing.T) {
+	s := postgrestest.Start(t)
+	s.Exec(t, "CREATE TABLE owners (id text, owner text)", "INSERT INTO owners VALUES ('é', 'alice'), ('Ã©', 'mallory')",
+		"CREATE DATABASE legacy ENCODING 'LATIN1' TEMPLATE template0", "ALTER ROLE postgres SET client_encoding = 'LATIN1'")
+	utf8 := open(t, s, "SELECT id, owner FROM owners WHERE id = ANY(@ids)")
+	for subject, want := range map[string]authz.Standing{"alice": authz.Theirs, "mallory": authz.NotTheirs} {
+		if answers, err := ask(utf8, subject, "é"); err != nil || answers[0] != want {
+			t.Errorf("%s: %v, %v, want %s", subject, answers, err, want)
+		}
+	}
+	legacy := open(t, &postgrestest.Server{URL: strings.Replace(s.URL, "/postgres?", "/legacy?", 1), PasswordFile: s.PasswordFile},
+		"SELECT id, owner FROM (VALUES (chr(233), 'alice'), (chr(195) || chr(169), 'mallory')) AS owners (id, owner) WHERE id = ANY(@ids)")
+	for subject, want := range map[string]authz.Standing{"alice": authz.Theirs, "mallory": authz.NotTheirs} {
+		if answers, err := ask(legacy, subject, "é"); err != nil || answers[0] != want {
+			t.Errorf("a database in LATIN1, %s: %v, %v, want %s", subject, answers, err, want)
+		}
+	}
+	// What it has no letters for, it says so of, and is not away.
+	if answers, err := ask(legacy, "alice", "用户"); !errors.Is(err, authz.ErrLookupAnswer) || errors.Is(err, authz.ErrLookupUnavailable) {
+		t.Errorf("what LATIN1 cannot write: %v, %v", answers, err)
+	}
+}
+
 // A hundred ids are one trip, as one is: the driver waits for the server once.
 func TestBatchIsOneTrip(t *testing.T) {
 	s := postgrestest.Start(t)
