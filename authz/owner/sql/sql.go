@@ -270,6 +270,9 @@ func rewrite(query string) (text string, names []string, err error) {
 			return "", nil, errors.New("it may be one statement only, without ;")
 		case c == '@':
 			name := identifier(query[i+1:])
+			if i > 0 && strings.IndexByte("<^?", query[i-1]) >= 0 {
+				return "", nil, fmt.Errorf("%s@ is an operator: write a space before a parameter, and no operator that holds an @", query[i-1:i])
+			}
 			if parameters[name] == "" {
 				return "", nil, fmt.Errorf("there is no parameter @%s: there are @ids, @subject, @relation and @tenant", name)
 			}
@@ -319,7 +322,7 @@ func span(s string) (size int, inert bool) {
 		}
 		return end + 2, true
 	case strings.HasPrefix(s, "--"):
-		if end := strings.IndexByte(s, '\n'); end >= 0 {
+		if end := strings.IndexAny(s, "\r\n"); end >= 0 {
 			return end + 1, true
 		}
 		return len(s), true

@@ -78,6 +78,7 @@ func TestQueries(t *testing.T) {
 		{"no number", "SELECT number::text, owner FROM orders WHERE number = ANY(@ids::bigint[])", "x", 0, authz.ErrLookupAnswer, ""},
 		{"a number that is written in another way is another id", "SELECT number::text, owner FROM orders WHERE number = ANY(@ids::bigint[])", "007", 0, authz.ErrLookupAnswer, ""},
 		{"with a comment", "SELECT id, owner -- whose? it's @ids\nFROM orders /* a; /* b */ */ WHERE id = ANY(@ids::uuid[]) AND 'a;''@x' <> \"owner\"", a, authz.Theirs, nil, ""},
+		{"a comment that a carriage return ends", "SELECT id, owner FROM orders -- whose?\rWHERE id = ANY(@ids::uuid[])", a, authz.Theirs, nil, ""},
 		{"the subject within", "SELECT id, owner FROM orders WHERE id = ANY(@ids::uuid[]) AND owner = @subject", a, authz.Theirs, nil, ""},
 		{"the type of the id", "SELECT id, owner FROM orders WHERE id = ANY(@ids)", a, 0, authz.ErrLookupUnavailable, "operator does not exist: uuid = text"},
 		{"no such table", "SELECT id, owner FROM order_s WHERE id = ANY(@ids)", a, 0, authz.ErrLookupUnavailable, `relation "order_s" does not exist`},
@@ -321,6 +322,12 @@ func TestSettings(t *testing.T) {
 		{"postgres://u@localhost/d", query + " AND x = 'a", "", "has no end"},
 		{"postgres://u@localhost/d", query + " /* a /* b */", "", "has no end"},
 		{"postgres://u@localhost/d", "SELECT '@ids'", "", "it does not read @ids"},
+		{"postgres://u@localhost/d", "SELECT id, owner FROM owners -- @ids\n WHERE true", "", "it does not read @ids"},
+		{"postgres://u@localhost/d", "SELECT id, owner FROM owners -- it ends\r WHERE id = ANY(@ids)", "", ""},
+		{"postgres://u@localhost/d", query + " AND tenant=@tenant", "", ""},
+		{"postgres://u@localhost/d", query + " AND owners <@ids", "", "<@ is an operator"},
+		{"postgres://u@localhost/d", query + " AND id ^@tenant", "", "^@ is an operator"},
+		{"postgres://u@localhost/d", query + " AND owners @> ARRAY['x']", "", "there is no parameter @:"},
 	} {
 		b, err := sql.New(&policy.SQLLookup{URL: test.url, Query: test.query, CAFile: test.ca}, sql.Options{})
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
