@@ -53,28 +53,27 @@ func Find(t testing.TB) string {
 func Start(t testing.TB) *Server {
 	t.Helper()
 	found := Find(t)
+	return start(t, found, who(found))
+}
+
+func start(t testing.TB, found string, as user) *Server {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	as := who(found)
-	if as.copied {
-		// The server's user may not read what is ours.
-		if err := os.CopyFS(filepath.Join(dir, "install"), os.DirFS(found)); err != nil {
-			t.Fatal(err)
-		}
-		found = filepath.Join(dir, "install")
-	}
 	s := &Server{PasswordFile: filepath.Join(dir, "password")}
 	if err := os.WriteFile(s.PasswordFile, []byte(Password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if as.copied {
-		for _, path := range []string{dir, s.PasswordFile} {
-			if err := os.Chown(path, as.uid, as.uid); err != nil {
-				t.Fatal(err)
-			}
+		// The server's user may not read what is ours.
+		if found, err = install(found, dir); err == nil {
+			err = give(dir, as.uid)
+		}
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	data := filepath.Join(dir, "data")
@@ -115,8 +114,42 @@ func who(found string) user {
 	if apart.command(filepath.Join(found, "bin", "postgres"), "--version").Run() == nil {
 		return apart
 	}
-	const nobody = 65534
-	return user{uid: nobody, copied: true, attributes: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}}
+	return nobody()
+}
+
+func nobody() user {
+	const uid = 65534
+	return user{uid: uid, copied: true, attributes: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}}
+}
+
+// install copies an installation into a folder. The programs of a wheel look for their libraries beside the package that they lie in, so
+// the copy has the names of the original.
+func install(found, dir string) (string, error) {
+	found, err := filepath.EvalSymlinks(found)
+	if err != nil {
+		return "", err
+	}
+	from := filepath.Dir(found)
+	to := filepath.Join(dir, "install", filepath.Base(from))
+	if err := os.CopyFS(filepath.Join(to, filepath.Base(found)), os.DirFS(found)); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(from + ".libs"); err == nil {
+		if err := os.CopyFS(to+".libs", os.DirFS(from+".libs")); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(to, filepath.Base(found)), nil
+}
+
+// give makes a user the owner of a folder and of all that is in it, whatever the umask took from others.
+func give(dir string, uid int) error {
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, uid)
+	})
 }
 
 func (u user) command(path string, args ...string) *exec.Cmd {
