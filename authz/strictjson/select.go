@@ -192,10 +192,9 @@ func (w *walker) take(p *place, leaf leafOf, kind Kind, text string) error {
 		into.State = Missing
 	case kind == Null && p.each != nil && p.each.holds(leaf.index):
 		into.State = NullList
-	case p.each != nil && p.each.holds(leaf.index):
-		into.State = NoList
 	default:
-		into.State = Missing
+		// A value that can hold no list is not an absent one, here or above it: some readers wrap or unwrap it into what it should be.
+		into.State = NoList
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,7 +79,7 @@ func TestSelect(t *testing.T) {
 		{"a[*].b[*]", `{"a":[]}`, "empty"},
 		{"a[*][*]", `{"a":[["x"],["y"]]}`, "many string:x string:y"},
 		{"a[*][*]", `{"a":[["x"],"y"]}`, "many string:x invalid:"},
-		{"a.b[*]", `{"a":[{"b":["x"]}]}`, "missing"},
+		{"a.b[*]", `{"a":[{"b":["x"]}]}`, "no list"},
 		{"a.b[*]", `{"a":{"b":["x"]}}`, "many string:x"},
 	} {
 		places, err := strictjson.Select([]byte(test.document), strictjson.Limits{}, selection(t, test.path))
@@ -194,6 +195,8 @@ func naive(v strictjson.Value, ok bool, steps []string, many bool, into *strictj
 	case steps[0] == "[*]" && v.Kind() == strictjson.Null:
 		into.State = strictjson.NullList
 	case steps[0] == "[*]":
+		into.State = strictjson.NoList
+	case v.Kind() != strictjson.Object && !many && slices.Contains(steps, "[*]"):
 		into.State = strictjson.NoList
 	default:
 		next, found := v.Member(steps[0])
