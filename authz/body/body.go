@@ -191,6 +191,9 @@ func (p *FormPlan) Read(data []byte) (Values, error) {
 		return Values{}, refuse(TooLarge, "the form is too long")
 	}
 	form := target.ParseForm(string(data))
+	if form.Has("_method") {
+		return Values{}, refuse(Ambiguous, "the form names another method, which some upstreams would take")
+	}
 	values := Values{places: make([]List, len(p.fields))}
 	for i, field := range p.fields {
 		list, err := field.read(form)
