@@ -71,6 +71,11 @@ func (d *Denials) Record(decision *Decision, r *Request) {
 	kept.decision.Caller = cut(decision.Caller)
 	kept.decision.Detail = cut(decision.Detail)
 	kept.decision.Who = cut(decision.Who)
+	if decision.Shadow != nil {
+		shadow := *decision.Shadow
+		shadow.Object, shadow.Caller, shadow.Detail, shadow.Who = cut(shadow.Object), cut(shadow.Caller), cut(shadow.Detail), cut(shadow.Who)
+		kept.decision.Shadow = &shadow
+	}
 	shard := &d.shards[maphash.String(d.seed, decision.ID)%denialShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()

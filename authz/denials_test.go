@@ -97,6 +97,25 @@ func TestDenialsUnderConcurrency(t *testing.T) {
 }
 
 // What a denial costs to remember, and what an allow costs: nothing.
+// What a trial would have decided is kept as short as the decision beside it.
+func TestTrialsAreKeptShort(t *testing.T) {
+	denials := authz.NewDenials(64, authztest.Now)
+	ask := get("/me", as("alice"))
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range denials.Size() {
+		long := strings.Repeat("a", 1<<20)
+		denials.Record(&authz.Decision{ID: fmt.Sprint(i), Verdict: authz.Allow, Object: long, Shadow: &authz.Decision{Object: long, Who: long}}, ask)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); denials.Len() < 32 || grown > 8<<20 {
+		t.Errorf("%d denials hold %d bytes", denials.Len(), grown)
+	}
+	runtime.KeepAlive(denials)
+}
+
 func BenchmarkDenials(b *testing.B) {
 	denials := authz.NewDenials(10_000, authztest.Now)
 	ask := get("/users/bob/orders", as("alice"), header("x-request-id", "4f1c6f5e-0000-4000-8000-000000000000"))
