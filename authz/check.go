@@ -426,14 +426,22 @@ func (c *check) lossy(text string) bool {
 // multipart's or a JSON object's fields with the query's, and the last one wins. Only `content-length: 0` says that there is none:
 // HTTP/2 needs no length, and in HTTP/1 Envoy takes transfer-encoding away before it asks, so that a body in chunks looks like none.
 func (c *check) parametersInBody() bool {
+	if length, count := c.r.Headers.One("content-length"); count == 1 && length != "" && strings.Trim(length, "0") == "" {
+		return false
+	}
+	if c.r.Headers.respelled("content-type") {
+		return true
+	}
+	untyped := true
 	for _, kind := range c.r.Headers.All("content-type") {
 		kind = strings.ToLower(kind)
 		if strings.Contains(kind, "form") || strings.Contains(kind, "multipart") || strings.Contains(kind, "json") {
-			length, count := c.r.Headers.One("content-length")
-			return count != 1 || strings.Trim(length, "0") != "" || length == ""
+			return true
 		}
+		untyped = untyped && strings.Trim(kind, " \t") == ""
 	}
-	return false
+	// Some (Rack) read a POST without a type as a form.
+	return untyped && (c.r.Method == "POST" || c.r.Method == "PUT" || c.r.Method == "PATCH")
 }
 
 // text reads a source of text for the upstream or the limiter; false is unset.

@@ -10,8 +10,12 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
-// maxObjects is how many ids one request may name.
-const maxObjects = 1000
+// maxObjects is how many ids one request may name, and maxObjectBytes how long each may be: together they bound what one request can make
+// the gate and a lookup hold.
+const (
+	maxObjects     = 1000
+	maxObjectBytes = 2048
+)
 
 // readBody reads all that the rule needs of the body, once. The body must be there whole, as it is, and of the one kind that the rule
 // reads: an upstream that reads another part of it, or reads it in another way, would act on other ids.
@@ -85,7 +89,7 @@ func (c *check) wholeBody(source policy.Source) Reason {
 	switch {
 	case sent.Lossy && bytes.IndexByte(sent.Data, '!') >= 0:
 		return c.because(BadBody, DetailAmbiguous)
-	case count == 0 && len(sent.Data) == 0:
+	case len(sent.Data) == 0: // whatever the mark says: a client can write it where Envoy shows no body
 		return c.because(BadBody, DetailNoBody)
 	case partial == "true":
 		return c.because(BodyTooLarge, DetailPartial)
@@ -168,6 +172,16 @@ func (c *check) composite(o *policy.Object, mayBeEmpty bool, into []string) ([]s
 				return nil, c.because(BadParameter, DetailAmbiguous)
 			}
 		}
+		for _, text := range texts {
+			for _, value := range values {
+				if len(text)+len(value) > maxObjectBytes {
+					return nil, c.because(BadParameter, DetailTooLong)
+				}
+			}
+			if len(values) > 1 {
+				break // there is one text before the list
+			}
+		}
 		before := texts[0] // there are several only behind the one list
 		if len(values) == 1 {
 			for j := range texts {
@@ -218,7 +232,10 @@ func (c *check) values(ref *policy.Reference, typ policy.ValueType, mayBeEmpty b
 		return nil, c.because(reason, DetailTooMany)
 	}
 	for _, value := range into {
-		if !canonical(typ, value) {
+		switch {
+		case len(value) > maxObjectBytes:
+			return nil, c.because(reason, DetailTooLong)
+		case !canonical(typ, value):
 			return nil, c.because(reason, DetailForm)
 		}
 	}
@@ -308,6 +325,9 @@ func (c *check) headerValues(ref *policy.Reference, into []string) (values []str
 
 // bodyValues takes what readBody found.
 func (c *check) bodyValues(ref *policy.Reference, typ policy.ValueType, mayBeEmpty bool, into []string) (values []string, detail string) {
+	if c.alsoInQuery(ref) {
+		return nil, DetailAmbiguous
+	}
 	found := c.body.At(ref.Index)
 	switch found.State {
 	case body.One, body.Many:
@@ -336,6 +356,25 @@ func (c *check) bodyValues(ref *policy.Reference, typ policy.ValueType, mayBeEmp
 		}
 	}
 	return into, ""
+}
+
+// alsoInQuery reports whether the query, too, holds what a rule reads of a form or a document: many frameworks merge the two, and in some
+// the query comes first.
+func (c *check) alsoInQuery(ref *policy.Reference) bool {
+	if ref.Source == policy.SourceGRPC || c.d.Rule.SeparateBody {
+		return false
+	}
+	name := ref.Name
+	if end := strings.IndexAny(name, ".["); end >= 0 && ref.Source == policy.SourceBody {
+		name = name[:end]
+	}
+	for _, other := range c.d.Rule.Agrees {
+		if other.Source == policy.SourceQuery && other.Name == name {
+			return false // held to agree
+		}
+	}
+	_, present, err := c.target.Query().One(name)
+	return present || err != nil
 }
 
 // canonical reports whether a value is of its type, in the one form that every reader of it writes. Whoever takes 007 for 7, or a UUID in

@@ -59,6 +59,9 @@ services:
       - {name: tenant, match: "GET /t/{team}/{id}", tenant: {of: path.team, is: token.team}, owner: none}
       - {name: condition, match: "GET /c/{id}", owner: none, condition: query.dry == "yes" || path.id == token.sub}
       - {name: object, match: POST /object, owner: {of: body.id, is: token.sub, lookup: orders}, condition: object.startsWith("o-")}
+      - {name: deep, match: POST /deep, owner: {of: "body.x.ids[*]", is: token.sub, lookup: orders, allow_empty: true}}
+      - {name: formlist, match: POST /formlist, owner: {of: "form.ids[*]", is: token.sub, lookup: orders, allow_empty: true}}
+      - {name: search, match: POST /search, owner: {of: query.user, is: token.sub}}
 `
 
 // descriptors describes shop.Orders/Read, whose message has an order with an id.
@@ -254,6 +257,24 @@ func TestLists(t *testing.T) {
 		{"a scalar, which an upstream may take for a list of one", post("/ids", as("alice"), jsonBody(`{"ids":"o-3"}`)), "400 bad_body ids (form)"},
 		{"an object", post("/ids", as("alice"), jsonBody(`{"ids":{"0":"o-3"}}`)), "400 bad_body ids (form)"},
 		{"no body", post("/ids", as("alice"), header("content-type", "application/json")), "400 bad_body ids (no_body)"},
+		{"a list around the object, which some readers unwrap", post("/ids", as("alice"), jsonBody(`[{"ids":["o-3"]}]`)), "400 bad_body ids (form)"},
+		{"a text for the object", post("/ids", as("alice"), jsonBody(`"x"`)), "400 bad_body ids (form)"},
+		{"null for the object", post("/ids", as("alice"), jsonBody(`null`)), "400 bad_body ids (form)"},
+		{"a list above the list", post("/deep", as("alice"), jsonBody(`{"x":[{"ids":["o-3"]}]}`)), "400 bad_body deep (form)"},
+		{"a scalar above the list", post("/deep", as("alice"), jsonBody(`{"x":5}`)), "400 bad_body deep (form)"},
+		{"nothing above the list", post("/deep", as("alice"), jsonBody(`{}`)), "200 allowed deep"},
+		{"the ids in the query too", post("/ids?ids=o-3", as("alice"), jsonBody(`{"ids":[]}`)), "400 bad_body ids (ambiguous)"},
+		{"the ids in the query too, as PHP writes lists", post("/ids?ids[]=o-3", as("alice"), jsonBody(`{"ids":[]}`)), "400 bad_body ids (ambiguous)"},
+		{"another parameter in the query", post("/ids?trace=1", as("alice"), jsonBody(`{"ids":["o-1"]}`)), "200 allowed ids"},
+		{"a mark that no Envoy wrote", post("/formlist", as("alice"), header("content-type", "application/x-www-form-urlencoded"), header("x-envoy-auth-partial-body", "false")), "400 bad_body formlist (no_body)"},
+		{"another method in the form", post("/form", as("alice"), form("user=alice&_method=DELETE")), "400 bad_body form (ambiguous)"},
+		{"an id of 2,048 bytes", post("/ids", as("alice"), jsonBody(`{"ids":["`+strings.Repeat("a", 2048)+`"]}`)), "403 owner ids (not_there)"},
+		{"a longer one", post("/ids", as("alice"), jsonBody(`{"ids":["`+strings.Repeat("a", 2049)+`"]}`)), "400 bad_body ids (too_long)"},
+		{"a composite that is longer", get("/whole/"+strings.Repeat("a", 1024)+"/"+strings.Repeat("b", 1024), as("alice")), "400 bad_parameter whole (too_long)"},
+		{"a parameter, and a body that says nothing of its type", post("/search?user=alice", as("alice"), header("content-length", "8")), "400 bad_parameter search (ambiguous)"},
+		{"one in chunks", post("/search?user=alice", as("alice")), "400 bad_parameter search (ambiguous)"},
+		{"one whose type is written in another way", post("/search?user=alice", as("alice"), header("content_type", "application/x-www-form-urlencoded"), header("content-length", "8")), "400 bad_parameter search (ambiguous)"},
+		{"and no body", post("/search?user=alice", as("alice"), header("content-length", "0")), "200 allowed search"},
 		{"a list in the list", post("/ids", as("alice"), jsonBody(`{"ids":[["o-3"]]}`)), "400 bad_body ids (form)"},
 		{"all must equal the claim", post("/own", as("alice"), jsonBody(`{"ids":["alice","alice"]}`)), "200 allowed own"},
 		{"one does not", post("/own", as("alice"), jsonBody(`{"ids":["alice","bob"]}`)), "403 owner own (not_theirs)"},
@@ -298,7 +319,7 @@ func TestOwnerInForm(t *testing.T) {
 		{"another's", post("/form", as("alice"), form("user=bob")), "403 owner form (not_theirs)"},
 		{"twice", post("/form", as("alice"), form("user=alice&user=bob")), "400 bad_body form (ambiguous)"},
 		{"missing", post("/form", as("alice"), form("x=alice")), "400 bad_body form (missing)"},
-		{"in the query", post("/form?user=alice", as("alice"), form("x=1")), "400 bad_body form (missing)"},
+		{"in the query", post("/form?user=alice", as("alice"), form("x=1")), "400 bad_body form (ambiguous)"},
 		{"multipart", post("/form", as("alice"), body("multipart/form-data; boundary=x", "user=alice")), "415 media_type form (content_type)"},
 		{"JSON", post("/form", as("alice"), jsonBody(`{"user":"alice"}`)), "415 media_type form (content_type)"},
 		{"all of them", post("/forms", as("alice"), form("user=alice&user=alice")), "200 allowed forms"},

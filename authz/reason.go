@@ -190,6 +190,7 @@ const (
 	DetailEmpty       = "empty"        // a value, or a list that must not be, is empty
 	DetailForm        = "form"         // a value is not of the declared type, or not in its one canonical form
 	DetailTooMany     = "too_many"     // a list of more than 1,000 ids
+	DetailTooLong     = "too_long"     // an id of more than 2,048 bytes
 	DetailPartial     = "partial"      // the body was not delivered whole
 	DetailNoBody      = "no_body"      // no body was delivered
 	DetailCompressed  = "compressed"   // the body has a content coding
