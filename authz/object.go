@@ -84,7 +84,7 @@ func (c *check) wholeBody(source policy.Source) Reason {
 	if coding, count := c.r.Headers.One("content-encoding"); count > 1 || count == 1 && !strings.EqualFold(coding, "identity") {
 		return c.because(MediaType, DetailCompressed)
 	}
-	partial, count := c.r.Headers.One("x-envoy-auth-partial-body")
+	partial, _ := c.r.Headers.One("x-envoy-auth-partial-body") // "" where there are several
 	sent := c.r.Body
 	switch {
 	case sent.Lossy && bytes.IndexByte(sent.Data, '!') >= 0:
