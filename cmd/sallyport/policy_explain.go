@@ -79,7 +79,9 @@ func (f *explainFlags) run(ctx context.Context, stdin io.Reader, s streams) erro
 // read reads the one request.
 func (f *explainFlags) read(stdin io.Reader) (*offline.Case, error) {
 	switch {
-	case (f.file == "") == (f.curl == ""):
+	case f.file != "" && f.curl != "":
+		return nil, errors.New("say one request: -f FILE or --curl 'curl ...', not both")
+	case f.file == "" && f.curl == "":
 		return nil, errors.New("say which request: -f FILE, or --curl 'curl ...'")
 	case f.curl != "":
 		return offline.ReadCurl(f.curl)

@@ -209,7 +209,7 @@ func TestPolicyExplainUnable(t *testing.T) {
 	}{
 		"no policy":         {[]string{"-f", caseFile}, "--policy is missing"},
 		"no request":        {[]string{"--policy", policyFile}, "say which request"},
-		"two requests":      {[]string{"--policy", policyFile, "-f", caseFile, "--curl", "curl http://h"}, "say which request"},
+		"two requests":      {[]string{"--policy", policyFile, "-f", caseFile, "--curl", "curl http://h"}, "say one request"},
 		"an unknown option": {[]string{"--policy", policyFile, "--curl", "curl -F a=b http://h"}, "the option -F is not understood"},
 		"no such file":      {[]string{"--policy", policyFile, "-f", caseFile + "x"}, "case.yamlx"},
 		"no answer":         {[]string{"--policy", policyFile, "-f", caseFile}, `lookup orders was asked about "o-1", and the case gives no answer`},

@@ -37,9 +37,12 @@ var percentage = regexp.MustCompile(`^(\d{1,3}(?:\.\d{1,9})?)%$`)
 
 // share is the sample as a threshold for a random number of 64 bits.
 func (f *recordFlags) share() (uint64, error) {
+	if f.sample == "" {
+		return 0, errors.New("--record needs --sample: how many requests in percent, such as 0.1%")
+	}
 	found := percentage.FindStringSubmatch(f.sample)
 	if found == nil {
-		return 0, errors.New("--record needs --sample: how many requests in percent, such as 0.1%")
+		return 0, fmt.Errorf("--sample %s is no percentage: write one such as 0.1%%", f.sample)
 	}
 	percent, err := strconv.ParseFloat(found[1], 64)
 	if err != nil || percent <= 0 || percent > 100 {

@@ -27,7 +27,7 @@ func TestRecordFlags(t *testing.T) {
 	}{
 		"no sample":  {[]string{"--record", "f"}, "--record needs --sample"},
 		"no record":  {[]string{"--sample", "1%"}, "there is no --record"},
-		"a fraction": {[]string{"--record", "f", "--sample", "0.001"}, "--record needs --sample"},
+		"a fraction": {[]string{"--record", "f", "--sample", "0.001"}, "--sample 0.001 is no percentage"},
 		"none":       {[]string{"--record", "f", "--sample", "0%"}, "more than 0% and at most 100%"},
 		"too many":   {[]string{"--record", "f", "--sample", "101%"}, "more than 0% and at most 100%"},
 		"no folder":  {[]string{"--record", "/nonexistent/f", "--sample", "1%"}, "--record: "},
