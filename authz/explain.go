@@ -128,14 +128,19 @@ func shownTarget(target string) string {
 	return path + "?" + strings.Join(names, "&")
 }
 
-// order is the order in which the steps were taken: a condition that reads the object waits for the body.
-func order(rule *policy.Rule) []Step {
+// order is the order in which the steps were taken: a condition that reads the object waits for the object, which stands in the body or
+// is found as the first part of the owner's step.
+func order(d *Decision) []Step {
 	all := Steps()
-	if rule != nil && rule.Condition.ReadsObject() {
-		i, j := slices.Index(all, StepCondition), slices.Index(all, StepBody)
-		all[i], all[j] = all[j], all[i]
+	if d.Rule == nil || !d.Rule.Condition.ReadsObject() {
+		return all
 	}
-	return all
+	before := StepOwner
+	if d.Step == StepOwner && d.Objects == 0 {
+		before = StepEffects
+	}
+	i := slices.Index(all, StepCondition)
+	return slices.Insert(slices.Delete(all, i, i+1), slices.Index(all, before), StepCondition)
 }
 
 func (e *Explanation) steps(d *Decision) {
@@ -143,7 +148,7 @@ func (e *Explanation) steps(d *Decision) {
 		d = d.Shadow // what was evaluated, although something else was answered
 	}
 	reached := true
-	for _, step := range order(d.Rule) {
+	for _, step := range order(d) {
 		told := ExplainedStep{Step: step.String()}
 		told.Demand, told.Found = tell(step, d)
 		fell := step == d.Step || d.Step == StepNone && step == StepTarget

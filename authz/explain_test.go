@@ -199,3 +199,22 @@ func BenchmarkExplain(b *testing.B) {
 		_ = authz.Explain(d, ask)
 	}
 }
+
+// A condition that waits for the object was not held to a request whose object could not be read.
+func TestConditionWaitsForTheObject(t *testing.T) {
+	a, _ := storeGate(t)
+	for _, c := range []struct{ body, condition, owner string }{
+		{`{"id":7}`, "not reached", "FAILED"},
+		{`{"id":"x-1"}`, "FAILED", "not reached"},
+		{`{"id":"o-3"}`, "passed", "FAILED"},
+	} {
+		r := post("/object", as("alice"), jsonBody(c.body))
+		got := map[string]string{}
+		for _, step := range authz.Explain(a.Check(t.Context(), r), r).Steps {
+			got[step.Step] = fmt.Sprint(step.Outcome)
+		}
+		if !strings.EqualFold(got["condition"], c.condition) || !strings.EqualFold(got["owner"], c.owner) {
+			t.Errorf("%s: condition %s, owner %s, want %s and %s", c.body, got["condition"], got["owner"], c.condition, c.owner)
+		}
+	}
+}

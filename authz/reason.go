@@ -146,6 +146,8 @@ const (
 
 	// Shadow says that the service is in shadow: the answer is the one that the policy writes (`shadow: {answer: ...}`), whatever its rules
 	// say. What they would have said stands beside it in the audit log and the metadata. It ends by itself on the day that `until` names.
+	// Under `answer: allow` rules with `deny`, keys or lookups that are away and upgrades are let through as well, and a connection that was
+	// upgraded may outlive that day: put nothing in shadow that was protected before.
 	Shadow
 
 	reasonCount

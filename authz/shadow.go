@@ -9,8 +9,8 @@ import (
 const maxTrial = 20 * time.Millisecond
 
 // shadow answers for a service whose rules are on trial, and keeps what they decided beside the answer. It answers for the rules alone:
-// what was refused before the service was known stays refused, and so does what was not decided for reasons of our own, because nothing
-// internal ever becomes an allow.
+// what was refused before the service was known stays refused, and so does what was never decided. Keys or a lookup that are away are
+// among what rules decide: a trial that broke the traffic when they fail would be none.
 func (c *check) shadow() {
 	d := c.d
 	if d.Service == nil || d.Service.Shadow == nil || d.Step <= StepService || !d.Time.Before(d.Service.Shadow.Until) {
