@@ -102,12 +102,14 @@ func (c *check) wholeBody(source policy.Source) Reason {
 	return proceed
 }
 
-// isMediaType holds a Content-Type to some media types. The one parameter that changes nothing is charset=utf-8.
+// isMediaType holds a Content-Type to some media types. The one parameter that changes nothing is charset=utf-8,
+// which many clients write utf8.
 func isMediaType(value string, wanted []string) bool {
-	kind, parameter, more := strings.Cut(value, ";")
-	if more {
-		name, charset, _ := strings.Cut(strings.Trim(parameter, " \t"), "=")
-		if !strings.EqualFold(name, "charset") || !strings.EqualFold(strings.Trim(charset, `"`), "utf-8") {
+	kind, parameter, _ := strings.Cut(value, ";")
+	if parameter = strings.Trim(parameter, " \t"); parameter != "" { // RFC 9110 5.6.6 lets a parameter be empty
+		name, charset, _ := strings.Cut(parameter, "=")
+		charset = strings.Trim(charset, `"`)
+		if !strings.EqualFold(name, "charset") || !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
 			return false
 		}
 	}

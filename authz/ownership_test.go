@@ -185,6 +185,8 @@ func TestOwnerInJSON(t *testing.T) {
 		{"a form", post("/json", as("alice"), form(`user.id=alice`)), "415 media_type json (content_type)"},
 		{"a patch", post("/json", as("alice"), body("application/merge-patch+json", `{"user":{"id":"alice"}}`)), "415 media_type json (content_type)"},
 		{"UTF-16", post("/json", as("alice"), body("application/json; charset=utf-16", `{"user":{"id":"alice"}}`)), "415 media_type json (content_type)"},
+		{"an empty parameter", post("/json", as("alice"), body("application/json;", `{"user":{"id":"alice"}}`)), "200 allowed json"},
+		{"UTF-8 as many write it", post("/json", as("alice"), body("application/json; charset=utf8", `{"user":{"id":"alice"}}`)), "200 allowed json"},
 		{"another parameter", post("/json", as("alice"), body("application/json; boundary=x", `{"user":{"id":"alice"}}`)), "415 media_type json (content_type)"},
 		{"compressed", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), header("content-encoding", "gzip")), "415 media_type json (compressed)"},
 		{"not compressed", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), header("content-encoding", "identity")), "200 allowed json"},
