@@ -2,8 +2,11 @@ package strictjson
 
 import (
 	"bytes"
+	"hash/maphash"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -62,12 +65,14 @@ type walker struct {
 	names []nameAt
 	// text is room for names that are written with escapes.
 	text []byte
+	// folded is room for a name as its sum is taken.
+	folded []byte
 }
 
 // nameAt is one name of an open object: where it stands, and a sum of it that is equal for names that are equal under folding.
 type nameAt struct {
 	from, to int // without the quotes
-	sum      uint32
+	sum      uint64
 	escaped  bool
 }
 
@@ -314,7 +319,7 @@ func (w *walker) object(p *place, depth int) error {
 		if child != nil {
 			seen |= 1 << index
 		}
-		if !w.distinct(outer, nameAt{from, to, foldedSum(name), escaped}, name) {
+		if !w.distinct(outer, nameAt{from, to, w.foldedSum(name), escaped}, name) {
 			return &Error{Offset: from, Why: "an object has two names that differ only by case", Ambiguous: true}
 		}
 		w.space()
@@ -390,27 +395,39 @@ func (w *walker) distinct(outer int, n nameAt, name []byte) bool {
 	return true
 }
 
-// foldedSum is equal for names that are equal under simple folding. Bytes beyond ASCII, and the two letters of ASCII into which others
-// fold (k and s), count for nothing more than being there: the comparison behind it is exact.
-func foldedSum(name []byte) uint32 {
-	sum := uint32(2166136261)
+// foldSeed is of this process alone: nobody outside can make names whose sums collide.
+var foldSeed = maphash.MakeSeed()
+
+// foldedSum is equal for names that are equal under simple folding, and for hardly any others: the comparison behind it is exact, and an
+// object of a thousand names must not be compared pair by pair.
+func (w *walker) foldedSum(name []byte) uint64 {
+	folded := w.folded[:0]
 	for i := 0; i < len(name); {
 		c := name[i]
-		switch {
-		case c >= 0x80:
-			c = 0
-			for i++; i < len(name) && name[i]&0xc0 == 0x80; i++ {
+		if c < utf8.RuneSelf {
+			if 'A' <= c && c <= 'Z' {
+				c |= 0x20
 			}
-		case 'A' <= c && c <= 'Z':
-			c |= 0x20
+			folded = append(folded, c)
 			i++
-		default:
-			i++
+			continue
 		}
-		if c == 'k' || c == 's' {
-			c = 0
-		}
-		sum = (sum ^ uint32(c)) * 16777619
+		r, size := utf8.DecodeRune(name[i:])
+		i += size
+		folded = utf8.AppendRune(folded, leastFold(r))
 	}
-	return sum
+	w.folded = folded
+	return maphash.Bytes(foldSeed, folded)
+}
+
+// leastFold is the same for all that folds into r: the least of them, in small letters if that is a letter of ASCII.
+func leastFold(r rune) rune {
+	least := r
+	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+		least = min(least, next)
+	}
+	if 'A' <= least && least <= 'Z' {
+		least |= 0x20
+	}
+	return least
 }
