@@ -96,7 +96,7 @@ func (w *walker) value(p *place, depth int) error {
 	case '[':
 		return w.array(p, depth+1)
 	case '"':
-		from, to, escaped, err := w.text1()
+		from, to, escaped, err := w.quoted()
 		if err != nil {
 			return err
 		}
@@ -129,20 +129,23 @@ func (w *walker) value(p *place, depth int) error {
 	return w.scalar(p, Number, text)
 }
 
-// text1 passes over one string and says what stands between its quotes.
-func (w *walker) text1() (from, to int, escaped bool, err error) {
-	w.at++
-	from = w.at
+// quoted passes over one string and says what stands between its quotes. However many escapes there are, it looks at each byte a few
+// times at most: a quote that was found ahead stays the next one until an escape takes it.
+func (w *walker) quoted() (from, to int, escaped bool, err error) {
+	from, to = w.at+1, w.at
+	w.at = from
 	for {
-		i := bytes.IndexByte(w.data[w.at:], '"')
-		if i < 0 {
-			return 0, 0, false, w.refuse("the document is not JSON", false)
+		if w.at > to {
+			i := bytes.IndexByte(w.data[w.at:], '"')
+			if i < 0 {
+				return 0, 0, false, w.refuse("the document is not JSON", false)
+			}
+			to = w.at + i
 		}
-		part := w.data[w.at : w.at+i]
-		escape := bytes.IndexByte(part, '\\')
+		escape := bytes.IndexByte(w.data[w.at:to], '\\')
 		if escape < 0 {
-			w.at += i + 1
-			return from, w.at - 1, escaped, nil
+			w.at = to + 1
+			return from, to, escaped, nil
 		}
 		escaped = true
 		w.at += escape
@@ -301,7 +304,7 @@ func (w *walker) object(p *place, depth int) error {
 		if members >= w.lim.Members {
 			return w.refuse("an object has too many members", true)
 		}
-		from, to, escaped, err := w.text1()
+		from, to, escaped, err := w.quoted()
 		if err != nil {
 			return err
 		}

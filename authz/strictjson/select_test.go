@@ -290,6 +290,19 @@ func TestSelectBuildsNothingOfWhatIsBroken(t *testing.T) {
 	}
 }
 
+// A string of nothing but escapes is read once, not once more for each of them: were it otherwise, these documents would take hours.
+func TestSelectReadsEscapesOnce(t *testing.T) {
+	for _, escape := range []string{`\n`, `\\`, `\"`, `\\\"`, `\u006b`} {
+		text := strings.Repeat(escape, 16<<20/len(escape))
+		for _, document := range []string{`{"x":"` + text + `","id":"alice"}`, `{"` + text + `":0,"id":"alice"}`} {
+			places, err := strictjson.Select([]byte(document), strictjson.Limits{Bytes: 32 << 20}, selection(t, "id"))
+			if err != nil || show(places[0]) != "one string:alice" {
+				t.Errorf("%.20s...: %v, %v", document, places, err)
+			}
+		}
+	}
+}
+
 // body8K is an order of 8 KB with the ids among much else.
 func body8K() []byte {
 	var b bytes.Buffer
