@@ -82,6 +82,8 @@ the same answer, by another rule or for another reason: 2
 `},
 		"a claim that nobody recorded": {"claims: {roles: strings}", "claims: {roles: strings, tenant: string}", nil, 0, "0 cannot be told"},
 		"a query that nobody recorded": {"owner: {of: path.user_id, is: token.sub}}", "owner: {of: query.user, is: token.sub}}", nil, 0, "       3  the new policy reads query.user, which was not recorded\n"},
+		"opened by a trial":            {"    hosts:", "    shadow: {answer: allow, until: 2027-01-15}\n    hosts:", nil, 1, "8 requests: 5 newly allowed, 0 newly denied, 0 otherwise different, 0 cannot be told"},
+		"a body that nobody recorded":  {"deny: 410}", "owner: {of: \"body.ids[*]\", is: token.sub, allow_empty: true}}", nil, 0, "cannot be told: 1\n"},
 		"another issuer":               {"  shop: {issuer", "  store: {issuer", nil, 0, "allowed before, denied now: 2\n"},
 		"a rule by another name":       {"name: old", "name: retired", []string{"--fail-on", "any"}, 1, "410 gone by orders/old  ->  410 gone by orders/retired"},
 	} {
@@ -115,6 +117,30 @@ func TestPolicyDiffUnrecorded(t *testing.T) {
 				t.Errorf("exit %d, %s\n%s", code, errs, out)
 			}
 		})
+	}
+}
+
+// Roles that the old policy could not name were not recorded: whoever reads them first is told so.
+func TestPolicyDiffRoles(t *testing.T) {
+	old := strings.Replace(shopPolicy, ", claims: {roles: strings}", "", 1)
+	next := strings.Replace(shopPolicy, "is: token.sub}}\n      - {name: one", "is: token.sub, unless_role: support}}\n      - {name: one", 1)
+	lines := strings.ReplaceAll(recordShop(t, shopRequests[1]), `"claims":{"roles":["support"]},`, "")
+	dir := folder(t, map[string]string{"old.yaml": old, "new.yaml": next, "requests.jsonl": lines})
+	code, out, errs := command(t, nil, "policy", "diff", filepath.Join(dir, "old.yaml"), filepath.Join(dir, "new.yaml"), "-f", filepath.Join(dir, "requests.jsonl"))
+	if code != 0 || errs != "" || !strings.Contains(out, "the new policy reads token.roles, which was not recorded") {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+}
+
+// A policy that believes no peers records no callers.
+func TestPolicyDiffCallers(t *testing.T) {
+	next := shopPolicy
+	old := strings.Replace(strings.Replace(shopPolicy, "peers: envoy\n", "", 1), "callers: [shop/indexer], token: none}", "deny: 403}", 1)
+	lines := recordShop(t, "request: POST /reindex")
+	dir := folder(t, map[string]string{"old.yaml": old, "new.yaml": next, "requests.jsonl": lines})
+	code, out, errs := command(t, nil, "policy", "diff", filepath.Join(dir, "old.yaml"), filepath.Join(dir, "new.yaml"), "-f", filepath.Join(dir, "requests.jsonl"))
+	if code != 0 || errs != "" || !strings.Contains(out, "the new policy reads callers, which were not recorded") {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
 	}
 }
 

@@ -106,6 +106,9 @@ func (r *Room) admitting(c *Case) *Case {
 // unrecorded says what the new policy's rule reads that the old policy's do not, so that nobody recorded it; "" if nothing is.
 func (d *Diff) unrecorded(before, after *Result) string {
 	ruled := after.Ruled()
+	if ruled.Rule != nil && ruled.Rule.DemandsCaller() && ruled.Step >= authz.StepCaller && d.old.Policy.Peers == policy.PeersNobody && after.Case.Caller == "" {
+		return "the new policy reads callers, which were not recorded"
+	}
 	if ruled.Rule == nil || ruled.Step < authz.StepRoles {
 		return ""
 	}
@@ -119,13 +122,19 @@ func (d *Diff) unrecorded(before, after *Result) string {
 	wants.rule(ruled.Rule)
 	if p := ruled.Principal; p != nil {
 		for _, claim := range wants.claims[p.Identity.Issuer] {
-			if _, held := after.Case.Who.Claims[claim]; !held && claim != "roles" && !slices.Contains(known.claims[p.Identity.Issuer], claim) {
+			if _, held := after.Case.Who.Claims[claim]; !held && !(slices.Contains(known.claims[p.Identity.Issuer], claim) && d.old.declares(p.Identity.Issuer, claim)) &&
+				(claim != "roles" || readsRoles(ruled.Rule)) {
 				return "the new policy reads token." + claim + ", which was not recorded"
 			}
 		}
 	}
 	if ruled.Step < authz.StepCondition {
 		return ""
+	}
+	for _, place := range wants.body {
+		if !slices.Contains(known.body, place) {
+			return "the new policy reads " + place + ", which was not recorded"
+		}
 	}
 	for _, name := range wants.query {
 		if !slices.Contains(known.query, name) {
@@ -138,6 +147,19 @@ func (d *Diff) unrecorded(before, after *Result) string {
 		}
 	}
 	return ""
+}
+
+// declares reports whether a policy can read a claim of an issuer's tokens.
+func (r *Room) declares(issuer, claim string) bool {
+	known := r.Policy.Issuers[issuer]
+	return known != nil && slices.ContainsFunc(known.Claims, func(c policy.Claim) bool { return c.Name == claim })
+}
+
+// readsRoles reports whether a rule's answer may depend on the token's roles.
+func readsRoles(rule *policy.Rule) bool {
+	owner := rule.Owner
+	return len(rule.Roles)+len(rule.AnyRole) > 0 || owner != nil && (owner.UnlessRole != "" || slices.Contains(reads(owner.Unless), "roles")) ||
+		slices.Contains(reads(rule.Condition), "roles")
 }
 
 func (d *Diff) addUntold(why string, line int) {
@@ -164,6 +186,8 @@ func (d *Diff) compare(before, after *Result, line int) {
 		c.Kind = Opens
 	case a.Verdict == authz.Allow && b.Verdict != authz.Allow:
 		c.Kind = Closes
+	case b.Verdict != authz.Allow && after.Decision.Verdict == authz.Allow && before.Decision.Verdict != authz.Allow:
+		c.Kind, c.New = Opens, inWords(after.Decision) // a trial that the new policy begins lets it through
 	case c.Old == c.New:
 		return
 	}

@@ -12,8 +12,8 @@ import (
 // Reads is what the rules of a service read of requests and tokens. The zero value reads nothing. It is safe for concurrent use once it
 // is made.
 type Reads struct {
-	query, headers []string
-	claims         map[string][]string // by the name of the issuer
+	query, headers, body []string            // of the body the places, as policies write them
+	claims               map[string][]string // by the name of the issuer
 }
 
 // ReadsOf gathers what the rules of a service read; of nil it is nothing.
@@ -59,6 +59,8 @@ func (r *Reads) rule(rule *policy.Rule) {
 			r.query = once(r.query, ref.Name)
 		case policy.SourceHeader:
 			r.headers = once(r.headers, ref.Name)
+		case policy.SourceBody, policy.SourceForm, policy.SourceGRPC:
+			r.body = once(r.body, ref.String())
 		}
 	}
 	if rule.Issuer == nil {
