@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxFound is the most values that one selection gives.
+// MaxFound is the most values that one place of a selection gives.
 const MaxFound = 1000
 
 // Select reads some places of a document without building the rest. It refuses exactly what [Parse] refuses, and beyond that a name that
@@ -29,7 +29,7 @@ func Select(data []byte, lim Limits, s *Selection) ([]Place, error) {
 		return nil, diagnose(data)
 	}
 	w, _ := walkers.Get().(*walker) // the pool holds nothing else
-	w.data, w.at, w.lim, w.found, w.places = data, 0, lim, 0, make([]Place, s.paths)
+	w.data, w.at, w.lim, w.places = data, 0, lim, make([]Place, s.paths)
 	err := w.value(s.root, 0)
 	places := w.places
 	w.data, w.places, w.names = nil, nil, w.names[:0]
@@ -59,7 +59,6 @@ type walker struct {
 	data   []byte
 	at     int
 	lim    Limits
-	found  int
 	places []Place
 	// names are those of the objects that are open, the innermost last.
 	names []nameAt
@@ -183,15 +182,10 @@ func (w *walker) take(p *place, leaf leafOf, kind Kind, text string) error {
 	into := &w.places[leaf.index]
 	here := leaf.index == p.leaf
 	if p.many {
-		into.State = Many
-		if w.found++; w.found > MaxFound {
-			return w.refuse("more values than may be read", true)
-		}
 		if !here {
 			kind, text = Invalid, ""
 		}
-		into.Values = append(into.Values, Found{Kind: kind, Text: text})
-		return nil
+		return w.add(into, Found{Kind: kind, Text: text})
 	}
 	switch {
 	case here:
@@ -204,6 +198,15 @@ func (w *walker) take(p *place, leaf leafOf, kind Kind, text string) error {
 		// A value that can hold no list is not an absent one, here or above it: some readers wrap or unwrap it into what it should be.
 		into.State = NoList
 	}
+	return nil
+}
+
+// add notes one element of a list.
+func (w *walker) add(into *Place, found Found) error {
+	if len(into.Values) >= MaxFound {
+		return w.refuse("more values than may be read", true)
+	}
+	into.State, into.Values = Many, append(into.Values, found)
 	return nil
 }
 
@@ -222,11 +225,9 @@ func (w *walker) absent(p *place) error {
 		if !p.many {
 			continue // Missing is the zero state
 		}
-		w.places[leaf.index].State = Many
-		if w.found++; w.found > MaxFound {
-			return w.refuse("more values than may be read", true)
+		if err := w.add(&w.places[leaf.index], Found{}); err != nil {
+			return err
 		}
-		w.places[leaf.index].Values = append(w.places[leaf.index].Values, Found{})
 	}
 	return nil
 }
@@ -369,8 +370,8 @@ func (p *place) member(name []byte) (child *place, index int, ok bool) {
 			return p.children[i], i, true
 		}
 	}
-	for i := range p.names {
-		if bytes.EqualFold(name, []byte(p.names[i])) {
+	for i := range p.folds {
+		if bytes.EqualFold(name, p.folds[i]) {
 			return nil, 0, false
 		}
 	}

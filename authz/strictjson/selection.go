@@ -48,6 +48,7 @@ type Selection struct {
 // place is one node of the tree that paths make.
 type place struct {
 	names    []string
+	folds    [][]byte // the names again, for comparing without making bytes of them each time
 	children []*place
 	each     *place
 	leaf     int // index of the path that ends here, -1 for none
@@ -135,6 +136,6 @@ func (p *place) child(name string) *place {
 		}
 	}
 	made := &place{leaf: -1, many: p.many}
-	p.names, p.children = append(p.names, name), append(p.children, made)
+	p.names, p.folds, p.children = append(p.names, name), append(p.folds, []byte(name)), append(p.children, made)
 	return made
 }
