@@ -189,8 +189,15 @@ func freePort(t testing.TB) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	port := l.Addr().(*net.TCPAddr).Port
+	if _, taken := portsGiven.LoadOrStore(port, true); taken {
+		return freePort(t) // the kernel gives a port again as soon as it is let go
+	}
+	return port
 }
+
+// portsGiven are the ports that somebody here is about to listen on.
+var portsGiven sync.Map
 
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
