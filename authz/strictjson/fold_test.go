@@ -41,6 +41,26 @@ func TestFoldedSumsDiffer(t *testing.T) {
 	}
 }
 
+// The cheap sum of a few names never parts what folding makes one: names of ASCII have one sum in any case, and no others have a sum.
+func TestPlainSum(t *testing.T) {
+	for _, name := range []string{"", "a", "id", "user_id", "order-id", "user_identity", "a@[`{Z", "k", "sixteen_bytes_xy", "more_than_sixteen_bytes"} {
+		for at := range len(name) {
+			other := []byte(name)
+			if c := other[at] | 0x20; 'a' <= c && c <= 'z' {
+				other[at] ^= 0x20
+			}
+			if sum := plainSum(other); sum == 0 || sum != plainSum([]byte(name)) {
+				t.Errorf("%q and %q are equal, and their sums are not", name, other)
+			}
+		}
+		for at := range len(name) + 1 {
+			if other := name[:at] + "\u212a" + name[at:]; plainSum([]byte(other)) != 0 {
+				t.Errorf("%q has a sum, and letters of ASCII fold into it", other)
+			}
+		}
+	}
+}
+
 // An object of many names in any script is read in time that grows with its length.
 func BenchmarkSelectManyNames(b *testing.B) {
 	var text bytes.Buffer

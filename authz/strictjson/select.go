@@ -2,6 +2,7 @@ package strictjson
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -62,8 +63,8 @@ type walker struct {
 	places []Place
 	// names are those of the objects that are open, the innermost last.
 	names []nameAt
-	// text is room for names that are written with escapes.
-	text []byte
+	// text and other are room for names that are written with escapes.
+	text, other []byte
 	// folded is room for a name as its sum is taken.
 	folded []byte
 }
@@ -323,7 +324,7 @@ func (w *walker) object(p *place, depth int) error {
 		if child != nil {
 			seen |= 1 << index
 		}
-		if !w.distinct(outer, nameAt{from, to, w.foldedSum(name), escaped}, name) {
+		if !w.distinct(outer, nameAt{from: from, to: to, escaped: escaped}, name) {
 			return &Error{Offset: from, Why: "an object has two names that differ only by case", Ambiguous: true}
 		}
 		w.space()
@@ -378,25 +379,63 @@ func (p *place) member(name []byte) (child *place, index int, ok bool) {
 	return nil, 0, true
 }
 
-// distinct reports whether a name of the innermost object differs from the object's other names by more than case, and notes it.
+// distinct reports whether a name of the innermost object differs from the object's other names by more than case, and notes it. What
+// nearly all objects are, a few names, is told apart by cheaper sums than many names need.
 func (w *walker) distinct(outer int, n nameAt, name []byte) bool {
-	for i := outer; i < len(w.names); i++ {
-		other := &w.names[i]
-		if other.sum != n.sum {
+	names := w.names[outer:]
+	many := len(names) >= fewNames
+	if many {
+		n.sum = w.foldedSum(name)
+	} else {
+		n.sum = plainSum(name)
+	}
+	if len(names) == fewNames {
+		for i := range names {
+			names[i].sum = w.foldedSum(w.nameOf(&names[i]))
+		}
+	}
+	for i := range names {
+		other := &names[i]
+		if other.sum != n.sum && (many || other.sum != 0 && n.sum != 0) {
 			continue
 		}
-		text := w.data[other.from:other.to]
-		if other.escaped {
-			if unquoted, err := jsontext.AppendUnquote(nil, w.data[other.from-1:other.to+1]); err == nil {
-				text = unquoted
-			}
-		}
-		if bytes.EqualFold(text, name) {
+		if bytes.EqualFold(w.nameOf(other), name) {
 			return false
 		}
 	}
 	w.names = append(w.names, n)
 	return true
+}
+
+// nameOf is the text of a name of an open object, good until the next call.
+func (w *walker) nameOf(n *nameAt) []byte {
+	if !n.escaped {
+		return w.data[n.from:n.to]
+	}
+	text, err := jsontext.AppendUnquote(w.other[:0], w.data[n.from-1:n.to+1])
+	if err != nil {
+		return nil // it was proved before
+	}
+	w.other = text
+	return text
+}
+
+// plainSum is equal for names of ASCII that differ only by case, and 0, which says nothing, for all others.
+func plainSum(name []byte) uint64 {
+	const cases, beyond = 0x2020202020202020, 0x8080808080808080
+	sum, all := uint64(len(name)), uint64(0)
+	for ; len(name) >= 8; name = name[8:] {
+		word := binary.LittleEndian.Uint64(name)
+		sum, all = (sum^(word|cases))*0x9e3779b97f4a7c15, all|word
+	}
+	word := uint64(0)
+	for _, c := range name {
+		word = word<<8 | uint64(c)
+	}
+	if sum, all = (sum^(word|cases))*0x9e3779b97f4a7c15, all|word; all&beyond != 0 {
+		return 0
+	}
+	return sum | 1
 }
 
 // foldSeed is of this process alone: nobody outside can make names whose sums collide.

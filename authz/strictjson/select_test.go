@@ -294,6 +294,28 @@ func TestSelectBuildsNothingOfWhatIsBroken(t *testing.T) {
 	}
 }
 
+// Many names are told apart in another way than few, with the same answer, wherever the two stand and however they are written.
+func TestSelectFoldedNamesInLargeObjects(t *testing.T) {
+	for n := range 20 {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"name%d":{"Name":0},`, i)
+		}
+		for _, pair := range [][2]string{{"sub", "SUB"}, {`s\u0075b`, "sUb"}, {"sub", `\u0073\u0055b`}, {"kid", "\u212aID"}, {"kid", `\u212aID`}, {"ſ", "S"},
+			{"straße", "STRAßE"}, {"İ", "i"}, {"ÿ", "Ÿ"}, {"a", "b"}, {"sub", "sub\u200b"}, {"aa", "a"}} {
+			between := fmt.Sprintf(`{"%s":0,%s"%s":0}`, pair[0], b.String(), pair[1])
+			before := fmt.Sprintf(`{%s"%s":0,"%s":0}`, b.String(), pair[0], pair[1])
+			behind := fmt.Sprintf(`{"%s":0,"%s":0,%s"x":0}`, pair[0], pair[1], b.String())
+			for _, in := range []string{between, before, behind} {
+				_, parsed := strictjson.Parse([]byte(in), strictjson.Limits{})
+				if _, err := strictjson.Select([]byte(in), strictjson.Limits{}, selection(t, "id")); (err != nil) != (parsed != nil) {
+					t.Errorf("Select(%s) = %v, Parse says %v", in, err, parsed)
+				}
+			}
+		}
+	}
+}
+
 // A string of nothing but escapes is read once, not once more for each of them: were it otherwise, these documents would take hours.
 func TestSelectReadsEscapesOnce(t *testing.T) {
 	for _, escape := range []string{`\n`, `\\`, `\"`, `\\\"`, `\u006b`} {
