@@ -17,6 +17,9 @@ const MaxBytes = 1 << 20
 // maxDepth is how deeply a JSON body or a message may be nested.
 const maxDepth = 64
 
+// maxValues is the most values that one place gives, as many as a request may name ids.
+const maxValues = strictjson.MaxFound
+
 // Kind is the kind of a value that was found.
 type Kind uint8
 
@@ -127,7 +130,7 @@ func (p *JSONPlan) Read(data []byte) (Values, error) {
 	}
 	values := Values{places: make([]List, len(places))}
 	for i, place := range places {
-		list := List{State: State(place.State)}
+		list := List{State: jsonStates[place.State]}
 		if len(place.Values) > 0 {
 			list.Values = make([]Value, len(place.Values))
 		}
@@ -137,6 +140,12 @@ func (p *JSONPlan) Read(data []byte) (Values, error) {
 		values.places[i] = list
 	}
 	return values, nil
+}
+
+// What strictjson finds, in the words of this package.
+var jsonStates = [...]State{
+	strictjson.Missing: Missing, strictjson.One: One, strictjson.Many: Many, strictjson.EmptyList: Empty, strictjson.NullList: Null,
+	strictjson.NoList: NotList,
 }
 
 var jsonKinds = [...]Kind{
@@ -190,12 +199,16 @@ func (p *FormPlan) Read(data []byte) (Values, error) {
 	if len(data) > MaxBytes {
 		return Values{}, refuse(TooLarge, "the form is too long")
 	}
-	form := target.ParseForm(string(data))
+	text := string(data)
+	form := target.ParseForm(text)
 	if form.Has("_method") {
 		return Values{}, refuse(Ambiguous, "the form names another method, which some upstreams would take")
 	}
 	values := Values{places: make([]List, len(p.fields))}
 	for i, field := range p.fields {
+		if field.many != one && field.count(text) > maxValues {
+			return Values{}, refuse(TooLarge, "more values than may be read")
+		}
 		list, err := field.read(form)
 		if err != nil {
 			return Values{}, refuse(Ambiguous, "the form can be read in several ways")
@@ -203,6 +216,22 @@ func (p *FormPlan) Read(data []byte) (Values, error) {
 		values.places[i] = list
 	}
 	return values, nil
+}
+
+// count is how many values the field's list may have at most, known before any of them is made.
+func (f formField) count(form string) int {
+	count := 0
+	for more := true; more; {
+		var pair string
+		pair, form, more = strings.Cut(form, "&")
+		if value, ok := strings.CutPrefix(pair, f.name); ok && (value == "" || value[0] == '=') {
+			count++
+			if f.many == comma {
+				count += strings.Count(value, ",")
+			}
+		}
+	}
+	return count
 }
 
 func (f formField) read(form target.Query) (List, error) {

@@ -2,6 +2,7 @@ package body
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,11 +13,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
-
-// maxValues is the most values that one place gives.
-const maxValues = 1000
 
 // CheckDescriptors reports what is wrong with a google.protobuf.FileDescriptorSet; nil if it can be read.
 func CheckDescriptors(set []byte) error {
@@ -24,12 +23,10 @@ func CheckDescriptors(set []byte) error {
 	return err
 }
 
-func files(set []byte) (interface {
-	FindDescriptorByName(protoreflect.FullName) (protoreflect.Descriptor, error)
-}, error) {
+func files(set []byte) (*protoregistry.Files, error) {
 	var message descriptorpb.FileDescriptorSet
 	if err := proto.Unmarshal(set, &message); err != nil || len(message.GetFile()) == 0 {
-		return nil, fmt.Errorf("not a google.protobuf.FileDescriptorSet")
+		return nil, errors.New("not a google.protobuf.FileDescriptorSet")
 	}
 	found, err := protodesc.NewFiles(&message)
 	if err != nil {
@@ -44,15 +41,28 @@ type GRPCPlan struct {
 	places int
 }
 
-// message is what is read of one message.
+// message is what is read of one message, and what else it may hold.
 type message struct {
 	descriptor protoreflect.MessageDescriptor
-	fields     map[protowire.Number]*field
+	known      map[protowire.Number]known
+	reads      []*field
+	marks      int // how many marks it takes to know what has stood there: one for each field and each oneof
+}
+
+// known is how a field of a message that is read may travel.
+type known struct {
+	wire     protowire.Type
+	packable bool // a repeated one whose values may travel in one piece
+	once     bool // not repeated
+	mark     int  // of the field itself
+	choice   int  // of the oneof it belongs to; -1 for none
+	read     *field
 }
 
 // field is what is read of one field.
 type field struct {
 	descriptor protoreflect.FieldDescriptor
+	mark       int
 	below      *message // for a field that is a message
 	place      int      // the place that ends here; -1 for none
 	within     []int    // all places that end at or below
@@ -69,7 +79,7 @@ func GRPC(set []byte, method string, paths []string) (*GRPCPlan, error) {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 	descriptor, err := found.FindDescriptorByName(protoreflect.FullName(service))
 	if err != nil {
-		return nil, fmt.Errorf("the descriptor set has no service %s", service)
+		return nil, fmt.Errorf("the descriptor set has no service %s: it has %s", service, services(found))
 	}
 	of, ok := descriptor.(protoreflect.ServiceDescriptor)
 	if !ok {
@@ -99,8 +109,48 @@ func methods(service protoreflect.ServiceDescriptor) string {
 	return strings.Join(names, ", ")
 }
 
+func services(found *protoregistry.Files) string {
+	var names []string
+	found.RangeFiles(func(file protoreflect.FileDescriptor) bool {
+		for i := range file.Services().Len() {
+			names = append(names, string(file.Services().Get(i).FullName()))
+		}
+		return true
+	})
+	if names == nil {
+		return "none"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
 func newMessage(descriptor protoreflect.MessageDescriptor) *message {
-	return &message{descriptor: descriptor, fields: map[protowire.Number]*field{}}
+	fields := descriptor.Fields()
+	m := &message{descriptor: descriptor, known: make(map[protowire.Number]known, fields.Len()), marks: fields.Len() + descriptor.Oneofs().Len()}
+	for i := range fields.Len() {
+		fd := fields.Get(i)
+		k := known{wire: wireTypes[fd.Kind()], once: !fd.IsList() && !fd.IsMap(), mark: i, choice: -1}
+		k.packable = fd.IsList() && k.wire != protowire.BytesType && k.wire != protowire.StartGroupType
+		if of := fd.ContainingOneof(); of != nil {
+			k.choice = fields.Len() + of.Index()
+		}
+		m.known[fd.Number()] = k
+	}
+	return m
+}
+
+// read is what is read of a field, made if it is nothing yet.
+func (m *message) read(fd protoreflect.FieldDescriptor, each bool) *field {
+	k := m.known[fd.Number()]
+	if k.read == nil {
+		k.read = &field{descriptor: fd, mark: k.mark, place: -1, each: each}
+		if fd.Kind() == protoreflect.MessageKind {
+			k.read.below = newMessage(fd.Message())
+		}
+		m.known[fd.Number()] = k
+		m.reads = append(m.reads, k.read)
+	}
+	return k.read
 }
 
 func (p *GRPCPlan) add(path string, place int) error {
@@ -113,14 +163,7 @@ func (p *GRPCPlan) add(path string, place int) error {
 		if err := readable(at.descriptor, fd, name, path, each, last); err != nil {
 			return err
 		}
-		f := at.fields[fd.Number()]
-		if f == nil {
-			f = &field{descriptor: fd, place: -1, each: each}
-			if fd.Kind() == protoreflect.MessageKind {
-				f.below = newMessage(fd.Message())
-			}
-			at.fields[fd.Number()] = f
-		}
+		f := at.read(fd, each)
 		f.within = append(f.within, place)
 		if last {
 			if f.place >= 0 {
@@ -152,7 +195,7 @@ func readable(of protoreflect.MessageDescriptor, fd protoreflect.FieldDescriptor
 		return fmt.Errorf("%q: %s is repeated: write %s[*]", path, name, name)
 	case !fd.IsList() && each:
 		return fmt.Errorf("%q: %s is not repeated: write it without [*]", path, name)
-	case last && wireType(fd.Kind()) < 0:
+	case last && !isID(fd.Kind()):
 		return fmt.Errorf("%q: an id is a string or a whole number, and %s is a %s", path, name, fd.Kind())
 	case !last && fd.Kind() != protoreflect.MessageKind:
 		return fmt.Errorf("%q: %s is no message", path, name)
@@ -160,19 +203,27 @@ func readable(of protoreflect.MessageDescriptor, fd protoreflect.FieldDescriptor
 	return nil
 }
 
-// wireType is how a value of an id's kind travels; -1 for what is no id.
-func wireType(kind protoreflect.Kind) protowire.Type {
+// wireTypes is how a value of each kind travels.
+var wireTypes = [...]protowire.Type{
+	protoreflect.BoolKind: protowire.VarintType, protoreflect.EnumKind: protowire.VarintType,
+	protoreflect.Int32Kind: protowire.VarintType, protoreflect.Sint32Kind: protowire.VarintType, protoreflect.Uint32Kind: protowire.VarintType,
+	protoreflect.Int64Kind: protowire.VarintType, protoreflect.Sint64Kind: protowire.VarintType, protoreflect.Uint64Kind: protowire.VarintType,
+	protoreflect.Fixed32Kind: protowire.Fixed32Type, protoreflect.Sfixed32Kind: protowire.Fixed32Type, protoreflect.FloatKind: protowire.Fixed32Type,
+	protoreflect.Fixed64Kind: protowire.Fixed64Type, protoreflect.Sfixed64Kind: protowire.Fixed64Type, protoreflect.DoubleKind: protowire.Fixed64Type,
+	protoreflect.StringKind: protowire.BytesType, protoreflect.BytesKind: protowire.BytesType, protoreflect.MessageKind: protowire.BytesType,
+	protoreflect.GroupKind: protowire.StartGroupType,
+}
+
+// isID reports whether a value of a kind can be an id: a text or a whole number. A float is rounded, bytes have no one spelling, and an
+// enum's name and number are two.
+func isID(kind protoreflect.Kind) bool {
 	switch kind {
-	case protoreflect.StringKind:
-		return protowire.BytesType
-	case protoreflect.Int32Kind, protoreflect.Int64Kind, protoreflect.Uint32Kind, protoreflect.Uint64Kind, protoreflect.Sint32Kind, protoreflect.Sint64Kind:
-		return protowire.VarintType
-	case protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind:
-		return protowire.Fixed32Type
-	case protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind:
-		return protowire.Fixed64Type
+	case protoreflect.StringKind,
+		protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind, protoreflect.Uint32Kind, protoreflect.Fixed32Kind,
+		protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
+		return true
 	}
-	return -1
+	return false
 }
 
 // Read reads a request's body: one frame (a flag that says "not compressed", four bytes of length, the message) and nothing behind it.
@@ -203,7 +254,8 @@ func (p *GRPCPlan) Read(data []byte) (Values, error) {
 
 type reader struct {
 	places []List
-	found  int
+	// marks are those of the messages that are open, the innermost last: what has stood in each.
+	marks []bool
 }
 
 func (r *reader) put(place int, many bool, v Value) error {
@@ -211,7 +263,7 @@ func (r *reader) put(place int, many bool, v Value) error {
 	list.State = One
 	if many {
 		list.State = Many
-		if r.found++; r.found > maxValues {
+		if len(list.Values) >= maxValues {
 			return refuse(TooLarge, "more values than may be read")
 		}
 	}
@@ -219,13 +271,13 @@ func (r *reader) put(place int, many bool, v Value) error {
 	return nil
 }
 
-// message walks one message.
+// message walks one message; many says that it is in a list.
 func (r *reader) message(m *message, data []byte, many bool, depth int) error {
 	if depth > maxDepth {
 		return refuse(TooLarge, "the message is nested too deeply")
 	}
-	var seen []protowire.Number
-	var choices []protoreflect.FullName // oneofs that are set
+	outer := len(r.marks)
+	r.marks = append(r.marks, make([]bool, m.marks)...)
 	for len(data) > 0 {
 		number, wire, n := protowire.ConsumeTag(data)
 		if n < 0 {
@@ -236,41 +288,52 @@ func (r *reader) message(m *message, data []byte, many bool, depth int) error {
 		if size < 0 {
 			return refuse(Malformed, "not a protobuf message")
 		}
-		value := data[:size]
-		data = data[size:]
-		fd := m.descriptor.Fields().ByNumber(number)
-		if fd == nil {
+		k, ok := m.known[number]
+		if !ok {
 			return refuse(Ambiguous, "a field that the descriptor does not know")
 		}
-		if !fd.IsList() && !fd.IsMap() {
-			if slices.Contains(seen, number) {
-				return refuse(Ambiguous, "a field that is not repeated stands twice")
-			}
-			if one := fd.ContainingOneof(); one != nil {
-				if slices.Contains(choices, one.FullName()) {
-					return refuse(Ambiguous, "two of a oneof are set")
-				}
-				choices = append(choices, one.FullName())
+		if err := k.admit(wire, r.marks[outer:]); err != nil {
+			return err
+		}
+		if k.read != nil {
+			if err := r.field(k.read, wire, data[:size], many, depth); err != nil {
+				return err
 			}
 		}
-		if !slices.Contains(seen, number) {
-			seen = append(seen, number)
-		}
-		f := m.fields[number]
-		if f == nil {
-			continue
-		}
-		if err := r.field(f, wire, value, many, depth); err != nil {
+		data = data[size:]
+	}
+	if many {
+		if err := r.absent(m, r.marks[outer:]); err != nil {
 			return err
 		}
 	}
-	return r.absent(m, seen, many)
+	r.marks = r.marks[:outer]
+	return nil
+}
+
+// admit holds one occurrence of a field to the descriptor and to what stood in the message before. A field of another wire type is one
+// that decoders do not know, or cannot read.
+func (k *known) admit(wire protowire.Type, marks []bool) error {
+	if wire != k.wire && (!k.packable || wire != protowire.BytesType) {
+		return refuse(Malformed, "a field of another type than the descriptor's")
+	}
+	if k.once && marks[k.mark] {
+		return refuse(Ambiguous, "a field that is not repeated stands twice")
+	}
+	marks[k.mark] = true
+	if k.choice >= 0 {
+		if marks[k.choice] {
+			return refuse(Ambiguous, "two of a oneof are set")
+		}
+		marks[k.choice] = true
+	}
+	return nil
 }
 
 // absent notes what a message of a list does not hold. Elsewhere nothing is Missing by itself.
-func (r *reader) absent(m *message, seen []protowire.Number, many bool) error {
-	for number, f := range m.fields {
-		if !many || slices.Contains(seen, number) {
+func (r *reader) absent(m *message, marks []bool) error {
+	for _, f := range m.reads {
+		if marks[f.mark] {
 			continue
 		}
 		for _, place := range f.within {
@@ -282,14 +345,11 @@ func (r *reader) absent(m *message, seen []protowire.Number, many bool) error {
 	return nil
 }
 
-// field takes one occurrence of a field.
+// field takes one occurrence of a field, of a wire type that the descriptor admits.
 func (r *reader) field(f *field, wire protowire.Type, value []byte, many bool, depth int) error {
 	within := many
 	many = many || f.each
 	if f.below != nil {
-		if wire != protowire.BytesType {
-			return refuse(Malformed, "a field of another type than the descriptor's")
-		}
 		content, n := protowire.ConsumeBytes(value)
 		if n < 0 {
 			return refuse(Malformed, "not a protobuf message")
@@ -297,12 +357,8 @@ func (r *reader) field(f *field, wire protowire.Type, value []byte, many bool, d
 		return r.message(f.below, content, many, depth+1)
 	}
 	kind := f.descriptor.Kind()
-	want := wireType(kind)
-	if f.each && wire == protowire.BytesType && want != protowire.BytesType {
+	if want := wireTypes[kind]; wire != want {
 		return r.packed(f, want, value, within)
-	}
-	if wire != want {
-		return refuse(Malformed, "a field of another type than the descriptor's")
 	}
 	v, err := scalar(kind, value)
 	if err != nil {
@@ -341,7 +397,7 @@ func (r *reader) packed(f *field, want protowire.Type, value []byte, within bool
 func scalar(kind protoreflect.Kind, value []byte) (Value, error) {
 	var number uint64
 	var n int
-	switch wireType(kind) {
+	switch wireTypes[kind] {
 	case protowire.BytesType:
 		content, n := protowire.ConsumeBytes(value)
 		if n < 0 || !utf8.Valid(content) {
