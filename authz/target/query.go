@@ -84,7 +84,8 @@ func (q Query) All(name string, into []string) ([]string, error) {
 }
 
 // Comma appends the parts of the one occurrence of the parameter name, split at commas. A comma that is written as an escape is refused:
-// some readers split before they decode and some after. So is a part with white space around it, which some trim.
+// some readers split before they decode and some after. So is a part with white space around it, which some trim. An empty part is given
+// as it is, an empty value being one that nothing equals, so that a list never looks shorter than it was sent.
 func (q Query) Comma(name string, into []string) ([]string, error) {
 	if _, present, err := q.One(name); err != nil || !present {
 		return into, err

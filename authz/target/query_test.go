@@ -2,6 +2,7 @@ package target_test
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +116,77 @@ func TestQueryOneRefuses(t *testing.T) {
 	}
 }
 
+// A repeated parameter is a list, in its order, as long as every occurrence is spelled as it is read.
+func TestQueryAll(t *testing.T) {
+	for _, test := range []struct {
+		raw  string
+		want []string
+	}{
+		{"id=a", []string{"a"}},
+		{"id=a&x=1&id=b&id=a", []string{"a", "b", "a"}},
+		{"id&id=", []string{"", ""}},
+		{"id=a+b&id=%2c&id=a,b", []string{"a b", ",", "a,b"}},
+		{"ids=c&id=a&xid=d", []string{"a"}},
+		{"x=id", nil},
+		{"", nil},
+	} {
+		got, err := query(t, test.raw).All("id", nil)
+		if err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("All(%q) = %q, %v, want %q", test.raw, got, err, test.want)
+		}
+	}
+	if got, err := query(t, "id=a").All("id", []string{"before"}); err != nil || !slices.Equal(got, []string{"before", "a"}) {
+		t.Errorf("All does not append: %q, %v", got, err)
+	}
+	for _, raw := range []string{
+		"id[]=a", "id=a&id[]=b", "id[0]=a&id[1]=b", "id=a&id%5B%5D=b", "id=a&id.0=b", "id=a&ID=b", "id=a&i%64=b", "id=a&%C4%B1d[]=x&id%00=b", "id=a&+id=b", "id=a&id%20=b",
+		"id=a;id=b", "id=a&x=1;2", "id=%zz", "x=%&id=a", "id=%ff", "id=a&%ff=b",
+	} {
+		if got, err := query(t, raw).All("id", nil); err == nil {
+			t.Errorf("All(%q) = %q", raw, got)
+		} else if part, _ := refusedPart(t, err); part != "query" {
+			t.Errorf("All(%q) refused the %s", raw, part)
+		}
+	}
+}
+
+// A list between commas is one occurrence, and splits in the same places before and after it is decoded.
+func TestQueryComma(t *testing.T) {
+	for _, test := range []struct {
+		raw  string
+		want []string
+	}{
+		{"ids=a", []string{"a"}},
+		{"ids=a,b,a&x=1,2", []string{"a", "b", "a"}},
+		{"ids=a%40b,c", []string{"a@b", "c"}},
+		{"ids=a%20b,c", []string{"a b", "c"}},
+		// A part that is empty is a value, which nothing equals: it does not make the list shorter.
+		{"ids=a,", []string{"a", ""}},
+		{"ids=,a", []string{"", "a"}},
+		{"ids=a,,b", []string{"a", "", "b"}},
+		{"ids=", []string{""}},
+		{"ids", []string{""}},
+		{"x=a,b", nil},
+		{"", nil},
+	} {
+		got, err := query(t, test.raw).Comma("ids", nil)
+		if err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("Comma(%q) = %q, %v, want %q", test.raw, got, err, test.want)
+		}
+	}
+	for _, raw := range []string{
+		"ids=a%2Cb", "ids=a,b%2c", "ids=a%2C", "ids=a, b", "ids=a,+b", "ids=a+,b", "ids=a,%09b", "ids=a%C2%A0,b", "ids=a%E2%80%8B,b",
+		"ids=a&ids=b", "ids=a,b&ids=", "ids=a&ids[]=b", "ids[]=a", "ids=a&IDS=b", "ids=a&id%73=b", "ids=a&id%C5%BF=b", "ids=a,b;c", "ids=a,%zz", "ids=a,%ff",
+	} {
+		raw = strings.ReplaceAll(raw, " ", "%20")
+		if got, err := query(t, raw).Comma("ids", nil); err == nil {
+			t.Errorf("Comma(%q) = %q", raw, got)
+		} else if part, _ := refusedPart(t, err); part != "query" {
+			t.Errorf("Comma(%q) refused the %s", raw, part)
+		}
+	}
+}
+
 // A name with a bracket or a dot can be read, and then every sibling resembles it.
 func TestQueryOneNestedName(t *testing.T) {
 	if value, present, err := query(t, "filter[user]=7&page=1").One("filter[user]"); value != "7" || !present || err != nil {
@@ -214,7 +286,7 @@ func TestQueryAgreesWithOtherReaders(t *testing.T) {
 }
 
 func FuzzQuery(f *testing.F) {
-	for _, seed := range []string{"id=7", "id=7&id=8", "ID=7", "i%64=7", "id[]=7", "a;id=7", "%zz", "id=%ff"} {
+	for _, seed := range []string{"id=7", "id=7&id=8", "ID=7", "i%64=7", "id[]=7", "a;id=7", "%zz", "id=%ff", "id=7,8", "id=7%2C8", "id=7,", "id=7,+8"} {
 		f.Add(seed, "id")
 	}
 	f.Fuzz(func(t *testing.T, raw, name string) {
@@ -225,6 +297,17 @@ func FuzzQuery(f *testing.F) {
 		}
 		if present && !q.Has(name) {
 			t.Fatalf("One(%q, %q) is present, Has is not", raw, name)
+		}
+		all, allErr := q.All(name, nil)
+		switch {
+		case err == nil && (allErr != nil || present && !slices.Equal(all, []string{value}) || !present && len(all) != 0):
+			t.Fatalf("One(%q, %q) = %q, %v, and All = %q, %v", raw, name, value, present, all, allErr)
+		case err != nil && allErr == nil && len(all) < 2: // One refuses only what is there twice
+			t.Fatalf("One(%q, %q) says %v, and All = %q", raw, name, err, all)
+		}
+		parts, commaErr := q.Comma(name, nil)
+		if err != nil && commaErr == nil || commaErr == nil && present && strings.Join(parts, ",") != value || commaErr == nil && !present && len(parts) != 0 {
+			t.Fatalf("One(%q, %q) = %q, %v, and Comma = %q, %v", raw, name, value, err, parts, commaErr)
 		}
 	})
 }
