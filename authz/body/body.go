@@ -4,6 +4,7 @@
 package body
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 
@@ -16,6 +17,13 @@ const MaxBytes = 1 << 20
 
 // maxDepth is how deeply a JSON body or a message may be nested.
 const maxDepth = 64
+
+// maxMembers is the most members of one object of a JSON body, maxElements the most elements of one of its arrays and the most pairs of a
+// form: far beyond what a list of ids needs, and few enough that a body of nothing else costs little.
+const (
+	maxMembers  = 1000
+	maxElements = 10_000
+)
 
 // maxValues is the most values that one place gives, as many as a request may name ids.
 const maxValues = strictjson.MaxFound
@@ -111,7 +119,7 @@ func JSON(paths []string) (*JSONPlan, error) {
 	return &JSONPlan{selection}, nil
 }
 
-var jsonLimits = strictjson.Limits{Bytes: MaxBytes, Depth: maxDepth, Members: 1000, Elements: 10_000}
+var jsonLimits = strictjson.Limits{Bytes: MaxBytes, Depth: maxDepth, Members: maxMembers, Elements: maxElements}
 
 // Read reads the document. The error is an *Error.
 func (p *JSONPlan) Read(data []byte) (Values, error) {
@@ -198,6 +206,9 @@ func cutSuffix(s, suffix string) (string, bool) {
 func (p *FormPlan) Read(data []byte) (Values, error) {
 	if len(data) > MaxBytes {
 		return Values{}, refuse(TooLarge, "the form is too long")
+	}
+	if bytes.Count(data, []byte("&")) >= maxElements {
+		return Values{}, refuse(TooLarge, "the form has too many fields")
 	}
 	text := string(data)
 	form := target.ParseForm(text)
