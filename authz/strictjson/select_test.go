@@ -316,10 +316,10 @@ func TestSelectFoldedNamesInLargeObjects(t *testing.T) {
 	}
 }
 
-// A string of nothing but escapes is read once, not once more for each of them: were it otherwise, these documents would take hours.
+// A string of nothing but escapes is read once, not once more for each of them: were it otherwise, this test would not end in time.
 func TestSelectReadsEscapesOnce(t *testing.T) {
 	for _, escape := range []string{`\n`, `\\`, `\"`, `\\\"`, `\u006b`} {
-		text := strings.Repeat(escape, 16<<20/len(escape))
+		text := strings.Repeat(escape, 8<<20/len(escape))
 		for _, document := range []string{`{"x":"` + text + `","id":"alice"}`, `{"` + text + `":0,"id":"alice"}`} {
 			places, err := strictjson.Select([]byte(document), strictjson.Limits{Bytes: 32 << 20}, selection(t, "id"))
 			if err != nil || show(places[0]) != "one string:alice" {
@@ -378,7 +378,7 @@ func TestSelectAllocates(t *testing.T) {
 	long := []byte(`{"user_id":"alice","x":[` + strings.TrimSuffix(strings.Repeat(string(order)+",", 100), ",") + `]}`)
 	escaped := []byte(`{"\u0075ser_id":"\u0061lice","` + strings.Repeat(`\n`, 10_000) + `":"` + strings.Repeat(`\n`, 10_000) + `"}`)
 	for what, document := range map[string][]byte{"8 KB": order, "800 KB": long, "escapes": escaped} {
-		if n := testing.AllocsPerRun(50, func() {
+		if n := testing.AllocsPerRun(10, func() {
 			if _, err := strictjson.Select(document, strictjson.Limits{Bytes: 1 << 20, Elements: 10_000}, s); err != nil {
 				t.Fatal(err)
 			}
