@@ -3,6 +3,7 @@ package offline
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -252,10 +253,35 @@ func visible(line []byte) []byte {
 	return []byte(text.String())
 }
 
-// holdsToken reports whether a text holds what looks like a JSON Web Token: letters of base64url that begin as an encoded JSON object does,
-// compact ({" is eyJ) or with white space, and a dot behind at least as many as the shortest header needs.
+// holdsToken reports whether a text holds what looks like a bearer token: the scheme with anything behind it, or a JSON Web Token, as it
+// stands or with escapes of a query or a form, which are kept byte for byte.
 func holdsToken(line []byte) bool {
-	rest := string(line)
+	text := string(line)
+	return holdsJWT(text) || holdsJWT(unescaped(text)) || strings.Contains(strings.ToLower(strings.ReplaceAll(unescaped(text), "+", " ")), "bearer ")
+}
+
+// unescaped decodes the percent escapes of a text, and leaves what is none.
+func unescaped(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	plain := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) {
+			if b, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				plain = append(plain, byte(b))
+				i += 2
+				continue
+			}
+		}
+		plain = append(plain, text[i])
+	}
+	return string(plain)
+}
+
+// holdsJWT reports whether a text holds letters of base64url that begin as an encoded JSON object does, compact ({" is eyJ) or with white
+// space, and a dot behind at least as many as the shortest header needs.
+func holdsJWT(rest string) bool {
 	for {
 		at := strings.Index(rest, "e")
 		if at < 0 {

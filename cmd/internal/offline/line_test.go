@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/cmd/internal/offline"
 )
 
@@ -108,6 +109,42 @@ func TestLinesWithOddTexts(t *testing.T) {
 	again, errs := offline.ReadCase("line", line)
 	if len(errs) > 0 || again.Who.Subject != "a\u200b\u2028é" {
 		t.Errorf("%v\n%s", errs, line)
+	}
+}
+
+// Escapes and headers hide no token from the record: queries, forms and headers are kept as the client wrote them.
+func TestLinesHoldNoToken(t *testing.T) {
+	p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(rules + `      - {name: search, issuer: shop, match: GET /search, owner: {of: query.id, is: token.sub}}
+      - {name: send, issuer: shop, match: POST /send, owner: {of: form.id, is: token.sub}}
+      - {name: carried, issuer: shop, match: GET /carried, owner: {of: header.x-t, is: token.sub}}
+`)}})
+	if len(errs) > 0 {
+		t.Fatal(errs.Pretty())
+	}
+	const token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+	escaped := strings.ReplaceAll(token, ".", "%2E")
+	for name, c := range map[string]struct {
+		request string
+		kept    bool
+	}{
+		"a query":             {"GET /search?id=" + token, false},
+		"escaped dots":        {"GET /search?id=" + escaped, false},
+		"escaped letters":     {"GET /search?id=" + strings.ReplaceAll(token, "eyJ", "e%79%4a"), false},
+		"a form":              {"{method: POST, path: /send, headers: {content-type: application/x-www-form-urlencoded}, body: 'id=" + escaped + "'}", false},
+		"a form with schemes": {"{method: POST, path: /send, form: {id: Bearer opaque}}", false},
+		"a header":            {"{path: /carried, headers: {x-t: bearer opaque}}", false},
+		"no token":            {"GET /search?id=a%2Eb%zz", true},
+		"a bearer of nothing": {"{path: /carried, headers: {x-t: bearer}}", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			result, err := offline.NewRoom(p).Decide(t.Context(), one(t, alice+"request: "+c.request))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if line, ok := offline.Line(result.Decision, result.Request, "", offline.ReadsOf(p.Services[0])); ok != c.kept {
+				t.Errorf("%v\n%s", ok, line)
+			}
+		})
 	}
 }
 
