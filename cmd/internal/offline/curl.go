@@ -1,10 +1,10 @@
 package offline
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz"
@@ -41,6 +41,7 @@ func ReadCurl(text string) (*Case, error) {
 type curl struct {
 	method, url string
 	headers     []authz.Field
+	unsent      []string // headers of curl's own that "-H 'Name:'" takes back
 	data        []string
 	json        bool
 	get, head   bool
@@ -74,12 +75,16 @@ var curlValued = map[string]func(*curl, string) error{
 	"--json":           func(c *curl, v string) error { c.json = true; return c.post(v) },
 	"-A":               func(c *curl, v string) error { return c.header("user-agent: " + v) },
 	"--user-agent":     func(c *curl, v string) error { return c.header("user-agent: " + v) },
-	"-b":               func(c *curl, v string) error { return c.header("cookie: " + v) },
-	"--cookie":         func(c *curl, v string) error { return c.header("cookie: " + v) },
-	"-u": func(c *curl, v string) error {
-		return c.header("authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(v)))
-	},
-	"--oauth2-bearer": func(c *curl, v string) error { return c.header("authorization: Bearer " + v) },
+	"-b":               (*curl).cookie,
+	"--cookie":         (*curl).cookie,
+	"-u":               refusedUser,
+	"--user":           refusedUser,
+	"--oauth2-bearer":  func(c *curl, v string) error { return c.header("authorization: Bearer " + v) },
+}
+
+// refusedUser keeps a password out: a gate takes no such credential, and curl leaves it out where the line holds another.
+func refusedUser(*curl, string) error {
+	return errors.New("a user and password (-u) are no credential here: use -H 'Authorization: Bearer ...'")
 }
 
 var curlSwitches = map[string]func(*curl){
@@ -170,14 +175,28 @@ func (c *curl) header(text string) error {
 	if strings.HasPrefix(text, "@") {
 		return errors.New("headers from a file (@) are not read here")
 	}
+	if strings.ContainsAny(text, "\r\n") {
+		return errors.New("a header of more than one line")
+	}
 	name, value, ok := strings.Cut(text, ":")
-	if !ok {
+	switch {
+	case ok && strings.TrimSpace(value) == "":
+		c.unsent = append(c.unsent, strings.ToLower(strings.TrimSpace(name)))
+		return nil
+	case !ok:
 		if name, ok = strings.CutSuffix(text, ";"); !ok {
 			return errors.New("a header without a colon")
 		}
 	}
 	c.headers = append(c.headers, authz.Field{Name: strings.ToLower(strings.TrimSpace(name)), Value: strings.TrimSpace(value)})
 	return nil
+}
+
+func (c *curl) cookie(text string) error {
+	if !strings.Contains(text, "=") {
+		return errors.New("cookies from a file are not read here: write them in the line")
+	}
+	return c.header("cookie: " + text)
 }
 
 func (c *curl) post(text string) error {
@@ -211,6 +230,12 @@ func (c *curl) made() (*Case, error) {
 	if dotted(path) && !c.asIs {
 		return nil, errors.New("curl resolves the dots of the path before it sends it: write the path that results, or --path-as-is")
 	}
+	switch {
+	case strings.ContainsAny(path, " \t\r\n"):
+		return nil, errors.New("curl sends no URL with white space in it: write %20")
+	case c.head && len(c.data) > 0 && !c.get:
+		return nil, errors.New("curl takes -I and -d together only with -G")
+	}
 	q := Request{Method: c.method, Host: host, Target: path}
 	separator := "&"
 	if c.json {
@@ -228,6 +253,9 @@ func (c *curl) made() (*Case, error) {
 		q.Body, q.MediaType = []byte(data), "application/x-www-form-urlencoded"
 		if c.json {
 			q.MediaType = "application/json"
+		}
+		if slices.Contains(c.unsent, "content-type") {
+			q.MediaType = ""
 		}
 	}
 	if q.Method == "" {

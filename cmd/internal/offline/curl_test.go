@@ -25,7 +25,10 @@ func TestCurl(t *testing.T) {
 		"curl -X PATCH http://h/a -d ''":                                                      "PATCH h /a []  application/x-www-form-urlencoded",
 		"curl http://h/a -o /dev/null -w '%{http_code}'":                                      "GET h /a [] ",
 		"curl --path-as-is http://h/a/../b":                                                   "GET h /a/../b [] ",
-		"curl -u alice:secret http://h/a":                                                     "GET h /a [{authorization Basic YWxpY2U6c2VjcmV0}] ",
+		"curl http://h/a -H 'Accept:' -H 'X-Empty;'":                                          "GET h /a [{x-empty }] ",
+		"curl http://h/a -H 'Content-Type:' -d a=b":                                           "POST h /a [] a=b ",
+		"curl http://h/a -b a=b":                                                              "GET h /a [{cookie a=b}] ",
+		"curl -G -I http://h/a -d x=1":                                                        "HEAD h /a?x=1 [] ",
 	} {
 		c, err := offline.ReadCurl(line)
 		if err != nil || !offline.IsCurl(line) {
@@ -57,6 +60,12 @@ func TestCurlRefused(t *testing.T) {
 		"curl http://h/a -H":                  "the option -H has no value",
 		"curl http://h/a -H secret":           "a header without a colon",
 		"curl http://h/a -d @secret":          "data from a file",
+		"curl -u alice:secret http://h/a":     "a user and password (-u) are no credential here",
+		"curl --user alice:secret http://h/a": "a user and password (-u) are no credential here",
+		"curl http://h/a -b secret.txt":       "cookies from a file",
+		"curl -I http://h/a -d secret":        "curl takes -I and -d together only with -G",
+		"curl 'http://h/a secret'":            "curl sends no URL with white space in it",
+		"curl http://h/a -H 'A: b\nsecret'":   "a header of more than one line",
 		"curl http://h/a/../b":                "curl resolves the dots",
 		"curl http://h/a?b=1&c=secret":        "is the shell's",
 		"curl http://h/a -H \"A: $SECRET\"":   "is the shell's",
