@@ -84,7 +84,8 @@ the same answer, by another rule or for another reason: 2
 		"a query that nobody recorded": {"owner: {of: path.user_id, is: token.sub}}", "owner: {of: query.user, is: token.sub}}", nil, 0, "       3  the new policy reads query.user, which was not recorded\n"},
 		"opened by a trial":            {"    hosts:", "    shadow: {answer: allow, until: 2027-01-15}\n    hosts:", nil, 1, "8 requests: 5 newly allowed, 0 newly denied, 0 otherwise different, 0 cannot be told"},
 		"a body that nobody recorded":  {"deny: 410}", "owner: {of: \"body.ids[*]\", is: token.sub, allow_empty: true}}", nil, 0, "cannot be told: 1\n"},
-		"another issuer":               {"  shop: {issuer", "  store: {issuer", nil, 0, "allowed before, denied now: 2\n"},
+		"another issuer":               {`issuer: "https://issuer.test"`, `issuer: "https://other.test"`, nil, 0, "allowed before, denied now: 2\n"},
+		"an issuer by another name":    {"  shop: {issuer", "  store: {issuer", nil, 0, "0 newly allowed, 0 newly denied"},
 		"a rule by another name":       {"name: old", "name: retired", []string{"--fail-on", "any"}, 1, "410 gone by orders/old  ->  410 gone by orders/retired"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -71,7 +71,7 @@ func (d *Diff) Add(ctx context.Context, c *Case, line int) error {
 	if err != nil {
 		return err
 	}
-	after, err := d.next.Decide(ctx, d.next.admitting(c))
+	after, err := d.next.Decide(ctx, d.admitting(c))
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,13 @@ func (d *Diff) Add(ctx context.Context, c *Case, line int) error {
 	}
 	if why == "" {
 		why = d.unrecorded(before, after)
+	}
+	if why == "" && before.strays() {
+		d.Otherwise++
+		why = "the old policy decides it otherwise than was recorded"
+	}
+	if why == "" {
+		why = d.unknowable(c, before, after)
 	}
 	if why != "" {
 		d.addUntold(why, line)
@@ -93,14 +100,23 @@ func (d *Diff) Add(ctx context.Context, c *Case, line int) error {
 	return nil
 }
 
-// admitting is the case as a policy can be asked about it: of an issuer that the policy does not have, a token that is nobody's there.
-func (r *Room) admitting(c *Case) *Case {
-	if _, err := r.issuer(c.Who.Issuer); !c.Who.Named || c.Who.Raw != nil || err == nil {
+// admitting is the case as the new policy can be asked about it: a token is its issuer's by `iss`, whatever either policy calls it, and
+// nobody's where the new one does not have that issuer.
+func (d *Diff) admitting(c *Case) *Case {
+	if !c.Who.Named || c.Who.Raw != nil {
 		return c
 	}
-	stranger := *c
-	stranger.Who = Who{Named: true, Raw: map[string]any{"iss": "urn:sallyport:no-such-issuer"}, Refused: authz.DetailIssuer}
-	return &stranger
+	old, err := d.old.issuer(c.Who.Issuer)
+	if err != nil {
+		return c
+	}
+	other := *c
+	if next := d.next.issuerOf(old.Issuer); next != nil {
+		other.Who.Issuer = next.Name
+	} else {
+		other.Who = Who{Named: true, Raw: map[string]any{"iss": "urn:sallyport:no-such-issuer"}, Refused: authz.DetailIssuer}
+	}
+	return &other
 }
 
 // unrecorded says what the new policy's rule reads that the old policy's do not, so that nobody recorded it; "" if nothing is.

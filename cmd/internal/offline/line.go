@@ -150,6 +150,8 @@ func (w *lineWriter) request() {
 		if wanted && !slices.Contains(secret, field.Name) {
 			values, _ := headers[field.Name].([]string)
 			headers[field.Name] = append(values, field.Value)
+		} else if strings.Contains(field.Name, "_") || w.reads.respelled(field.Name) {
+			headers[field.Name] = []string{""} // a second spelling of what is read or set is refused for its name
 		}
 	}
 	w.body(request)

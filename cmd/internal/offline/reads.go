@@ -4,9 +4,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/target"
 )
 
 // Reads is what the rules of a service read of requests and tokens. The zero value reads nothing. It is safe for concurrent use once it
@@ -100,21 +102,52 @@ func once(names []string, name string) []string {
 	return append(names, name)
 }
 
-// target is a target without the parts of its query that no rule reads. What is kept is kept byte for byte.
-func (r *Reads) target(target string) string {
-	path, query, has := strings.Cut(target, "?")
-	if !has {
+// target is a target without the parts of its query that no rule reads. What is kept is kept byte for byte; of what makes a query
+// ambiguous to whoever reads these names, the name or a malformed placeholder is, and no value.
+func (r *Reads) target(raw string) string {
+	path, query, has := strings.Cut(raw, "?")
+	if !has || len(r.query) == 0 {
 		return path
 	}
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
 		encoded, _, _ := strings.Cut(pair, "=")
-		if name, err := url.QueryUnescape(encoded); err == nil && slices.Contains(r.query, name) {
+		name, err := url.QueryUnescape(encoded)
+		switch {
+		case err == nil && slices.Contains(r.query, name) && !unreadable(pair):
 			kept = append(kept, pair)
+		case unreadable(pair):
+			kept = append(kept, ";")
+		case slices.ContainsFunc(r.query, target.ParseForm(encoded).Has):
+			kept = append(kept, encoded+"=")
 		}
 	}
 	if len(kept) == 0 {
 		return path
 	}
 	return path + "?" + strings.Join(kept, "&")
+}
+
+// unreadable reports whether a part makes its whole query unreadable, whichever name is read: a malformed escape, a raw `;`, a name that
+// is not UTF-8.
+func unreadable(pair string) bool {
+	encoded, _, _ := strings.Cut(pair, "=")
+	name, _ := url.QueryUnescape(encoded)
+	_, err := target.ParseForm(pair).All("\x00", nil)
+	return err != nil || !utf8.ValidString(name)
+}
+
+// respelled reports whether some upstream reads a header's name as one that rules read: CGI makes one variable of x-t, x_t and x.t.
+func (r *Reads) respelled(name string) bool {
+	return slices.ContainsFunc(r.headers, func(read string) bool { return read != name && cgi(read) == cgi(name) })
+}
+
+// cgi is what CGI makes of a name.
+func cgi(name string) string {
+	return strings.Map(func(c rune) rune {
+		if alphanumeric(c) {
+			return c
+		}
+		return '_'
+	}, name)
 }
