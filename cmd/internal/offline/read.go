@@ -210,7 +210,9 @@ func (r *reader) person(n *strictyaml.Node) Who {
 	}
 	w.Scopes, _ = r.Texts(m.Get("scopes"))
 	if aud := m.Get("aud"); aud.Kind() == strictyaml.List {
-		w.Audience, _ = r.Texts(aud)
+		if w.Audience, _ = r.Texts(aud); len(w.Audience) == 0 {
+			r.Errorf(aud, "write `token:` with all claims for a token without one", "an audience of nobody is left to be made up")
+		}
 	} else if text, ok := r.Text(aud); ok {
 		w.Audience = []string{text}
 	}

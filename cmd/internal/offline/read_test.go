@@ -28,6 +28,7 @@ func TestSuitesRefused(t *testing.T) {
 		"two holders":            {"cases: [{name: a, who: nobody, token: {}, request: GET /" + expect + "}]", "`who` and `token` both say whose token it is"},
 		"a stranger":             {"people: {alice: {sub: a}}\ncases: [{name: a, who: bob, request: GET /" + expect + "}]", "\"bob\" is none of the file's `people`"},
 		"a person called nobody": {"people: {nobody: {sub: a}}\ncases: [{name: a, request: GET /" + expect + "}]", "\"nobody\" has a meaning of its own"},
+		"for nobody":             {"cases: [{name: a, who: {aud: []}, request: GET /" + expect + "}]", "an audience of nobody is left to be made up"},
 		"bound to the moon":      {"cases: [{name: a, who: {bound: moon}, request: GET /" + expect + "}]", "\"moon\" is nobody whom a token is bound to"},
 		"no moment":              {"now: yesterday\ncases: [{name: a, request: GET /" + expect + "}]", "not a moment (RFC 3339)"},
 		"revoked by a word":      {"cases: [{name: a, revoked: maybe, request: GET /" + expect + "}]", "\"maybe\" is no answer"},
