@@ -7,18 +7,22 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/jwks"
+	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/cmd/internal/offline"
 )
 
 type explainFlags struct {
-	policy, file, curl string
-	asJSON             bool
+	policy, file, curl, jwks string
+	asJSON                   bool
 }
 
 func newPolicyExplain(s streams) *cobra.Command {
@@ -28,7 +32,8 @@ func newPolicyExplain(s streams) *cobra.Command {
 		Short: "Tell what a policy decides about one request, and why",
 		Long: `Explain reads one request, as a case of "policy test" or as a curl command line, and tells every step of the gate's decision: what the
 rule demands, what was found, and what would have allowed it. No token is verified and no lookup is asked: the request says who asks,
-and what the lookups know. A token in a curl line is read without looking at its signature, which the output says; it is never shown.
+and what the lookups know. A token in a curl line is read without looking at its signature, which the output says, unless --jwks names the
+issuer's keys; it is never shown.
 
 Exit codes: 0 allowed, 1 denied, 2 could not run.`,
 		Args: cobra.NoArgs,
@@ -38,6 +43,7 @@ Exit codes: 0 allowed, 1 denied, 2 could not run.`,
 	flags.StringVar(&f.policy, "policy", "", "the policy: a file, or a folder of *.yaml (required)")
 	flags.StringVarP(&f.file, "file", "f", "", "the request: a file, or - for stdin")
 	flags.StringVar(&f.curl, "curl", "", "the request, as a curl command line")
+	flags.StringVar(&f.jwks, "jwks", "", "check the signature of the request's token with this key set, a file")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	fromEnvironment(cmd, s)
 	return cmd
@@ -59,6 +65,9 @@ func (f *explainFlags) run(ctx context.Context, stdin io.Reader, s streams) erro
 	if err := room.Misfits(c); err != nil {
 		return daemon.Unable(err)
 	}
+	if err := f.prove(ctx, room, c); err != nil {
+		return daemon.Unable(err)
+	}
 	result, err := room.Decide(ctx, c)
 	switch {
 	case err != nil:
@@ -66,7 +75,7 @@ func (f *explainFlags) run(ctx context.Context, stdin io.Reader, s streams) erro
 	case len(result.Unanswered) > 0:
 		return daemon.Unable(errors.New(strings.Join(result.Unanswered, "\n") + "\nwrite `lookups: {NAME: {ID: owner}}`"))
 	}
-	notes := notesOf(result)
+	notes := f.notesOf(result)
 	if err := f.show(s, result, notes); err != nil {
 		return daemon.Unable(err)
 	}
@@ -111,8 +120,29 @@ func (f *explainFlags) read(stdin io.Reader) (*offline.Case, error) {
 	return c, nil
 }
 
+// prove lets the room check the signature of the one token that the request brings.
+func (f *explainFlags) prove(ctx context.Context, room *offline.Room, c *offline.Case) error {
+	if f.jwks == "" {
+		return nil
+	}
+	sent := slices.ContainsFunc(c.Request.Headers, func(h authz.Field) bool { return h.Name == "authorization" })
+	if c.Who.Named || !sent {
+		return errors.New("--jwks checks a token's signature, and the request brings none: give it an Authorization header")
+	}
+	path, err := filepath.Abs(f.jwks)
+	if err != nil {
+		return fmt.Errorf("--jwks: %w", err)
+	}
+	set := jwks.New(policy.KeySource{File: path}, "", jwks.Options{})
+	if err := set.Try(ctx); err != nil {
+		return fmt.Errorf("--jwks: %w", err)
+	}
+	room.Prove(frozenKeys{set: set, fetched: set.Stats().Fetched})
+	return nil
+}
+
 // notesOf is what whoever reads the explanation must know to believe it no more than it deserves.
-func notesOf(r *offline.Result) []string {
+func (f *explainFlags) notesOf(r *offline.Result) []string {
 	value, count := r.Request.Headers.One("authorization")
 	scheme, token, _ := strings.Cut(value, " ")
 	if r.Case.Who.Named || count != 1 || !strings.EqualFold(scheme, "Bearer") {
@@ -121,7 +151,10 @@ func notesOf(r *offline.Result) []string {
 	if _, err := offline.BearerIssuer(token); err != nil {
 		return []string{err.Error()}
 	}
-	return []string{"THE TOKEN'S SIGNATURE WAS NOT CHECKED: its claims are believed as they stand. `sallyport token inspect` checks it."}
+	if f.jwks != "" {
+		return nil
+	}
+	return []string{"THE TOKEN'S SIGNATURE WAS NOT CHECKED: its claims are believed as they stand. --jwks checks it."}
 }
 
 func (f *explainFlags) show(s streams, r *offline.Result, notes []string) error {

@@ -199,6 +199,40 @@ func TestPolicyExplainCurl(t *testing.T) {
 	}
 }
 
+// With the issuer's keys at hand a signature is checked, and nothing needs to be said of it.
+func TestPolicyExplainProves(t *testing.T) {
+	set := authztest.JWKS(authztest.EC())
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "jwks.json": string(set), "none.json": "{}", "case.yaml": "who: {sub: alice}\nrequest: GET /users/alice/orders\n"})
+	token := authztest.Mint(authztest.EC(), nil, map[string]any{
+		"iss": authztest.Issuer, "aud": authztest.Audience, "sub": "alice", "client_id": "web", "jti": "1", "scope": "read:orders",
+		"iat": time.Now().Add(-time.Minute).Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+	})
+	line := func(token string) string {
+		return "curl https://orders.internal/users/alice/orders -H 'Authorization: Bearer " + token + "'"
+	}
+	for name, c := range map[string]struct {
+		jwks string
+		args []string
+		code int
+		want string
+	}{
+		"good":       {"jwks.json", []string{"--curl", line(token)}, 0, "ALLOW  200 allowed\n"},
+		"forged":     {"jwks.json", []string{"--curl", line(authztest.SignedPart(token) + ".c2lnbmF0dXJl")}, 1, "DENY  401 invalid_token (signature)\n"},
+		"no keys":    {"none.json", []string{"--curl", line(token)}, 2, "--jwks: "},
+		"no file":    {"other.json", []string{"--curl", line(token)}, 2, "--jwks: "},
+		"no token":   {"jwks.json", []string{"--curl", "curl https://orders.internal/"}, 2, "the request brings none"},
+		"only words": {"jwks.json", []string{"-f", filepath.Join(dir, "case.yaml")}, 2, "the request brings none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := append([]string{"policy", "explain", "--policy", filepath.Join(dir, "policy.yaml"), "--jwks", filepath.Join(dir, c.jwks)}, c.args...)
+			code, out, errs := command(t, nil, args...)
+			if code != c.code || !strings.Contains(out+errs, c.want) || strings.Contains(out, "NOT CHECKED") {
+				t.Errorf("exit %d, %s\n%s", code, errs, out)
+			}
+		})
+	}
+}
+
 // What cannot be explained is exit code 2, and no decision.
 func TestPolicyExplainUnable(t *testing.T) {
 	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "case.yaml": "who: {sub: alice}\nrequest: GET /orders/o-1\n"})
