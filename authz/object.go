@@ -350,6 +350,8 @@ func (c *check) bodyValues(ref *policy.Reference, typ policy.ValueType, mayBeEmp
 		switch {
 		case value.Kind == body.None:
 			return nil, DetailMissing
+		case value.Kind == body.Number && ref.Source == policy.SourceBody && !exactInJSON(value.Text):
+			return nil, DetailForm
 		case value.Kind == body.Number && (typ == policy.TypeInt || typ == policy.TypeAny && isInt(value.Text)),
 			value.Kind == body.String && (typ != policy.TypeInt || ref.Source == policy.SourceForm):
 			into = append(into, value.Text)
@@ -406,6 +408,13 @@ func isUUID(s string) bool {
 		}
 	}
 	return true
+}
+
+// exactInJSON reports whether a number of a document is one id to every reader: beyond 2^53-1 many round to another (RFC 7493 section 2.2).
+func exactInJSON(text string) bool {
+	const most = 1<<53 - 1
+	n, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && n <= most
 }
 
 func isInt(s string) bool {

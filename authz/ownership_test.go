@@ -219,6 +219,8 @@ func TestTypes(t *testing.T) {
 		{"with an exponent", post("/number", as("alice"), jsonBody(`{"id":7e0}`)), "400 bad_body number (form)"},
 		{"negative", post("/number", as("alice"), jsonBody(`{"id":-7}`)), "400 bad_body number (form)"},
 		{"negative zero", post("/number", as("alice"), jsonBody(`{"id":-0}`)), "400 bad_body number (form)"},
+		{"2^53-1", post("/number", as("alice"), jsonBody(`{"id":9007199254740991}`)), "403 owner number (not_there)"},
+		{"2^53, which a float takes for 2^53+1 too", post("/number", as("alice"), jsonBody(`{"id":9007199254740992}`)), "400 bad_body number (form)"},
 		{"over 63 bits", post("/number", as("alice"), jsonBody(`{"id":9223372036854775808}`)), "400 bad_body number (form)"},
 		{"a list", post("/number", as("alice"), jsonBody(`{"id":[7,8]}`)), "400 bad_body number (form)"},
 		{"an int", get("/int/7", as("alice")), "200 allowed int"},

@@ -291,16 +291,25 @@ func (c *compiler) walkPart(e ast.Expr) bool {
 		c.fail(e, "the rule captures no %q; %s", ref.Name, c.captured())
 	case ref.Source == Header && (ref.Name != strings.ToLower(ref.Name) || ref.Name == "" || strings.HasPrefix(ref.Name, ":")):
 		c.fail(e, "%q is no name of a header: write it in lower case; the request line is request.method, request.host and request.path", ref.Name)
-	case ref.Source == Header && slices.Contains(secretHeaders, ref.Name):
-		c.fail(e, "header %s holds a credential, which no expression compares", ref.Name)
+	case ref.Source == Header && BarredHeader(ref.Name) != "":
+		c.fail(e, "header %s %s, which no expression compares", ref.Name, BarredHeader(ref.Name))
 	case !slices.Contains(c.references, ref):
 		c.references = append(c.references, ref)
 	}
 	return true
 }
 
-// secretHeaders are credentials. What they say is read by verifying them.
-var secretHeaders = []string{"authorization", "proxy-authorization", "cookie", "dpop"}
+// BarredHeader says why a policy reads no header of this name, as the end of a sentence; "" if it may. What credentials say is read by
+// verifying them, and what Envoy says to the gate is nothing of the request.
+func BarredHeader(header string) string {
+	switch header {
+	case "authorization", "proxy-authorization", "cookie", "dpop":
+		return "holds a credential"
+	case "x-envoy-auth-partial-body":
+		return "is Envoy's to the gate"
+	}
+	return ""
+}
 
 func (c *compiler) captured() string {
 	if len(c.names.Captures) == 0 {

@@ -144,6 +144,10 @@ func (r *ruleSource) reference(n *strictyaml.Node, text string) (Reference, bool
 			r.Errorf(n, "write the header's name in lower case, with -", "%q is no header name", ref.Name)
 			return Reference{}, false
 		}
+		if why := condition.BarredHeader(ref.Name); why != "" {
+			r.Errorf(n, "read a header that names an object", "header %s %s, which no rule compares", ref.Name, why)
+			return Reference{}, false
+		}
 	}
 	if kind == SourceForm {
 		return r.bodyReference(n, ref)
@@ -163,7 +167,10 @@ func (r *ruleSource) agrees(n *strictyaml.Node) {
 		if !ok {
 			continue
 		}
-		if ref, ok := r.reference(item, text); ok {
+		ref, ok := r.reference(item, text)
+		if ok && slices.Contains(r.rule.Agrees, ref) {
+			r.Errorf(item, "name another place of the request", "%s always agrees with itself", ref)
+		} else if ok {
 			r.rule.Agrees = append(r.rule.Agrees, ref)
 		}
 	}

@@ -442,8 +442,9 @@ func (c *compiler) owner(r *ruleSource, n *strictyaml.Node) *Owner {
 		owner.Is = c.ownerClaim(r, is, flag(r.source, m, "mutable"))
 	}
 	if role := m.Get("unless_role"); role != nil {
-		owner.UnlessRole, _ = r.Text(role)
-		if owner.UnlessRole == "" {
+		text, ok := r.Text(role)
+		owner.UnlessRole = text
+		if ok && text == "" {
 			r.Errorf(role, "name the role", "`unless_role` is empty")
 		}
 		r.needsRoles(role)

@@ -183,6 +183,10 @@ func TestOwnershipRefused(t *testing.T) {
 		"a brace alone":               {`"team:{token.tenant}/{path.team}"`, `"team:{token.tenant"`, "a { without its }"},
 		"an undeclared claim":         {`"team:{token.tenant}/{path.team}"`, `"team:{token.nope}/{path.team}"`, "declares no claim `nope`"},
 		"one that agrees with itself": {"agrees: [path.user_id, body.user_id]", "agrees: [path.user_id]", "one value always agrees with itself"},
+		"one place twice":             {"agrees: [path.user_id, body.user_id]", "agrees: [path.user_id, path.user_id]", "path.user_id always agrees with itself"},
+		"a credential for an id":      {"of: form.user", "of: header.authorization", "header authorization holds a credential, which no rule compares"},
+		"a session for an id":         {"of: form.user", "of: \"user:{header.cookie}\"", "header cookie holds a credential, which no rule compares"},
+		"a mark for an id":            {"of: form.user", "of: header.x-envoy-auth-partial-body", "is Envoy's to the gate, which no rule compares"},
 		"grpc without descriptors":    {"of: form.user", "of: grpc.user", "its service names no `descriptors`"},
 		"no such descriptors":         {"    rules:\n      - name: read", "    descriptors: shop.binpb\n    rules:\n      - name: read", "there is no descriptor set `shop.binpb` beside this file"},
 

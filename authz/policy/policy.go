@@ -283,7 +283,8 @@ const (
 	TypeText ValueType = iota
 	// TypeUUID is a UUID in lower case with its dashes (RFC 9562 section 4).
 	TypeUUID
-	// TypeInt is a whole number from 0 to 2^63-1 in decimal digits, without sign or leading zero; in JSON and gRPC a number.
+	// TypeInt is a whole number from 0 to 2^63-1 in decimal digits, without sign or leading zero; in JSON and gRPC a
+	// number, in JSON at most 2^53-1 (RFC 7493 section 2.2).
 	TypeInt
 	// TypeAny is a text or, in JSON and gRPC, a whole number as TypeInt: for values that are only compared with each other.
 	TypeAny

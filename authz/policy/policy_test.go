@@ -258,6 +258,19 @@ func TestEveryErrorAtOnce(t *testing.T) {
 	}
 }
 
+// One mistake is one error: a second one about what follows from it would send its reader to the wrong place.
+func TestOneMistakeIsOneError(t *testing.T) {
+	for name, test := range map[string]struct{ old, new string }{
+		"a list for a role":       {"unless_role: admin", "unless_role: [admin, support]"},
+		"a credential for an id":  {"of: path.user_id", "of: header.authorization"},
+		"a secret in a condition": {"unless_role: admin}", "unless_role: admin}\n        condition: header.cookie == \"x\""},
+	} {
+		if _, errs := Parse([]File{{Name: "policy.yaml", Data: []byte(bend(t, test.old, test.new))}}); len(errs) != 1 {
+			t.Errorf("%s: %d errors:\n%s", name, len(errs), errs.Pretty())
+		}
+	}
+}
+
 // What the README shows of policies is in the example below; these are the forms that it leaves out.
 func TestAccepted(t *testing.T) {
 	tests := map[string]struct{ old, new string }{
