@@ -108,8 +108,9 @@ const (
 	// Gone is the answer of a rule that only refuses (`deny: 410`): an interface that was retired. Have the client move to its successor.
 	Gone
 
-	// BodyTooLarge says that a body which the rule reads is longer than Envoy buffers (`max_request_bytes` of its route), than the gate
-	// reads (1 MiB), or names more than 1,000 ids. Send less at once, or raise Envoy's bound on that route.
+	// BodyTooLarge says that a body which the rule reads is longer than Envoy buffers (`max_request_bytes` of its route) or than the gate
+	// reads (1 MiB), names more than 1,000 ids, or is built beyond what is read: 64 levels, 1,000 members in one object, 10,000 elements
+	// in one list or fields in a form. Send less at once, or raise Envoy's bound on that route.
 	BodyTooLarge
 	// MediaType says that a body which the rule reads is of another media type than the rule reads, or compressed. JSON bodies say
 	// application/json, forms application/x-www-form-urlencoded, messages application/grpc; none is compressed, because what the gate
