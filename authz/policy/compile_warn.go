@@ -38,6 +38,7 @@ func (c *compiler) doubts() {
 			entry += len(r.rule.Patterns)
 			c.vainExceptions(s, r)
 			c.unheldCaptures(r)
+			c.bodiless(r)
 			for _, b := range r.branches() {
 				c.disjointCallers(b)
 				c.disjointClients(b)
@@ -65,6 +66,19 @@ func (c *compiler) unheldCaptures(r *ruleSource) {
 				"the rule captures `%s` and holds it to nothing: it owns one id and lets the other be anybody's", name)
 		}
 	}
+}
+
+// bodiless warns of a rule that reads a body of requests which clients send without one (RFC 9110 sections 9.3.1 and 9.3.2).
+func (c *compiler) bodiless(r *ruleSource) {
+	if !slices.ContainsFunc(r.branches(), func(b *ruleSource) bool { return b.rule.Body != nil }) {
+		return
+	}
+	for _, p := range r.rule.Patterns {
+		if slices.ContainsFunc(p.Methods(), func(method string) bool { return method != "GET" && method != "HEAD" }) {
+			return
+		}
+	}
+	c.warn(r.source, r.m.Pos("match"), "match POST, or read the path or the query", "the rule reads a body, and clients send GET and HEAD without one: nobody will pass")
 }
 
 // branches are a rule's, or the rule alone.

@@ -58,6 +58,11 @@ func TestDoubts(t *testing.T) {
 			"21:26: the probe /grpc.health.v1.Health/Check answers first: of `/grpc.health.v1.Health/Check`, only requests with a query reach the rule (take the path out of `probes`, or out of the rule)"},
 		"a rest that others leave something": {`{name: x, match: "GET /a/{rest...}", owner: none}`, ""},
 
+		// Bodies that nobody sends.
+		"a body of a GET": {`{name: x, match: "GET,HEAD /x", owner: {of: body.id, is: token.sub}}`,
+			"21:19: the rule reads a body, and clients send GET and HEAD without one: nobody will pass (match POST, or read the path or the query)"},
+		"a body of a GET and a POST": {`{name: x, match: "GET,POST /x", owner: {of: body.id, is: token.sub}}`, ""},
+
 		// Exceptions.
 		"except everything": {`{name: x, match: "GET /a/{rest...}", public: true, callers: any, except: [/a/]}`,
 			"21:26: no request reaches `GET /a/{rest...}`: `except` takes /a/ from it, and that is all of it (except less, or leave the pattern out)"},

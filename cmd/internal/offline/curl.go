@@ -164,7 +164,11 @@ func (c *curl) target(text string) error {
 		text = "http://" + text // as curl guesses
 	}
 	text, _, _ = strings.Cut(text, "#") // a fragment is never sent
-	if _, rest, _ := strings.Cut(text, "://"); strings.Contains(strings.SplitN(rest, "/", 2)[0], "@") {
+	_, authority, _ := strings.Cut(text, "://")
+	if end := strings.IndexAny(authority, "/?"); end >= 0 {
+		authority = authority[:end]
+	}
+	if strings.Contains(authority, "@") {
 		return errors.New("the URL holds a user, whose password is a second credential: use -H")
 	}
 	c.url = text

@@ -27,6 +27,7 @@ func TestCurl(t *testing.T) {
 		"curl --path-as-is http://h/a/../b":                                                   "GET h /a/../b [] ",
 		"curl http://h/a -H 'Accept:' -H 'X-Empty;'":                                          "GET h /a [{x-empty }] ",
 		"curl http://h/a -H 'Content-Type:' -d a=b":                                           "POST h /a [] a=b ",
+		"curl http://h?a=b@c":                                                                 "GET h /?a=b@c [] ",
 		"curl http://h/a -b a=b":                                                              "GET h /a [{cookie a=b}] ",
 		"curl -G -I http://h/a -d x=1":                                                        "HEAD h /a?x=1 [] ",
 	} {
