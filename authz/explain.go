@@ -254,7 +254,10 @@ func tokenDemand(rule *policy.Rule) string {
 
 func principal(d *Decision) string {
 	p := d.Principal
-	if p == nil {
+	switch {
+	case p == nil && d.Reason == InvalidToken && d.Detail != "":
+		return "one that is refused: " + d.Detail
+	case p == nil:
 		return "none that was accepted"
 	}
 	found := p.Identity.Kind.String() + " " + strconv.Quote(p.Identity.Subject)

@@ -116,6 +116,9 @@ func (c *check) holdOwner() Reason {
 			c.d.Detail = ""
 			return proceed
 		}
+		if c.d.Object == "" {
+			return c.because(Owner, DetailEmpty)
+		}
 		return c.because(Owner, DetailNotTheirs)
 	}
 	switch {

@@ -158,8 +158,8 @@ func TestOwnerInJSON(t *testing.T) {
 		// An id that is not there in one way.
 		{"missing", post("/json", as("alice"), jsonBody(`{"id":"alice"}`)), "400 bad_body json (missing)"},
 		{"null", post("/json", as("alice"), jsonBody(`{"user":{"id":null}}`)), "400 bad_body json (form)"},
-		{"empty", post("/json", as("alice"), jsonBody(`{"user":{"id":""}}`)), "403 owner json (not_theirs)"},
-		{"empty, for nobody", post("/json", as("nameless"), jsonBody(`{"user":{"id":""}}`)), "403 owner json (not_theirs)"},
+		{"empty", post("/json", as("alice"), jsonBody(`{"user":{"id":""}}`)), "403 owner json (empty)"},
+		{"empty, for nobody", post("/json", as("nameless"), jsonBody(`{"user":{"id":""}}`)), "403 owner json (empty)"},
 		{"a list", post("/json", as("alice"), jsonBody(`{"user":{"id":["alice"]}}`)), "400 bad_body json (form)"},
 		{"a number", post("/json", as("alice"), jsonBody(`{"user":{"id":7}}`)), "400 bad_body json (form)"},
 		{"twice", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice","id":"bob"}}`)), "400 bad_body json (ambiguous)"},
@@ -280,6 +280,7 @@ func TestLists(t *testing.T) {
 		{"one whose type is written in another way", post("/search?user=alice", as("alice"), header("content_type", "application/x-www-form-urlencoded"), header("content-length", "8")), "400 bad_parameter search (ambiguous)"},
 		{"and no body", post("/search?user=alice", as("alice"), header("content-length", "0")), "200 allowed search"},
 		{"a list in the list", post("/ids", as("alice"), jsonBody(`{"ids":[["o-3"]]}`)), "400 bad_body ids (form)"},
+		{"one is empty", post("/own", as("alice"), jsonBody(`{"ids":["alice",""]}`)), "403 owner own (empty)"},
 		{"all must equal the claim", post("/own", as("alice"), jsonBody(`{"ids":["alice","alice"]}`)), "200 allowed own"},
 		{"one does not", post("/own", as("alice"), jsonBody(`{"ids":["alice","bob"]}`)), "403 owner own (not_theirs)"},
 		{"a parameter, repeated", get("/repeated?id=o-1&id=o-2", as("alice")), "200 allowed repeated"},

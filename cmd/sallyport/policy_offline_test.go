@@ -217,7 +217,7 @@ func TestPolicyExplainProves(t *testing.T) {
 		want string
 	}{
 		"good":       {"jwks.json", []string{"--curl", line(token)}, 0, "ALLOW  200 allowed\n"},
-		"forged":     {"jwks.json", []string{"--curl", line(authztest.SignedPart(token) + ".c2lnbmF0dXJl")}, 1, "DENY  401 invalid_token (signature)\n"},
+		"forged":     {"jwks.json", []string{"--curl", line(authztest.SignedPart(token) + ".c2lnbmF0dXJl")}, 1, "found one that is refused: signature\n"},
 		"no keys":    {"none.json", []string{"--curl", line(token)}, 2, "--jwks: "},
 		"no file":    {"other.json", []string{"--curl", line(token)}, 2, "--jwks: "},
 		"no token":   {"jwks.json", []string{"--curl", "curl https://orders.internal/"}, 2, "the request brings none"},
