@@ -1,0 +1,362 @@
+package doctor
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sallyport-dev/sallyport/authz/policy"
+)
+
+// leaf is one way to an upstream: a route, or one of its weighted clusters.
+type leaf struct {
+	host   value   // the virtual host
+	route  value   // the route
+	action value   // its `route`, what forwards
+	scopes []value // route configuration, virtual host, route and weighted cluster: the more specific last
+}
+
+// leaves are the routes of a door that reach an upstream. What is elsewhere, or not understood, is told; then they are not the whole.
+func (e *exam) leaves(d *door) (all []leaf, whole bool) {
+	whole = true
+	config := d.hcm.get("route_config")
+	if rds := d.hcm.get("rds"); rds.there() {
+		held, ok := e.config.routes[rds.get("route_config_name").str()]
+		if !ok {
+			e.add("elsewhere", rds, d.subject, "routes %s come by RDS", quoted(rds.get("route_config_name")))
+			return nil, false
+		}
+		config = held
+	}
+	if scoped := d.hcm.get("scoped_routes"); scoped.there() {
+		whole = false
+		e.add("elsewhere", scoped, d.subject, "scoped routes were not read")
+	}
+	if vhds := config.get("vhds"); vhds.there() {
+		whole = false
+		e.add("elsewhere", vhds, d.subject, "virtual hosts come by VHDS")
+	}
+	for _, host := range config.get("virtual_hosts").items() {
+		if host.get("matcher").there() {
+			whole = false
+			e.add("not-understood", host.get("matcher"), d.subject, "routes chosen by a matcher were not read")
+		}
+		for _, route := range host.get("routes").items() {
+			all = append(all, ways(config, host, route)...)
+		}
+	}
+	return all, whole
+}
+
+func ways(config, host, route value) []leaf {
+	action := route.get("route")
+	if !action.there() {
+		return nil // a redirect or an answer of Envoy's own
+	}
+	scopes := []value{config, host, route}
+	weighted := action.get("weighted_clusters", "clusters").items()
+	if len(weighted) == 0 {
+		return []leaf{{host: host, route: route, action: action, scopes: scopes}}
+	}
+	var all []leaf
+	for _, cluster := range weighted {
+		all = append(all, leaf{host: host, route: route, action: action, scopes: append(slices.Clone(scopes), cluster)})
+	}
+	return all
+}
+
+// override is what a scope says of one filter.
+type override struct {
+	at       value // the entry
+	kind     string
+	config   value
+	disabled value // of the wrapper or of ext_authz's own settings
+}
+
+// overrides are what the scopes of a leaf say of a filter, the more specific last.
+func (l leaf) overrides(name string) []override {
+	var all []override
+	for _, scope := range l.scopes {
+		entry := scope.get("typed_per_filter_config").field(name)
+		if entry.there() {
+			all = append(all, wrapped(entry))
+		}
+	}
+	return all
+}
+
+func wrapped(entry value) override {
+	o := override{at: entry}
+	o.kind, o.config = entry.unpack()
+	o.disabled = o.config.get("disabled")
+	if o.kind == typeFilter {
+		wrapper := o.config
+		o.kind, o.config = wrapper.get("config").unpack()
+		if !o.disabled.there() {
+			o.disabled = o.config.get("disabled")
+		}
+	}
+	return o
+}
+
+// skipped is where a leaf is said not to be checked; false where it is checked. The most specific scope that speaks decides.
+func (d *door) skipped(l leaf) (value, bool) {
+	check := d.filters[d.check]
+	overrides := l.overrides(check.name)
+	if n := len(overrides); n > 0 {
+		return overrides[n-1].disabled, overrides[n-1].disabled.yes()
+	}
+	return check.at.get("disabled"), check.disabled
+}
+
+// unchecked tells of a door that asks nobody, unless all that it passes on are probes of the policy. What is not here cannot clear it.
+func (e *exam) unchecked(d *door, routes []leaf, whole bool) {
+	fetched := slices.ContainsFunc(d.filters, func(f filter) bool { return f.fetched })
+	if !whole && !fetched {
+		e.add("unchecked-listener", d.hcm.get("http_filters"), d.subject, "its routes are not all here, and may reach an upstream")
+		return
+	}
+	if fetched {
+		return // a filter that is not here may be the check; that it is not here was told
+	}
+	for _, l := range routes {
+		if !e.probe(l) {
+			e.add("unchecked-listener", d.hcm.get("http_filters"), d.subject, "route %s reaches %s", l.what(), l.upstream())
+			return
+		}
+	}
+}
+
+// probe reports whether a leaf passes on a probe of the policy and nothing else: one exact path, GET or HEAD.
+func (e *exam) probe(l leaf) bool {
+	match := l.route.get("match")
+	path := match.get("path").str()
+	if e.policy == nil || path == "" || match.get("case_sensitive").str() == "false" {
+		return false
+	}
+	for _, method := range []string{"GET", "HEAD"} {
+		if e.onlyMethod(match, method) && e.named(method, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *exam) onlyMethod(match value, method string) bool {
+	return slices.ContainsFunc(match.get("headers").items(), func(h value) bool {
+		exact := h.get("string_match", "exact").str() == method || h.get("exact_match").str() == method
+		return h.get("name").str() == ":method" && exact && !h.get("invert_match").yes()
+	})
+}
+
+// named reports whether the policy names a probe that asks for no particular caller.
+func (e *exam) named(method, path string) bool {
+	admits := func(p policy.Probe) bool { return p.Admits(method, path) && len(p.Callers) == 0 }
+	return slices.ContainsFunc(e.policy.Probes, admits) ||
+		slices.ContainsFunc(e.policy.Services, func(s *policy.Service) bool { return slices.ContainsFunc(s.Probes, admits) })
+}
+
+// what is a leaf in words.
+func (l leaf) what() string {
+	match := l.route.get("match")
+	for _, key := range []string{"prefix", "path", "path_separated_prefix"} {
+		if match.get(key).there() {
+			return key + " " + quoted(match.get(key))
+		}
+	}
+	return quoted(l.route.get("name"))
+}
+
+func (l leaf) upstream() string {
+	if cluster := l.action.get("cluster"); cluster.there() {
+		return "cluster " + quoted(cluster)
+	}
+	return "an upstream"
+}
+
+// routes examines what the routes of a checked door say.
+func (e *exam) routes(d *door, routes []leaf) {
+	buffers := d.bodyBefore()
+	for _, l := range routes {
+		e.keys(d, l)
+		at, skipped := d.skipped(l)
+		if skipped {
+			if !e.probe(l) {
+				e.add("unchecked-route", at, d.subject, "route %s reaches %s", l.what(), l.upstream())
+			}
+			continue
+		}
+		e.rewrites(d, l)
+		e.identities(d, l)
+		e.settings(d, l)
+		e.body(d, l, buffers)
+	}
+	e.bodiesOfRules(d, routes)
+}
+
+// keys looks for settings under a name that no filter of the chain has.
+func (e *exam) keys(d *door, l leaf) {
+	for _, scope := range l.scopes {
+		settings := scope.get("typed_per_filter_config")
+		for _, name := range settings.keys() {
+			known := slices.ContainsFunc(d.filters, func(f filter) bool { return f.name == name })
+			if !known && !e.elsewhereInChain(name, l) {
+				kind, _ := settings.field(name).unpack()
+				e.add("per-route-ignored", settings.field(name), d.subject, "%s for a filter %q, and there is none", kind[strings.LastIndexByte(kind, '.')+1:], name)
+			}
+		}
+	}
+}
+
+// elsewhereInChain reports whether another door has a filter of this name and the same routes by RDS: what is said there is for it.
+func (e *exam) elsewhereInChain(name string, l leaf) bool {
+	if e.shared == nil {
+		e.share()
+	}
+	config := l.scopes[0]
+	routes := config.get("name").str()
+	held, ok := e.config.routes[routes]
+	return ok && held.way == config.way && e.shared[routes][name]
+}
+
+func (e *exam) share() {
+	e.shared = map[string]map[string]bool{}
+	for _, listener := range e.config.listeners {
+		for _, chain := range append(listener.get("filter_chains").items(), listener.get("default_filter_chain")) {
+			for _, entry := range chain.get("filters").items() {
+				_, hcm := entry.get("typed_config").unpack()
+				routes := hcm.get("rds", "route_config_name").str()
+				if e.shared[routes] == nil {
+					e.shared[routes] = map[string]bool{}
+				}
+				for _, f := range hcm.get("http_filters").items() {
+					e.shared[routes][f.get("name").str()] = true
+				}
+			}
+		}
+	}
+}
+
+// rewrites looks for what changes the path or the host behind the check.
+func (e *exam) rewrites(d *door, l leaf) {
+	for _, key := range []string{"prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite"} {
+		e.when(l.action.get(key).there(), "rewrite-after-check", l.action.get(key), d.subject)
+	}
+	for _, key := range []string{"host_rewrite_literal", "host_rewrite_header", "host_rewrite_path_regex", "host_rewrite"} {
+		e.when(l.action.get(key).there(), "host-rewrite", l.action.get(key), d.subject)
+	}
+	e.when(l.action.get("auto_host_rewrite").yes(), "host-rewrite", l.action.get("auto_host_rewrite"), d.subject)
+	if last := l.scopes[len(l.scopes)-1]; len(l.scopes) > 3 {
+		e.when(last.get("host_rewrite_literal").there(), "host-rewrite", last.get("host_rewrite_literal"), d.subject)
+	}
+}
+
+// identities looks for headers of the policy that Envoy adds itself.
+func (e *exam) identities(d *door, l leaf) {
+	for _, scope := range l.scopes {
+		for _, add := range scope.get("request_headers_to_add").items() {
+			if name := strings.ToLower(add.get("header", "key").str()); e.identity(name) {
+				e.add("identity-header", add, d.subject, "%s is added", name)
+			}
+		}
+	}
+}
+
+// settings looks at what a route's ext_authz settings say beside bodies: whom they ask, and for which service.
+func (e *exam) settings(d *door, l leaf) {
+	for _, o := range l.overrides(d.filters[d.check].name) {
+		check := o.config.get("check_settings")
+		for _, key := range []string{"grpc_service", "http_service"} {
+			e.when(check.get(key).there(), "service-override", check.get(key), d.subject)
+		}
+	}
+	name, at := d.service(l)
+	if e.policy == nil {
+		return
+	}
+	if at.there() && e.policy.Service(name) == nil {
+		e.add("service-unknown", at, d.subject, "%q", name)
+	}
+	e.ask(l, name, at.there())
+}
+
+// service is the service that a leaf names for the gate. Context extensions of all scopes are merged; the more specific wins by key.
+func (d *door) service(l leaf) (string, value) {
+	overrides := l.overrides(d.filters[d.check].name)
+	for i := len(overrides) - 1; i >= 0; i-- {
+		if at := overrides[i].config.get("check_settings", "context_extensions").field("service"); at.there() {
+			return at.str(), at
+		}
+	}
+	return "", value{}
+}
+
+// ask remembers the services that a leaf can be for.
+func (e *exam) ask(l leaf, pin string, pinned bool) {
+	if pinned {
+		e.sites[pin] = true
+		return
+	}
+	for _, service := range e.policy.Services {
+		if service.Edge && e.hosted(l.host, service) {
+			e.sites[service.Name] = true
+		}
+	}
+}
+
+// hosted reports whether requests for a service can enter a virtual host.
+func (e *exam) hosted(host value, service *policy.Service) bool {
+	for _, domain := range host.get("domains").items() {
+		name := withoutPort(strings.ToLower(domain.str()))
+		for _, own := range service.Hosts {
+			if meet(name, own) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// withoutPort cuts a port, which Envoy's domains may name and the gate cuts.
+func withoutPort(domain string) string {
+	if i := strings.LastIndexByte(domain, ':'); i > 0 && !strings.HasSuffix(domain, "]") {
+		return domain[:i]
+	}
+	return domain
+}
+
+// meet reports whether some host is taken by both patterns; each is exact, "*", "*.suffix" or, as Envoy has it, "prefix.*".
+func meet(a, b string) bool {
+	switch {
+	case a == "*" || b == "*" || a == b:
+		return true
+	case strings.HasSuffix(a, "*"):
+		return strings.HasPrefix(b, a[:len(a)-1]) || strings.HasPrefix(b, "*")
+	case strings.HasPrefix(a, "*") && strings.HasPrefix(b, "*"):
+		return strings.HasSuffix(a, b[1:]) || strings.HasSuffix(b, a[1:])
+	case strings.HasPrefix(a, "*"):
+		return strings.HasSuffix(b, a[1:])
+	case strings.HasPrefix(b, "*"):
+		return strings.HasSuffix(a, b[1:])
+	}
+	return false
+}
+
+// services names those of the policy that no route asks for.
+func (e *exam) services() {
+	if e.policy == nil {
+		return
+	}
+	var missing []string
+	for _, service := range e.policy.Services {
+		if !e.sites[service.Name] {
+			missing = append(missing, service.Name)
+		}
+	}
+	if n := len(missing); n > 0 {
+		if n > 5 {
+			missing = append(missing[:5], "and more")
+		}
+		root := e.config.file.root
+		e.add("service-not-here", value{n: root, pos: root.pos}, "", "%s", strings.Join(missing, ", "))
+	}
+}
