@@ -14,13 +14,12 @@ type buffering struct {
 
 // buffering is in force by the most specific settings; those that say nothing of bodies leave the filter's own.
 func (d *door) buffering(l leaf) buffering {
-	check := d.filters[d.check]
-	overrides := l.overrides(check.name)
-	own := buffering{at: check.config.get("with_request_body")}
-	if len(overrides) == 0 {
+	own := buffering{at: d.filters[d.check].config.get("with_request_body")}
+	config, ok := d.settled(l)
+	if !ok {
 		return own
 	}
-	settings := overrides[len(overrides)-1].config.get("check_settings")
+	settings := config.get("check_settings")
 	switch {
 	case settings.get("disable_request_body_buffering").yes():
 		return buffering{}
@@ -166,7 +165,7 @@ func (e *exam) bodyOfRule(d *door, routes []leaf, rule *policy.Rule, ask sample)
 // serves reports whether a leaf can be asked for a service: it names it, or it names none and its hosts are the service's.
 func (e *exam) serves(d *door, l leaf, service *policy.Service) bool {
 	if name, at := d.service(l); at.there() {
-		return name == service.Name
+		return name == service.Name || name == redacted && len(e.policy.Services) == 1
 	}
 	if service.Edge {
 		return e.hosted(l.host, service)

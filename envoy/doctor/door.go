@@ -8,18 +8,18 @@ import (
 
 // The types of extensions that are looked into, as their URLs end.
 const (
-	typeHCM         = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-	typeTCPProxy    = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
-	typeNetCheck    = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
-	typeCheck       = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
-	typeCheckRoute  = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
-	typeLimit       = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
-	typeCORS        = "envoy.extensions.filters.http.cors.v3.Cors"
-	typeFilter      = "envoy.config.route.v3.FilterConfig"
-	typeMatched     = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
-	typeDownstream  = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-	typeUpstream    = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
-	typeSPIFFE      = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
+	typeHCM        = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+	typeTCPProxy   = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+	typeNetCheck   = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
+	typeCheck      = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+	typeCheckRoute = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+	typeLimit      = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+	typeCORS       = "envoy.extensions.filters.http.cors.v3.Cors"
+	typeFilter     = "envoy.config.route.v3.FilterConfig"
+	typeMatched    = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
+	typeDownstream = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+	typeUpstream   = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+	typeSPIFFE     = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 )
 
 // namespace is where the gate's answers stand, whatever the filter is called.

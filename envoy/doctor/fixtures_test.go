@@ -60,7 +60,7 @@ var fixtures = []fixture{
 		new: checkAt + "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.other.v3.Other\n", place: ".http_filters", also: []string{"service-not-here"}},
 	{id: "unchecked-route", file: "sidecar.yaml", old: pinned, new: "disabled: true", place: ".disabled", also: []string{"service-not-here"}},
 	{id: "unchecked-route", file: "edge.yaml", old: checkAt, new: "          - name: envoy.filters.http.ext_authz\n            disabled: true\n            typed_config:\n",
-		more: [2]string{ofHost, ""}, place: ".disabled"},
+		more: [2]string{ofHost, ""}, place: ".disabled", also: []string{"service-not-here"}},
 	{id: "unchecked-route", file: "edge.yaml", old: catch, new: "- match: {prefix: /public}\n                route: {cluster: service}\n                typed_per_filter_config:\n" +
 		"                  envoy.filters.http.ext_authz: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}\n              " + catch, place: ".disabled"},
 	{id: "unchecked-route", file: "edge.yaml", old: catch, new: "- match: {path: /healthz}\n                route: {weighted_clusters: {clusters: [{name: a, weight: 1, typed_per_filter_config: {envoy.filters.http.ext_authz: " +
@@ -180,6 +180,7 @@ var fixtures = []fixture{
 	set("admin-exposed", "edge.yaml", "admin: {address: {socket_address: {address: 127.0.0.1", "admin: {address: {socket_address: {address: 0.0.0.0", ".socket_address"),
 	set("elsewhere", "edge.yaml", "node: {id: edge, cluster: edge}", "node: {id: edge, cluster: edge}\ndynamic_resources: {lds_config: {ads: {}}}", ".lds_config"),
 	set("elsewhere", "edge.yaml", corsAt, corsAt+"          - {name: fetched, config_discovery: {config_source: {ads: {}}, type_urls: [a]}}\n", ".config_discovery"),
+	set("redacted", "sidecar.yaml", `service: "orders"`, `service: "[redacted]"`, ".service"),
 	set("not-understood", "edge.yaml", router, "          - name: our.own\n            typed_config: {\"@type\": type.googleapis.com/our.own.Filter}\n"+router, ".http_filters[4]"),
 	set("not-understood", "edge.yaml", "    filter_chains:\n", "    filter_chains:\n"+strings.Replace(tcp, "tcp_proxy.v3.TcpProxy", "redis_proxy.v3.RedisProxy", 1), ".filters[0]"),
 }

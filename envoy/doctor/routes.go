@@ -66,46 +66,56 @@ func ways(config, host, route value) []leaf {
 
 // override is what a scope says of one filter.
 type override struct {
-	at       value // the entry
-	kind     string
-	config   value
-	disabled value // of the wrapper or of ext_authz's own settings
+	kind   string // "" for a wrapper with nothing in it
+	config value
+	off    value // the wrapper's `disabled`
 }
 
 // overrides are what the scopes of a leaf say of a filter, the more specific last.
 func (l leaf) overrides(name string) []override {
 	var all []override
 	for _, scope := range l.scopes {
-		entry := scope.get("typed_per_filter_config").field(name)
-		if entry.there() {
-			all = append(all, wrapped(entry))
+		if entry := scope.get("typed_per_filter_config").field(name); entry.there() {
+			all = append(all, unwrapped(entry))
 		}
 	}
 	return all
 }
 
-func wrapped(entry value) override {
-	o := override{at: entry}
-	o.kind, o.config = entry.unpack()
-	o.disabled = o.config.get("disabled")
-	if o.kind == typeFilter {
-		wrapper := o.config
-		o.kind, o.config = wrapper.get("config").unpack()
-		if !o.disabled.there() {
-			o.disabled = o.config.get("disabled")
-		}
+func unwrapped(entry value) override {
+	kind, config := entry.unpack()
+	if kind != typeFilter {
+		return override{kind: kind, config: config}
 	}
-	return o
+	inner, innerConfig := config.get("config").unpack()
+	return override{kind: inner, config: innerConfig, off: config.get("disabled")}
 }
 
-// skipped is where a leaf is said not to be checked; false where it is checked. The most specific scope that speaks decides.
+// settled is the most specific of the check's own settings for a leaf. A wrapper with nothing in it does not count.
+func (d *door) settled(l leaf) (value, bool) {
+	overrides := l.overrides(d.filters[d.check].name)
+	for i := len(overrides) - 1; i >= 0; i-- {
+		if overrides[i].kind == typeCheckRoute {
+			return overrides[i].config, true
+		}
+	}
+	return value{}, false
+}
+
+// skipped is where a leaf is said not to be checked; false where it is checked. Two switches are in series, as Envoy has them: whether the
+// filter is in the chain, by the most specific scope that names it in any way, and then the check's own, by the most specific settings.
 func (d *door) skipped(l leaf) (value, bool) {
 	check := d.filters[d.check]
 	overrides := l.overrides(check.name)
+	off := check.at.get("disabled")
 	if n := len(overrides); n > 0 {
-		return overrides[n-1].disabled, overrides[n-1].disabled.yes()
+		off = overrides[n-1].off
 	}
-	return check.at.get("disabled"), check.disabled
+	if off.yes() {
+		return off, true
+	}
+	config, _ := d.settled(l)
+	return config.get("disabled"), config.get("disabled").yes()
 }
 
 // unchecked tells of a door that asks nobody, unless all that it passes on are probes of the policy. What is not here cannot clear it.
@@ -269,15 +279,21 @@ func (e *exam) settings(d *door, l leaf) {
 			e.when(check.get(key).there(), "service-override", check.get(key), d.subject)
 		}
 	}
-	name, at := d.service(l)
 	if e.policy == nil {
 		return
 	}
-	if at.there() && e.policy.Service(name) == nil {
+	name, at := d.service(l)
+	switch {
+	case name == redacted:
+		e.add("redacted", at, d.subject, "")
+	case at.there() && e.policy.Service(name) == nil:
 		e.add("service-unknown", at, d.subject, "%q", name)
 	}
 	e.ask(l, name, at.there())
 }
+
+// redacted is what a dump says in place of a value that may be a secret: of context extensions too.
+const redacted = "[redacted]"
 
 // service is the service that a leaf names for the gate. Context extensions of all scopes are merged; the more specific wins by key.
 func (d *door) service(l leaf) (string, value) {
@@ -292,12 +308,12 @@ func (d *door) service(l leaf) (string, value) {
 
 // ask remembers the services that a leaf can be for.
 func (e *exam) ask(l leaf, pin string, pinned bool) {
-	if pinned {
+	if pinned && pin != redacted {
 		e.sites[pin] = true
 		return
 	}
 	for _, service := range e.policy.Services {
-		if service.Edge && e.hosted(l.host, service) {
+		if (service.Edge || pinned) && e.hosted(l.host, service) {
 			e.sites[service.Name] = true
 		}
 	}
