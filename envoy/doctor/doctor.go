@@ -94,12 +94,15 @@ type exam struct {
 
 	expressions map[string]*regexp.Regexp  // compiled; nil where wrong
 	shared      map[string]map[string]bool // by route configuration: the filters of all doors that use it
+	hosts       map[hosting]bool           // whether a service's requests can enter a virtual host
 }
 
 // Examine finds what is wrong with a configuration, and with what it means for a policy and for limits; each may be nil, and is then
 // not spoken of. The findings are in the order of the file, at most 1,000. It is safe for concurrent use.
 func Examine(c *Config, p *policy.Policy, t *limits.Table) []Finding {
-	e := &exam{config: c, policy: p, limits: t, seen: map[[2]string]bool{}, sites: map[string]bool{}, expressions: map[string]*regexp.Regexp{}}
+	e := &exam{
+		config: c, policy: p, limits: t, seen: map[[2]string]bool{}, sites: map[string]bool{}, expressions: map[string]*regexp.Regexp{}, hosts: map[hosting]bool{},
+	}
 	e.admin()
 	if c.listenersElsewhere.there() {
 		e.add("elsewhere", c.listenersElsewhere, "", "listeners come from a management server too")

@@ -14,6 +14,7 @@ const (
 	typeCheck      = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 	typeCheckRoute = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 	typeLimit      = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+	typeCORSRoute  = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
 	typeCORS       = "envoy.extensions.filters.http.cors.v3.Cors"
 	typeFilter     = "envoy.config.route.v3.FilterConfig"
 	typeMatched    = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
@@ -21,6 +22,9 @@ const (
 	typeUpstream   = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 	typeSPIFFE     = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 )
+
+// keyHTTPOptions is where a cluster says how it speaks HTTP.
+const keyHTTPOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // namespace is where the gate's answers stand, whatever the filter is called.
 const namespace = "envoy.filters.http.ext_authz"
@@ -206,6 +210,9 @@ func (e *exam) hardening(d *door) {
 	}
 	scheme := hcm.get("scheme_header_transformation")
 	e.when(scheme.get("scheme_to_overwrite").str() == "" && !scheme.get("match_upstream").yes(), "scheme-from-client", scheme, d.subject)
+	for _, mapper := range hcm.get("local_reply_config", "mappers").items() {
+		e.when(mapper.get("status_code").there(), "denials-rewritten", mapper.get("status_code"), d.subject)
+	}
 	e.when(hcm.get("skip_xff_append").yes(), "forwarded-for-hidden", hcm.get("skip_xff_append"), d.subject)
 	details := hcm.get("forward_client_cert_details")
 	sanitized := !details.there() || details.is("SANITIZE", 0) || details.is("SANITIZE_SET", 3)
@@ -233,8 +240,12 @@ func (e *exam) early(d *door) {
 					removed[name] = true
 				}
 			}
-			if name := strings.ToLower(mutation.get("append", "header", "key").str()); e.identity(name) {
+			name := strings.ToLower(mutation.get("append", "header", "key").str())
+			if e.identity(name) {
 				e.add("identity-header", mutation, d.subject, "%s is set before the check", name)
+			}
+			if name == "host" || strings.HasPrefix(name, ":") {
+				e.add("rewriting-filter", mutation, d.subject, "%s is set before the check", name)
 			}
 		}
 	}

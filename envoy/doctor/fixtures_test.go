@@ -110,6 +110,9 @@ var fixtures = []fixture{
 	set("host-rewrite", "edge.yaml", "route: {cluster: service, timeout: 15s}\n          http", "route: {cluster: service, timeout: 15s, hostRewriteLiteral: other}\n          http", ".host_rewrite_literal"),
 	set("rewriting-filter", "edge.yaml", router, lua+router, ".http_filters[4]"),
 	set("rewriting-filter", "edge.yaml", corsAt, lua+corsAt, ".http_filters[0]"),
+	set("rewriting-filter", "edge.yaml", "mutations: [", "mutations: [{append: {header: {key: \":path\", value: /}}}, ", ".mutations[0]"),
+	set("rewriting-filter", "edge.yaml", "auto_config: {http2_protocol_options: {}}", "auto_config: {http2_protocol_options: {}}\n        http_filters: [{name: m, typed_config: {\"@type\": type.googleapis.com/"+
+		"envoy.extensions.filters.http.header_mutation.v3.HeaderMutation}}, {name: c, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec}}]", ".http_filters[0]"),
 	set("route-cache-cleared", "edge.yaml", "clear_route_cache: false", "clear_route_cache: true", ".clear_route_cache"),
 
 	// Who comes?
@@ -144,6 +147,9 @@ var fixtures = []fixture{
 	add("metadata-dropped", "enable_dynamic_metadata_ingestion: false"),
 	{id: "cors-after-check", file: "edge.yaml", old: router, new: corsAt + router, place: ".http_filters[4]"},
 
+	set("cors-forwards", "edge.yaml", "forward_not_matching_preflights: false", "forward_not_matching_preflights: true", ".forward_not_matching_preflights"),
+	set("denials-rewritten", "edge.yaml", "normalize_path: true", "normalize_path: true\n          local_reply_config: {mappers: [{status_code: 404}]}", ".status_code"),
+
 	// Bodies
 	{id: "body-unread", file: "edge.yaml", policy: [2]string{"    rules:\n", "    rules:\n" + withBody}, place: ".routes[0]"},
 	set("body-not-bytes", "demo.yaml", "allow_partial_message: false, pack_as_bytes: true", "allow_partial_message: false", ".pack_as_bytes"),
@@ -166,6 +172,8 @@ var fixtures = []fixture{
 	set("descriptor-namespace", "sidecar.yaml", "metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: who}]}", "metadata_key: {key: sallyport, path: [{key: who}]}", ".metadata_key"),
 	set("descriptor-namespace", "sidecar.yaml", "descriptor_key: who, source: DYNAMIC", "descriptor_key: who, source: ROUTE_ENTRY", ".metadata_key"),
 	set("descriptor-unknown", "sidecar.yaml", "path: [{key: who}]", "path: [{key: whom}]", ".path"),
+
+	set("hits-ignored", "edge.yaml", "domains: [\"*\"]", "domains: [\"*\"]\n              rate_limits: [{actions: [{generic_key: {descriptor_value: a}}], hits_addend: {number: 2}}]", ".hits_addend"),
 
 	// The way to the gates
 	{id: "gate-in-plaintext", file: "demo.yaml", old: "cluster_name: authz\n      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1",

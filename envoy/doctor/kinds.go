@@ -175,6 +175,13 @@ var Kinds = []Kind{
 		"Preflights carry no token: the check denies them, and a denial has no CORS headers.",
 		"Put the cors filter before ext_authz."},
 
+	{"cors-forwards", Note,
+		"A preflight from an origin that is not listed is passed on, and reaches the gate as an OPTIONS without a token.",
+		"Set `forward_not_matching_preflights: false`."},
+	{"denials-rewritten", Note,
+		"Envoy may give a denial another status: clients, and gRPC callers above all, are told something else than the gate said.",
+		"Let the mapper's filter leave the gate's statuses alone."},
+
 	// --- Bodies
 	{"body-unread", Broken,
 		"A rule of the policy reads the body of such a request, and Envoy does not send it: every one is denied.",
@@ -217,6 +224,10 @@ var Kinds = []Kind{
 	{"descriptor-unknown", Weak,
 		"The gate hands out no metadata of this name: the default is counted for everybody.",
 		"Use `who`, `service`, `rule` or another name of the contract, or write it under `metadata` of the rules."},
+
+	{"hits-ignored", Weak,
+		"Envoy ignores hits_addend on the rate limits of routes and virtual hosts without a word, and counts one.",
+		"Write the descriptor into `rate_limits` of the filter, or of its settings for the route."},
 
 	// --- The way to the gates
 	{"gate-in-plaintext", Weak,

@@ -68,7 +68,7 @@ func fromYAML(d *strictyaml.Decoder, n *strictyaml.Node) *node {
 	default:
 		out.kind, out.text = scalar, strictyaml.SourceText(n)
 	}
-	return out
+	return out.indexed()
 }
 
 // jsonReader reads JSON and remembers where everything stands.
@@ -177,7 +177,7 @@ func (r *jsonReader) object(pos strictyaml.Pos, depth int) (*node, error) {
 		out.fields = append(out.fields, field{name: name, pos: at, value: inner})
 	}
 	_, _, err := r.token() // the closing brace
-	return out, err
+	return out.indexed(), err
 }
 
 func (r *jsonReader) list(pos strictyaml.Pos, depth int) (*node, error) {

@@ -186,8 +186,14 @@ func (l leaf) upstream() string {
 // routes examines what the routes of a checked door say.
 func (e *exam) routes(d *door, routes []leaf) {
 	buffers := d.bodyBefore()
+	seen := map[*step]bool{}
 	for _, l := range routes {
-		e.keys(d, l)
+		for _, scope := range l.scopes {
+			if !seen[scope.way] {
+				seen[scope.way] = true
+				e.scope(d, l, scope)
+			}
+		}
 		at, skipped := d.skipped(l)
 		if skipped {
 			if !e.probe(l) {
@@ -196,23 +202,35 @@ func (e *exam) routes(d *door, routes []leaf) {
 			continue
 		}
 		e.rewrites(d, l)
-		e.identities(d, l)
+		e.upstreamFilters(l)
 		e.settings(d, l)
 		e.body(d, l, buffers)
 	}
 	e.bodiesOfRules(d, routes)
 }
 
-// keys looks for settings under a name that no filter of the chain has.
-func (e *exam) keys(d *door, l leaf) {
-	for _, scope := range l.scopes {
-		settings := scope.get("typed_per_filter_config")
-		for _, name := range settings.keys() {
-			known := slices.ContainsFunc(d.filters, func(f filter) bool { return f.name == name })
-			if !known && !e.elsewhereInChain(name, l) {
-				kind, _ := settings.field(name).unpack()
-				e.add("per-route-ignored", settings.field(name), d.subject, "%s for a filter %q, and there is none", kind[strings.LastIndexByte(kind, '.')+1:], name)
-			}
+// scope examines what a route configuration, a virtual host, a route or a weighted cluster says by itself: settings under a name that no
+// filter of the chain has, headers of the policy that Envoy adds, and what limits and CORS ignore or pass on.
+func (e *exam) scope(d *door, l leaf, scope value) {
+	settings := scope.get("typed_per_filter_config")
+	for _, name := range settings.keys() {
+		entry := settings.field(name)
+		kind, config := entry.unpack()
+		if known := slices.ContainsFunc(d.filters, func(f filter) bool { return f.name == name }); !known && !e.elsewhereInChain(name, l) {
+			e.add("per-route-ignored", entry, d.subject, "%s for a filter %q, and there is none", kind[strings.LastIndexByte(kind, '.')+1:], name)
+			continue
+		}
+		forward := config.get("forward_not_matching_preflights")
+		e.when(kind == typeCORSRoute && forward.str() != "false", "cors-forwards", forward, d.subject)
+	}
+	for _, add := range scope.get("request_headers_to_add").items() {
+		if name := strings.ToLower(add.get("header", "key").str()); e.identity(name) {
+			e.add("identity-header", add, d.subject, "%s is added", name)
+		}
+	}
+	for _, limits := range []value{scope.get("rate_limits"), scope.get("route", "rate_limits")} {
+		for _, entry := range limits.items() {
+			e.when(entry.get("hits_addend").there(), "hits-ignored", entry.get("hits_addend"), d.subject)
 		}
 	}
 }
@@ -260,13 +278,20 @@ func (e *exam) rewrites(d *door, l leaf) {
 	}
 }
 
-// identities looks for headers of the policy that Envoy adds itself.
-func (e *exam) identities(d *door, l leaf) {
-	for _, scope := range l.scopes {
-		for _, add := range scope.get("request_headers_to_add").items() {
-			if name := strings.ToLower(add.get("header", "key").str()); e.identity(name) {
-				e.add("identity-header", add, d.subject, "%s is added", name)
-			}
+// upstreamFilters looks at filters that a cluster runs behind the router, and so behind the check.
+func (e *exam) upstreamFilters(l leaf) {
+	name := l.action.get("cluster").str()
+	if len(l.scopes) > 3 {
+		name = l.scopes[3].get("name").str()
+	}
+	_, options := e.config.clusters[name].get("typed_extension_protocol_options").field(keyHTTPOptions).unpack()
+	for _, entry := range options.get("http_filters").items() {
+		kind, config := entry.get("typed_config").unpack()
+		switch f := (filter{kind: kind, config: config}); {
+		case slices.Contains(rewriting, f.short()):
+			e.add("rewriting-filter", entry, `cluster "`+name+`"`, "%s stands behind the check", f.short())
+		case f.short() != "upstream_codec" && !slices.Contains(harmless, f.short()):
+			e.add("not-understood", entry, `cluster "`+name+`"`, "HTTP filter %s", quoted(entry.get("name")))
 		}
 	}
 }
@@ -319,8 +344,24 @@ func (e *exam) ask(l leaf, pin string, pinned bool) {
 	}
 }
 
+// hosting is a question that many routes ask alike.
+type hosting struct {
+	host    *node
+	service *policy.Service
+}
+
 // hosted reports whether requests for a service can enter a virtual host.
 func (e *exam) hosted(host value, service *policy.Service) bool {
+	question := hosting{host: host.n, service: service}
+	answer, asked := e.hosts[question]
+	if !asked {
+		answer = enters(host, service)
+		e.hosts[question] = answer
+	}
+	return answer
+}
+
+func enters(host value, service *policy.Service) bool {
 	for _, domain := range host.get("domains").items() {
 		name := withoutPort(strings.ToLower(domain.str()))
 		for _, own := range service.Hosts {

@@ -113,7 +113,7 @@ func (e *exam) looseExpression(m value) string {
 // gate examines the way to a gate: its cluster.
 func (e *exam) gate(cluster value) {
 	subject := "cluster " + quoted(cluster.get("name"))
-	_, options := cluster.get("typed_extension_protocol_options").field("envoy.extensions.upstreams.http.v3.HttpProtocolOptions").unpack()
+	_, options := cluster.get("typed_extension_protocol_options").field(keyHTTPOptions).unpack()
 	http2 := options.get("explicit_http_config", "http2_protocol_options").there() || options.get("auto_config").there() ||
 		options.get("use_downstream_protocol_config").there() || cluster.get("http2_protocol_options").there()
 	e.when(!http2, "gate-not-http2", cluster.get("typed_extension_protocol_options"), subject)

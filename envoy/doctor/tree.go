@@ -25,7 +25,23 @@ type node struct {
 	text   string // of a scalar, as it is written, without quotes
 	fields []field
 	items  []*node
+	index  map[string]int // of the fields, where they are many
 	pos    strictyaml.Pos
+}
+
+// indexFrom is the number of fields from which they are looked up by an index: a dump may hold a map of any size.
+const indexFrom = 32
+
+// indexed ends an object.
+func (n *node) indexed() *node {
+	if len(n.fields) < indexFrom {
+		return n
+	}
+	n.index = make(map[string]int, len(n.fields))
+	for i, f := range n.fields {
+		n.index[f.name] = i
+	}
+	return n
 }
 
 type field struct {
@@ -72,6 +88,12 @@ func (v value) field(name string) value {
 }
 
 func (n *node) find(name string) *field {
+	if n.index != nil {
+		if i, ok := n.index[name]; ok {
+			return &n.fields[i]
+		}
+		return nil
+	}
 	for i := range n.fields {
 		if n.fields[i].name == name {
 			return &n.fields[i]
@@ -101,18 +123,6 @@ func (v value) items() []value {
 	all := make([]value, len(v.n.items))
 	for i, item := range v.n.items {
 		all[i] = value{n: item, way: &step{before: v.way, index: i}, pos: item.pos}
-	}
-	return all
-}
-
-// entries are the values of a map by their keys, in the order of the file.
-func (v value) entries() map[string]value {
-	if v.n == nil {
-		return nil
-	}
-	all := make(map[string]value, len(v.n.fields))
-	for _, f := range v.n.fields {
-		all[f.name] = value{n: f.value, way: &step{before: v.way, name: f.name, index: -1}, pos: f.pos}
 	}
 	return all
 }
