@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sallyport-dev/sallyport/envoy"
 )
 
 var (
@@ -68,6 +70,12 @@ func TestDocumentedCommandsRun(t *testing.T) {
 			name := strings.TrimSpace(strings.TrimPrefix(strings.SplitN(found[2], "\n", 2)[0], "#"))
 			write(t, filepath.Join(dir, name), found[2])
 		}
+	}
+	// What docs/envoy.md examines.
+	config, _ := filledIn(t, "sidecar.yaml")
+	write(t, filepath.Join(dir, "envoy.yaml"), config)
+	if err := os.CopyFS(filepath.Join(dir, "limits"), envoy.Limits); err != nil {
+		t.Fatal(err)
 	}
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {
