@@ -13,9 +13,9 @@ type buffering struct {
 }
 
 // buffering is in force by the most specific settings; those that say nothing of bodies leave the filter's own.
-func (d *door) buffering(l leaf) buffering {
-	own := buffering{at: d.filters[d.check].config.get("with_request_body")}
-	config, ok := d.settled(l)
+func (d *door) buffering(l leaf, check int) buffering {
+	own := buffering{at: d.filters[check].config.get("with_request_body")}
+	config, ok := d.settled(l, check)
 	if !ok {
 		return own
 	}
@@ -29,9 +29,9 @@ func (d *door) buffering(l leaf) buffering {
 	return own
 }
 
-// bodyBefore reports whether a rate limit filter stands before the check.
-func (d *door) bodyBefore() bool {
-	for _, f := range d.filters[:d.check] {
+// limitedBefore reports whether a rate limit filter stands before a check.
+func (d *door) limitedBefore(check int) bool {
+	for _, f := range d.filters[:check] {
 		if f.kind == typeLimit && !f.disabled {
 			return true
 		}
@@ -40,8 +40,8 @@ func (d *door) bodyBefore() bool {
 }
 
 // body examines the body settings that are in force on a leaf.
-func (e *exam) body(d *door, l leaf, limited bool) {
-	b := d.buffering(l)
+func (e *exam) body(d *door, l leaf, check int) {
+	b := d.buffering(l, check)
 	if !b.at.there() {
 		return
 	}
@@ -49,9 +49,9 @@ func (e *exam) body(d *door, l leaf, limited bool) {
 	if most.number() > body.MaxBytes {
 		e.add("body-too-large", most, d.subject, "%s bytes", most.str())
 	}
-	own := d.filters[d.check].config.get("with_request_body")
+	own := d.filters[check].config.get("with_request_body")
 	e.when(!own.get("pack_as_bytes").yes(), "body-not-bytes", own.get("pack_as_bytes"), d.subject)
-	e.when(limited && !b.at.get("allow_partial_message").yes(), "body-hangs", b.at, d.subject)
+	e.when(d.limitedBefore(check) && !b.at.get("allow_partial_message").yes(), "body-hangs", b.at, d.subject)
 	match := l.route.get("match")
 	if everything := match.get("prefix").str(); everything == "/" || everything == "" && match.get("prefix").there() {
 		e.add("body-everywhere", b.at, d.subject, "route %s", l.what())
@@ -142,7 +142,8 @@ func (e *exam) bodyOfRule(d *door, routes []leaf, rule *policy.Rule, ask sample)
 		if l.host.n != host {
 			host, over = l.host.n, false
 		}
-		if over || !e.serves(d, l, rule.Service) {
+		check, _ := d.asked(l)
+		if over || !e.serves(d, l, max(check, d.check), rule.Service) {
 			continue
 		}
 		answer := e.taken(l.route.get("match"), ask.method, ask.path)
@@ -150,10 +151,10 @@ func (e *exam) bodyOfRule(d *door, routes []leaf, rule *policy.Rule, ask sample)
 			continue
 		}
 		over = answer == yes && len(l.scopes) == 3 // a weighted route's other clusters still follow
-		if _, skipped := d.skipped(l); skipped {
+		if check < 0 {
 			continue
 		}
-		switch sent := d.buffering(l).at; {
+		switch sent := d.buffering(l, check).at; {
 		case reads && !sent.there():
 			e.add("body-unread", l.route, d.subject, "rule %s of %s, %s %s, by route %s", rule.Name, rule.Service.Name, ask.method, ask.path, l.what())
 		case streams && sent.there():
@@ -163,8 +164,8 @@ func (e *exam) bodyOfRule(d *door, routes []leaf, rule *policy.Rule, ask sample)
 }
 
 // serves reports whether a leaf can be asked for a service: it names it, or it names none and its hosts are the service's.
-func (e *exam) serves(d *door, l leaf, service *policy.Service) bool {
-	if name, at := d.service(l); at.there() {
+func (e *exam) serves(d *door, l leaf, check int, service *policy.Service) bool {
+	if name, at := d.service(l, check); at.there() {
 		return name == service.Name || name == redacted && len(e.policy.Services) == 1
 	}
 	if service.Edge {

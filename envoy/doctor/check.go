@@ -6,9 +6,8 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
-// checkFilter examines the ext_authz filter's own settings.
-func (e *exam) checkFilter(d *door) {
-	c := d.filters[d.check].config
+// checkFilter examines an ext_authz filter's own settings.
+func (e *exam) checkFilter(d *door, c value) {
 	e.when(c.get("failure_mode_allow").yes(), "fail-open", c.get("failure_mode_allow"), d.subject)
 	e.when(c.get("failure_mode_allow_header_add").yes(), "fail-open-header", c.get("failure_mode_allow_header_add"), d.subject)
 	e.when(c.get("shadow_mode").yes(), "shadow-mode", c.get("shadow_mode"), d.subject)

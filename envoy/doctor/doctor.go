@@ -89,8 +89,12 @@ type exam struct {
 	policy *policy.Policy // nil: not given
 	limits *limits.Table  // nil: not given
 	found  []Finding
-	seen   map[[2]string]bool // id and path: a route configuration may serve many listeners
-	sites  map[string]bool    // services of the policy that some route asks for
+
+	here     value // the listener that is being examined
+	outbound bool  // it is for requests of the app itself
+
+	seen  map[[2]string]bool // id and path: a route configuration may serve many listeners
+	sites map[string]bool    // services of the policy that some route asks for
 
 	expressions map[string]*regexp.Regexp  // compiled; nil where wrong
 	shared      map[string]map[string]bool // by route configuration: the filters of all doors that use it

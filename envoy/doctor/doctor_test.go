@@ -166,3 +166,26 @@ func TestProbesNeedThePolicy(t *testing.T) {
 		}
 	}
 }
+
+// As Envoy Gateway has it: a check for each of its policies, switched off, and each route switches its own on.
+func TestChecksByRoute(t *testing.T) {
+	text := strings.Replace(shipped(t, "edge.yaml"), checkAt, "          - name: envoy.filters.http.ext_authz\n            disabled: true\n            typed_config:\n", 1)
+	text = strings.Replace(text, router, second("            disabled: true\n")+router, 1)
+	text = strings.Replace(text, ofHost, "", 1)
+	if got := ids(examine(t, text, nil, nil)); !slices.Equal(got, []string{"unchecked-route"}) {
+		t.Errorf("none is switched on: %q", got)
+	}
+	on := "{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {}}"
+	for _, c := range []struct{ settings, want string }{
+		{"second: " + on, ""},
+		{"second: " + on + ", envoy.filters.http.ext_authz: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute, check_settings: {disable_request_body_buffering: true}}", "two-checks"},
+	} {
+		routed := strings.Replace(text, catch, "- match: {prefix: /}\n                typed_per_filter_config: {"+c.settings+"}\n                # A streaming", 1)
+		if routed == text {
+			t.Fatal("edge.yaml has no such route")
+		}
+		if got := strings.Join(ids(examine(t, routed, nil, nil)), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.settings, got, c.want)
+		}
+	}
+}

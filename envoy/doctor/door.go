@@ -67,10 +67,13 @@ type door struct {
 	subject string
 	hcm     value
 	filters []filter
-	check   int // the index of the first ext_authz filter; -1
+	check   int   // the index of the first ext_authz filter; -1
+	checks  []int // the indexes of all: Envoy Gateway has one for each of its policies, switched on by route
 }
 
 func (e *exam) listener(v value) {
+	e.outbound = v.get("traffic_direction").is("OUTBOUND", 2)
+	e.here = v
 	subject := "listener " + quoted(v.get("name"))
 	for _, chain := range append(v.get("filter_chains").items(), v.get("default_filter_chain")) {
 		if chain.there() {
@@ -80,6 +83,15 @@ func (e *exam) listener(v value) {
 	if v.get("filter_chain_matcher").there() {
 		e.add("not-understood", v.get("filter_chain_matcher"), subject, "which chain serves whom was not read; each was examined")
 	}
+}
+
+// unasked tells of a way that asks nobody, unless it leads out: then the other side's gate is asked, and one note says so.
+func (e *exam) unasked(id string, at value, subject, format string, args ...any) {
+	if e.outbound {
+		e.add("outbound-unchecked", e.here, subject, "")
+		return
+	}
+	e.add(id, at, subject, format, args...)
 }
 
 func quoted(v value) string {
@@ -105,7 +117,7 @@ func (e *exam) chain(subject string, chain value) {
 			e.clientTLS(subject, socket)
 		case kind == typeTCPProxy:
 			if !asked {
-				e.add("unchecked-tcp", entry, subject, "")
+				e.unasked("unchecked-tcp", entry, subject, "")
 			}
 		case kind == typeHCM:
 			e.door(subject, socket, config)
@@ -132,10 +144,9 @@ func (e *exam) door(subject string, socket, hcm value) {
 		d.filters = append(d.filters, e.filter(subject, entry))
 	}
 	for i, f := range d.filters {
-		if f.kind == typeCheck && d.check < 0 {
-			d.check = i
-		} else if f.kind == typeCheck {
-			e.add("two-checks", f.at, subject, "")
+		if f.kind == typeCheck {
+			d.checks = append(d.checks, i)
+			d.check = d.checks[0]
 		}
 	}
 	routes, whole := e.leaves(d)
@@ -145,7 +156,9 @@ func (e *exam) door(subject string, socket, hcm value) {
 	}
 	e.order(d)
 	e.hardening(d)
-	e.checkFilter(d)
+	for _, check := range d.checks {
+		e.checkFilter(d, d.filters[check].config)
+	}
 	e.clientTLS(subject, socket)
 	e.routes(d, routes)
 	e.limitFilters(d, routes)

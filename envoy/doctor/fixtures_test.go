@@ -49,6 +49,12 @@ func add(id, line string) fixture {
 	return fixture{id: id, file: "edge.yaml", old: edit[0], new: edit[1], place: "." + strings.SplitN(line, ":", 2)[0]}
 }
 
+// second is another ext_authz filter.
+func second(setting string) string {
+	return "          - name: second\n" + setting + "            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz, grpc_service: {envoy_grpc: {cluster_name: authz}}, " +
+		"status_on_error: {code: ServiceUnavailable}, encode_raw_headers: true, validate_mutations: true, decoder_header_mutation_rules: {disallow_system: true, disallow_is_error: true}}\n"
+}
+
 // set makes a fixture of one changed text of a file.
 func set(id, file, old, new, place string) fixture {
 	return fixture{id: id, file: file, old: old, new: new, place: place}
@@ -68,9 +74,11 @@ var fixtures = []fixture{
 	set("unchecked-upgrade", "edge.yaml", "normalize_path: true", "normalize_path: true\n          upgrade_configs: [{upgrade_type: websocket, filters: [{name: envoy.filters.http.router}]}]", ".upgrade_configs[0]"),
 	set("unchecked-tcp", "edge.yaml", "    filter_chains:\n", "    filter_chains:\n"+tcp, ".filters[0]"),
 	set("unchecked-tcp", "edge.yaml", "    filter_chains:\n", "    default_filter_chain:\n"+strings.Replace(tcp, "    - filters", "      filters", 1)+"    filter_chains:\n", ".filters[0]"),
+	set("outbound-unchecked", "edge.yaml", "  listeners:\n", "  listeners:\n  - {name: out, traffic_direction: OUTBOUND, filter_chains: [{filters: [{name: t, typed_config: {\"@type\": "+
+		"type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: service}}]}]}\n", ".listeners[0]"),
 	set("per-route-ignored", "edge.yaml", "typed_per_filter_config:\n                envoy.filters.http.cors:", "typed_per_filter_config:\n                sallyport.cors:", `["sallyport.cors"]`),
 	set("optional-filter", "edge.yaml", checkAt, checkAt[:len(checkAt)-len("            typed_config:\n")]+"            is_optional: true\n            typed_config:\n", ".is_optional"),
-	{id: "two-checks", file: "edge.yaml", old: router, new: "          - name: second\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz}\n" + router, place: ".http_filters[4]"},
+	{id: "two-checks", file: "edge.yaml", old: router, new: second("") + router, place: ".http_filters[4]"},
 	set("check-by-http", "edge.yaml", "              grpc_service:\n                envoy_grpc: {cluster_name: authz, authority: authz}\n                timeout: 0.25s\n                retry_policy: {retry_on: \"connect-failure,refused-stream,reset\", num_retries: 1}\n",
 		"              http_service: {server_uri: {uri: http://a, cluster: authz, timeout: 1s}}\n", ".http_service"),
 	set("filter-without-service", "edge.yaml", "envoy_grpc: {cluster_name: authz, authority: authz}", "initial_metadata: []", ".typed_config"),
@@ -163,6 +171,8 @@ var fixtures = []fixture{
 	{id: "limit-before-check", file: "edge.yaml", old: "{masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}}",
 		new: "{metadata: {descriptor_key: who, default_value: unknown, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: who}]}}}", place: ".metadata", also: []string{"descriptor-without-limit"}},
 	{id: "limit-without-descriptor", file: "edge.yaml", old: "rate_limits:\n              - actions: [{masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}}]", new: "stat_prefix: a", place: ".rate_limits"},
+	set("uncounted-route", "edge.yaml", "typed_per_filter_config:\n                envoy.filters.http.cors:", "typed_per_filter_config:\n                sallyport.edge: "+
+		"{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}\n                envoy.filters.http.cors:", ".disabled"),
 	set("limit-partial", "edge.yaml", "failure_mode_deny: true", "failure_mode_deny: true\n              filter_enforced: {default_value: {numerator: 0}}", ".filter_enforced"),
 	set("limit-partial", "edge.yaml", "failure_mode_deny: true", "failure_mode_deny: true\n              request_type: external", ".request_type"),
 	{id: "descriptor-without-limit", file: "sidecar.yaml", old: "descriptor_key: who,", new: "descriptor_key: whom,", place: ".rate_limits[0]", limits: true},

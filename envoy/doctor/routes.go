@@ -92,8 +92,8 @@ func unwrapped(entry value) override {
 }
 
 // settled is the most specific of the check's own settings for a leaf. A wrapper with nothing in it does not count.
-func (d *door) settled(l leaf) (value, bool) {
-	overrides := l.overrides(d.filters[d.check].name)
+func (d *door) settled(l leaf, check int) (value, bool) {
+	overrides := l.overrides(d.filters[check].name)
 	for i := len(overrides) - 1; i >= 0; i-- {
 		if overrides[i].kind == typeCheckRoute {
 			return overrides[i].config, true
@@ -102,27 +102,43 @@ func (d *door) settled(l leaf) (value, bool) {
 	return value{}, false
 }
 
-// skipped is where a leaf is said not to be checked; false where it is checked. Two switches are in series, as Envoy has them: whether the
-// filter is in the chain, by the most specific scope that names it in any way, and then the check's own, by the most specific settings.
-func (d *door) skipped(l leaf) (value, bool) {
-	check := d.filters[d.check]
-	overrides := l.overrides(check.name)
-	off := check.at.get("disabled")
-	if n := len(overrides); n > 0 {
-		off = overrides[n-1].off
+// asked is the first check that a leaf is put to; without one -1, and where the first is switched off.
+func (d *door) asked(l leaf) (check int, off value) {
+	for i, check := range d.checks {
+		at, skipped := d.skipped(l, check)
+		if !skipped {
+			return check, value{}
+		}
+		if i == 0 {
+			off = at
+		}
 	}
-	if off.yes() {
+	return -1, off
+}
+
+// skipped is where a leaf is said not to be put to a check; false where it is. Two switches are in series, as Envoy has them: whether the
+// filter is in the chain, by the most specific scope that names it in any way, and then the check's own, by the most specific settings.
+func (d *door) skipped(l leaf, check int) (value, bool) {
+	if off := d.switchedOff(l, d.filters[check]); off.yes() {
 		return off, true
 	}
-	config, _ := d.settled(l)
+	config, _ := d.settled(l, check)
 	return config.get("disabled"), config.get("disabled").yes()
+}
+
+// switchedOff is what decides whether a filter is in the chain for a leaf; true where it is not.
+func (d *door) switchedOff(l leaf, f filter) value {
+	if overrides := l.overrides(f.name); len(overrides) > 0 {
+		return overrides[len(overrides)-1].off
+	}
+	return f.at.get("disabled")
 }
 
 // unchecked tells of a door that asks nobody, unless all that it passes on are probes of the policy. What is not here cannot clear it.
 func (e *exam) unchecked(d *door, routes []leaf, whole bool) {
 	fetched := slices.ContainsFunc(d.filters, func(f filter) bool { return f.fetched })
 	if !whole && !fetched {
-		e.add("unchecked-listener", d.hcm.get("http_filters"), d.subject, "its routes are not all here, and may reach an upstream")
+		e.unasked("unchecked-listener", d.hcm.get("http_filters"), d.subject, "its routes are not all here, and may reach an upstream")
 		return
 	}
 	if fetched {
@@ -130,7 +146,7 @@ func (e *exam) unchecked(d *door, routes []leaf, whole bool) {
 	}
 	for _, l := range routes {
 		if !e.probe(l) {
-			e.add("unchecked-listener", d.hcm.get("http_filters"), d.subject, "route %s reaches %s", l.what(), l.upstream())
+			e.unasked("unchecked-listener", d.hcm.get("http_filters"), d.subject, "route %s reaches %s", l.what(), l.upstream())
 			return
 		}
 	}
@@ -185,7 +201,6 @@ func (l leaf) upstream() string {
 
 // routes examines what the routes of a checked door say.
 func (e *exam) routes(d *door, routes []leaf) {
-	buffers := d.bodyBefore()
 	seen := map[*step]bool{}
 	for _, l := range routes {
 		for _, scope := range l.scopes {
@@ -194,19 +209,42 @@ func (e *exam) routes(d *door, routes []leaf) {
 				e.scope(d, l, scope)
 			}
 		}
-		at, skipped := d.skipped(l)
-		if skipped {
+		check, off := d.asked(l)
+		if check < 0 {
 			if !e.probe(l) {
-				e.add("unchecked-route", at, d.subject, "route %s reaches %s", l.what(), l.upstream())
+				e.add("unchecked-route", off, d.subject, "route %s reaches %s", l.what(), l.upstream())
 			}
 			continue
 		}
+		e.askedOnce(d, l, check)
+		e.counted(d, l)
 		e.rewrites(d, l)
 		e.upstreamFilters(l)
-		e.settings(d, l)
-		e.body(d, l, buffers)
+		e.settings(d, l, check)
+		e.body(d, l, check)
 	}
 	e.bodiesOfRules(d, routes)
+}
+
+// askedOnce looks for a second check of a leaf.
+func (e *exam) askedOnce(d *door, l leaf, first int) {
+	for _, check := range d.checks {
+		if _, skipped := d.skipped(l, check); check > first && !skipped {
+			e.add("two-checks", d.filters[check].at, d.subject, "")
+		}
+	}
+}
+
+// counted looks for limits that are switched off for a leaf.
+func (e *exam) counted(d *door, l leaf) {
+	for _, f := range d.filters {
+		if f.kind != typeLimit {
+			continue
+		}
+		if off := d.switchedOff(l, f); off.yes() {
+			e.add("uncounted-route", off, d.subject, "route %s reaches %s", l.what(), l.upstream())
+		}
+	}
 }
 
 // scope examines what a route configuration, a virtual host, a route or a weighted cluster says by itself: settings under a name that no
@@ -297,8 +335,8 @@ func (e *exam) upstreamFilters(l leaf) {
 }
 
 // settings looks at what a route's ext_authz settings say beside bodies: whom they ask, and for which service.
-func (e *exam) settings(d *door, l leaf) {
-	for _, o := range l.overrides(d.filters[d.check].name) {
+func (e *exam) settings(d *door, l leaf, asked int) {
+	for _, o := range l.overrides(d.filters[asked].name) {
 		check := o.config.get("check_settings")
 		for _, key := range []string{"grpc_service", "http_service"} {
 			e.when(check.get(key).there(), "service-override", check.get(key), d.subject)
@@ -307,7 +345,7 @@ func (e *exam) settings(d *door, l leaf) {
 	if e.policy == nil {
 		return
 	}
-	name, at := d.service(l)
+	name, at := d.service(l, asked)
 	switch {
 	case name == redacted:
 		e.add("redacted", at, d.subject, "")
@@ -321,8 +359,8 @@ func (e *exam) settings(d *door, l leaf) {
 const redacted = "[redacted]"
 
 // service is the service that a leaf names for the gate. Context extensions of all scopes are merged; the more specific wins by key.
-func (d *door) service(l leaf) (string, value) {
-	overrides := l.overrides(d.filters[d.check].name)
+func (d *door) service(l leaf, check int) (string, value) {
+	overrides := l.overrides(d.filters[check].name)
 	for i := len(overrides) - 1; i >= 0; i-- {
 		if at := overrides[i].config.get("check_settings", "context_extensions").field("service"); at.there() {
 			return at.str(), at
