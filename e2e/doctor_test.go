@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -11,9 +14,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
 
 	"github.com/sallyport-dev/sallyport/envoy"
 )
@@ -185,6 +192,17 @@ func TestDoctorReadsARunningEnvoy(t *testing.T) {
 	}
 }
 
+// The demo's own policy, limits and Envoy fit each other, but for the door that is there to show what happens without a gate.
+func TestDoctorOfTheDemo(t *testing.T) {
+	config, _ := filledIn(t, "demo.yaml")
+	path := filepath.Join(t.TempDir(), "envoy.yaml")
+	write(t, path, strings.ReplaceAll(config, "spiffe://cluster.local/", "spiffe://demo.test/"))
+	found, code := diagnosis(t, "--policy", "../cmd/internal/demo/policy.yaml", "--limits", "../cmd/internal/demo/limits", path)
+	if diff := cmp.Diff([]string{`unchecked-listener listener "ungated"`}, found); diff != "" || code != 1 {
+		t.Errorf("exit %d\n%s", code, diff)
+	}
+}
+
 // Which routes are not checked, Envoy shows: what the doctor calls unchecked is what passes while the gate is away.
 func TestDoctorKnowsWhichRoutesAreChecked(t *testing.T) {
 	const (
@@ -199,31 +217,25 @@ func TestDoctorKnowsWhichRoutesAreChecked(t *testing.T) {
 		"wrapper empty":  fmt.Sprintf(wrapper, "config: {}"),
 		"wrapper inside": fmt.Sprintf(wrapper, "config: "+fmt.Sprintf(perRoute, "disabled: true")),
 	}
-	names := slices.Sorted(mapKeys(forms))
 	upstream := newUpstream(t)
-	port := upstream.Listener.Addr().String()
-	port = port[strings.LastIndexByte(port, ':')+1:]
 	for _, disabled := range []bool{false, true} {
-		var hosts []string
-		cases := map[string]string{}
-		for _, ofHost := range names {
-			for _, ofRoute := range names {
-				name := fmt.Sprintf("h%d.example", len(hosts))
-				host := fmt.Sprintf("{name: %s, domains: [%s], %s routes: [{match: {prefix: /}, route: {cluster: up}, %s}]}", name, name, setting(forms[ofHost]), setting(forms[ofRoute]))
-				hosts = append(hosts, host)
-				cases[name] = host
+		d := door{admin: freePort(t), listen: freePort(t), upstream: portIn(upstream.Listener.Addr()), filter: fmt.Sprintf("disabled: %v", disabled)}
+		for _, ofHost := range slices.Sorted(maps.Keys(forms)) {
+			for _, ofRoute := range slices.Sorted(maps.Keys(forms)) {
+				d.hosts = append(d.hosts, vhost(fmt.Sprintf("h%d.example", len(d.hosts)), forms[ofHost], forms[ofRoute]))
 			}
 		}
-		admin, listen := freePort(t), freePort(t)
 		path := filepath.Join(t.TempDir(), "envoy.yaml")
-		write(t, path, doorOf(admin, listen, port, disabled, hosts))
-		runEnvoy(t, path, admin)
+		write(t, path, d.config())
+		runEnvoy(t, path, d.admin)
 		passed := 0
-		for name, host := range cases {
-			status := askHost(t, listen, name)
-			one := filepath.Join(t.TempDir(), "envoy.yaml")
-			write(t, one, doorOf(admin, listen, port, disabled, []string{host}))
-			found, _ := diagnosis(t, one)
+		for i, host := range d.hosts {
+			status := askHost(t, d.listen, fmt.Sprintf("h%d.example", i), "")
+			one := d
+			one.hosts = []string{host}
+			file := filepath.Join(t.TempDir(), "envoy.yaml")
+			write(t, file, one.config())
+			found, _ := diagnosis(t, file)
 			unchecked := slices.Contains(found, `unchecked-route listener "a"`)
 			if status == http.StatusOK {
 				passed++
@@ -232,18 +244,8 @@ func TestDoctorKnowsWhichRoutesAreChecked(t *testing.T) {
 				t.Errorf("filter disabled %v, %s: Envoy answers %d, the doctor calls it unchecked: %v", disabled, host, status, unchecked)
 			}
 		}
-		if passed == 0 || passed == len(cases) {
-			t.Errorf("%d of %d passed", passed, len(cases))
-		}
-	}
-}
-
-func mapKeys(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for key := range m {
-			if !yield(key) {
-				return
-			}
+		if passed == 0 || passed == len(d.hosts) {
+			t.Errorf("%d of %d passed", passed, len(d.hosts))
 		}
 	}
 }
@@ -255,7 +257,20 @@ func setting(form string) string {
 	return "typed_per_filter_config: {envoy.filters.http.ext_authz: " + form + "},"
 }
 
-func doorOf(admin, listen int, upstream string, disabled bool, hosts []string) string {
+// door is a connection manager that asks a gate about everything.
+type door struct {
+	admin, listen  int
+	upstream, gate string // ports; "" is a gate that is away
+	filter         string // settings of the filter
+	own            string // settings of its check
+	hosts          []string
+}
+
+func (d door) config() string {
+	endpoints := "[]"
+	if d.gate != "" {
+		endpoints = fmt.Sprintf("[{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %s}}}}]}]", d.gate)
+	}
 	return fmt.Sprintf(`admin: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
 static_resources:
   listeners:
@@ -270,25 +285,105 @@ static_resources:
           route_config: {name: a, virtual_hosts: [%s]}
           http_filters:
           - name: envoy.filters.http.ext_authz
-            disabled: %v
+            %s
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
-              grpc_service: {envoy_grpc: {cluster_name: nobody}, timeout: 1s}
+              grpc_service: {envoy_grpc: {cluster_name: gate}, timeout: 5s}
               status_on_error: {code: ServiceUnavailable}
+              %s
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
   clusters:
-  - {name: nobody, type: STATIC, connect_timeout: 1s}
+  - name: gate
+    type: STATIC
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+    load_assignment: {cluster_name: gate, endpoints: %s}
   - name: up
     type: STATIC
     connect_timeout: 1s
     load_assignment: {cluster_name: up, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %s}}}}]}]}
-`, admin, listen, strings.Join(hosts, ", "), disabled, upstream)
+`, d.admin, d.listen, strings.Join(d.hosts, ", "), d.filter, d.own, endpoints, d.upstream)
 }
 
-func askHost(t *testing.T, port int, host string) int {
+// vhost is a virtual host whose name is its domain, with settings of the check on itself and on its route.
+func vhost(name, ofHost, ofRoute string) string {
+	return fmt.Sprintf("{name: %s, domains: [%s], %s routes: [{match: {prefix: /}, route: {cluster: up}, %s}]}", name, name, setting(ofHost), setting(ofRoute))
+}
+
+// bodyGate allows everything and remembers how much of a body it was shown.
+type bodyGate struct {
+	authv3.UnimplementedAuthorizationServer
+	shown atomic.Int64
+}
+
+func (g *bodyGate) Check(_ context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	request := req.GetAttributes().GetRequest().GetHttp()
+	g.shown.Store(int64(len(request.GetBody()) + len(request.GetRawBody())))
+	return &authv3.CheckResponse{Status: &statuspb.Status{}}, nil
+}
+
+// Which settings of bodies are in force, Envoy shows: what the doctor says of every request's body is what the gate is shown.
+func TestDoctorKnowsWhoSeesBodies(t *testing.T) {
+	const perRoute = `{"@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute, check_settings: {%s}}`
+	forms := map[string]string{
+		"nothing":  "",
+		"service":  fmt.Sprintf(perRoute, "context_extensions: {service: a}"),
+		"body":     fmt.Sprintf(perRoute, "with_request_body: {max_request_bytes: 100, allow_partial_message: true}"),
+		"no body":  fmt.Sprintf(perRoute, "disable_request_body_buffering: true"),
+		"a config": `{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {}}`,
+	}
+	gate := &bodyGate{}
+	server := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(server, gate)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = server.Serve(listener) }() // ends with the test
+	defer server.Stop()
+	upstream := newUpstream(t)
+	for _, own := range []string{"", "with_request_body: {max_request_bytes: 100, allow_partial_message: true}"} {
+		d := door{admin: freePort(t), listen: freePort(t), upstream: portIn(upstream.Listener.Addr()), gate: portIn(listener.Addr()), own: own}
+		for _, ofHost := range slices.Sorted(maps.Keys(forms)) {
+			for _, ofRoute := range slices.Sorted(maps.Keys(forms)) {
+				d.hosts = append(d.hosts, vhost(fmt.Sprintf("h%d.example", len(d.hosts)), forms[ofHost], forms[ofRoute]))
+			}
+		}
+		path := filepath.Join(t.TempDir(), "envoy.yaml")
+		write(t, path, d.config())
+		runEnvoy(t, path, d.admin)
+		seen := 0
+		for i, host := range d.hosts {
+			gate.shown.Store(-1)
+			status := askHost(t, d.listen, fmt.Sprintf("h%d.example", i), "a body")
+			shown := gate.shown.Load()
+			one := d
+			one.hosts = []string{host}
+			file := filepath.Join(t.TempDir(), "envoy.yaml")
+			write(t, file, one.config())
+			found, _ := diagnosis(t, file)
+			if told := slices.Contains(found, `body-everywhere listener "a"`); told != (shown > 0) || status != http.StatusOK {
+				t.Errorf("%q, %s: status %d, the gate is shown %d bytes, the doctor says so: %v", own, host, status, shown, told)
+			}
+			if shown > 0 {
+				seen++
+			}
+		}
+		if seen == 0 || seen == len(d.hosts) {
+			t.Errorf("%d of %d bodies were shown", seen, len(d.hosts))
+		}
+	}
+}
+
+func portIn(address net.Addr) string { return strconv.Itoa(address.(*net.TCPAddr).Port) }
+
+func askHost(t *testing.T, port int, host, body string) int {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+local(port)+"/", http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+local(port)+"/", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/body"
@@ -75,15 +76,41 @@ func streams(l leaf) string {
 	return ""
 }
 
+// way is a leaf as the rules of a policy see it: whom it is for, and what of a body is sent.
+type way struct {
+	leaf
+	taker  taker
+	check  int // -1: nobody is asked
+	sent   value
+	pin    string
+	pinned bool
+}
+
+func (e *exam) ways(d *door, routes []leaf) []way {
+	all := make([]way, len(routes))
+	for i, l := range routes {
+		w := way{leaf: l, taker: e.taker(l.route.get("match"))}
+		w.check, _ = d.asked(l)
+		if w.check >= 0 {
+			w.sent = d.buffering(l, w.check).at
+		}
+		pin, at := d.service(l, max(w.check, d.check))
+		w.pin, w.pinned = pin, at.there()
+		all[i] = w
+	}
+	return all
+}
+
 // bodiesOfRules holds the routes to the rules of the policy: who reads a body must be sent it, and a stream must not be waited for.
 func (e *exam) bodiesOfRules(d *door, routes []leaf) {
 	if e.policy == nil {
 		return
 	}
+	ways := e.ways(d, routes)
 	for _, service := range e.policy.Services {
 		for _, rule := range service.Rules {
 			for _, ask := range samples(rule) {
-				e.bodyOfRule(d, routes, rule, ask)
+				e.bodyOfRule(d, ways, rule, ask)
 			}
 		}
 	}
@@ -130,52 +157,43 @@ func filled(path string) string {
 }
 
 // bodyOfRule looks at the routes that a request can take, in Envoy's order: those that may take it, and the first that does.
-func (e *exam) bodyOfRule(d *door, routes []leaf, rule *policy.Rule, ask sample) {
+func (e *exam) bodyOfRule(d *door, ways []way, rule *policy.Rule, ask sample) {
 	reads := rule.Body != nil
 	streams := ask.grpc && !reads || len(rule.Upgrades) > 0 || rule.MaxConnection > 0
 	if !reads && !streams {
 		return
 	}
-	var host *node
-	over := false
-	for _, l := range routes {
-		if l.host.n != host {
-			host, over = l.host.n, false
+	var host, taken *node
+	for _, w := range ways {
+		if w.host.n != host {
+			host, taken = w.host.n, nil
 		}
-		check, _ := d.asked(l)
-		if over || !e.serves(d, l, max(check, d.check), rule.Service) {
+		if taken != nil && taken != w.route.n {
+			continue // but for the other clusters of the route that takes it
+		}
+		answer := w.taker.takes(ask.method, ask.path)
+		if answer == no || !e.serves(w, rule.Service) {
 			continue
 		}
-		answer := e.taken(l.route.get("match"), ask.method, ask.path)
-		if answer == no {
-			continue
+		if answer == yes {
+			taken = w.route.n
 		}
-		over = answer == yes && len(l.scopes) == 3 // a weighted route's other clusters still follow
-		if check < 0 {
-			continue
-		}
-		switch sent := d.buffering(l, check).at; {
-		case reads && !sent.there():
-			e.add("body-unread", l.route, d.subject, "rule %s of %s, %s %s, by route %s", rule.Name, rule.Service.Name, ask.method, ask.path, l.what())
-		case streams && sent.there():
-			e.add("body-on-stream", sent, d.subject, "rule %s of %s takes it for a stream", rule.Name, rule.Service.Name)
+		switch {
+		case w.check < 0: // told already
+		case reads && !w.sent.there():
+			e.add("body-unread", w.route, d.subject, "rule %s of %s, %s %s, by route %s", rule.Name, rule.Service.Name, ask.method, ask.path, w.what())
+		case streams && w.sent.there():
+			e.add("body-on-stream", w.sent, d.subject, "rule %s of %s takes it for a stream", rule.Name, rule.Service.Name)
 		}
 	}
 }
 
-// serves reports whether a leaf can be asked for a service: it names it, or it names none and its hosts are the service's.
-func (e *exam) serves(d *door, l leaf, check int, service *policy.Service) bool {
-	if name, at := d.service(l, check); at.there() {
-		return name == service.Name || name == redacted && len(e.policy.Services) == 1
+// serves reports whether a way can be for a service: it names it, or it names none and its hosts are the service's.
+func (e *exam) serves(w way, service *policy.Service) bool {
+	if w.pinned {
+		return w.pin == service.Name || w.pin == redacted && len(e.policy.Services) == 1
 	}
-	if service.Edge {
-		return e.hosted(l.host, service)
-	}
-	// The gate may be told the service by its flag, or by the workload that asks. Where hosts choose, it is not.
-	for _, other := range e.policy.Services {
-		if other.Edge {
-			return false
-		}
-	}
-	return e.hosted(l.host, service)
+	// Without a name the gate may be told the service by its flag, or by the workload that asks; where hosts choose, it is not.
+	byHost := slices.ContainsFunc(e.policy.Services, func(s *policy.Service) bool { return s.Edge })
+	return service.Edge == byHost && e.hosted(w.host, service)
 }

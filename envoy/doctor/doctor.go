@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"unicode"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
@@ -75,9 +76,8 @@ func (f Finding) String(file string) string {
 	if f.Detail != "" {
 		what += ": " + f.Detail
 	}
-	at := &strictyaml.Error{File: file, Pos: strictyaml.Pos{Line: f.Line, Column: f.Column}, Msg: what, Line: f.Text, Hint: f.Mend}
-	text := at.Pretty()
-	return fmt.Sprintf("%s\n      . %s\n      @ %s", text, f.Reason, f.Path)
+	at := &strictyaml.Error{File: file, Pos: strictyaml.Pos{Line: f.Line, Column: f.Column}, Msg: what, Line: f.Text}
+	return fmt.Sprintf("%s\n      . %s\n      = %s\n      @ %s", at.Pretty(), f.Reason, f.Mend, f.Path)
 }
 
 // most is how many findings are told. A configuration with more is not mended by a longer list.
@@ -140,9 +140,26 @@ func (e *exam) add(id string, at value, subject, format string, args ...any) {
 	}
 	e.seen[key] = true
 	e.found = append(e.found, Finding{
-		ID: id, Severity: k.Severity, Subject: subject, Path: path, Line: at.pos.Line, Column: at.pos.Column,
-		Detail: fmt.Sprintf(format, args...), Reason: k.Reason, Mend: k.Mend,
+		ID: id, Severity: k.Severity, Subject: shown(subject), Path: path, Line: at.pos.Line, Column: at.pos.Column,
+		Detail: shown(fmt.Sprintf(format, args...)), Reason: k.Reason, Mend: k.Mend,
 	})
+}
+
+// mostShown bounds the text of a configuration in a finding.
+const mostShown = 300
+
+// shown is text of the configuration as a terminal may have it: no control characters, and not without end.
+func shown(text string) string {
+	runes := []rune(text)
+	if len(runes) > mostShown {
+		runes = append(runes[:mostShown], []rune("...")...)
+	}
+	for i, r := range runes {
+		if !unicode.IsPrint(r) {
+			runes[i] = '?'
+		}
+	}
+	return string(runes)
 }
 
 // when adds a finding without detail if a condition holds.

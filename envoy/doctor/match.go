@@ -14,8 +14,6 @@ const (
 	yes
 )
 
-func (t tri) and(u tri) tri { return min(t, u) }
-
 func sure(b bool) tri {
 	if b {
 		return yes
@@ -61,58 +59,88 @@ func (e *exam) wholly(expression, text string) bool {
 // maxExpression bounds what is compiled: Envoy's own bound on a program is far below.
 const maxExpression = 4096
 
-// taken reports whether a route's match takes a request of a method and a path. Other conditions leave it open.
-func (e *exam) taken(match value, method, path string) tri {
-	answer := e.pathTaken(match, path)
-	for _, header := range match.get("headers").items() {
-		if answer == no {
+// taker is a route's match, read once: a policy asks many times.
+type taker struct {
+	path    func(path string) tri
+	methods []func(method string) bool
+	open    bool // other conditions leave it open
+}
+
+// takes reports whether a request of a method and a path is taken.
+func (t taker) takes(method, path string) tri {
+	answer := t.path(path)
+	if answer == no {
+		return no
+	}
+	for _, ok := range t.methods {
+		if !ok(method) {
 			return no
 		}
-		answer = answer.and(e.methodTaken(header, method))
 	}
-	for _, other := range []string{"query_parameters", "runtime_fraction", "tls_context", "dynamic_metadata", "filter_state", "grpc", "cookies"} {
-		if match.get(other).there() {
-			answer = answer.and(maybe)
-		}
+	if t.open {
+		return maybe
 	}
 	return answer
 }
 
-func (e *exam) pathTaken(match value, path string) tri {
+// conditions are what a match can demand beside path and method.
+var conditions = []string{"query_parameters", "runtime_fraction", "tls_context", "dynamic_metadata", "filter_state", "grpc", "cookies"}
+
+func (e *exam) taker(match value) taker {
+	t := taker{path: e.pathTaker(match)}
+	for _, header := range match.get("headers").items() {
+		if ok := e.methodTaker(header); ok != nil {
+			t.methods = append(t.methods, ok)
+		} else {
+			t.open = true
+		}
+	}
+	for _, other := range conditions {
+		t.open = t.open || match.get(other).there()
+	}
+	return t
+}
+
+func (e *exam) pathTaker(match value) func(string) tri {
 	fold := func(s string) string { return s }
 	if match.get("case_sensitive").str() == "false" {
 		fold = strings.ToLower
 	}
-	path = fold(path)
 	switch {
 	case match.get("prefix").there():
-		return sure(strings.HasPrefix(path, fold(match.get("prefix").str())))
+		prefix := fold(match.get("prefix").str())
+		return func(path string) tri { return sure(strings.HasPrefix(fold(path), prefix)) }
 	case match.get("path").there():
-		return sure(path == fold(match.get("path").str()))
+		exact := fold(match.get("path").str())
+		return func(path string) tri { return sure(fold(path) == exact) }
 	case match.get("path_separated_prefix").there():
 		prefix := fold(match.get("path_separated_prefix").str())
-		return sure(path == prefix || strings.HasPrefix(path, prefix+"/"))
+		return func(path string) tri {
+			rest, ok := strings.CutPrefix(fold(path), prefix)
+			return sure(ok && (rest == "" || rest[0] == '/'))
+		}
 	case match.get("safe_regex").there():
-		return sure(e.wholly(match.get("safe_regex", "regex").str(), path))
+		expression := match.get("safe_regex", "regex").str()
+		return func(path string) tri { return sure(e.wholly(expression, path)) }
 	case match.get("connect_matcher").there():
-		return no
+		return func(string) tri { return no }
 	case match.get("path_match_policy").there():
-		return maybe
+		return func(string) tri { return maybe }
 	}
-	return yes
+	return func(string) tri { return yes }
 }
 
-// methodTaken holds a condition on :method; one on another header may hold or not.
-func (e *exam) methodTaken(header value, method string) tri {
-	if header.get("name").str() != ":method" || method == "" {
-		return maybe
+// methodTaker is a condition on :method; nil for one on another header, which may hold or not.
+func (e *exam) methodTaker(header value) func(string) bool {
+	if header.get("name").str() != ":method" {
+		return nil
 	}
 	invert := header.get("invert_match").yes()
 	switch {
 	case header.get("string_match").there():
-		return sure(e.matches(header.get("string_match"), method) != invert)
+		return func(method string) bool { return e.matches(header.get("string_match"), method) != invert }
 	case header.get("exact_match").there():
-		return sure((header.get("exact_match").str() == method) != invert)
+		return func(method string) bool { return (header.get("exact_match").str() == method) != invert }
 	}
-	return maybe
+	return nil
 }

@@ -43,7 +43,7 @@ func readFile(name string, data []byte) (*file, error) {
 	// Aliases: bootstrap files use them, and Envoy expands them.
 	doc, errs := strictyaml.ParseWith(name, data, strictyaml.Options{Aliases: true})
 	if len(errs) > 0 {
-		return nil, fmt.Errorf("this is no JSON, and no YAML that every reader reads alike:\n%s", errs.Pretty())
+		return nil, fmt.Errorf("this is no JSON, and no YAML that every reader reads alike (a running Envoy's /config_dump can be examined instead):\n%s", errs.Pretty())
 	}
 	return &file{name: name, data: data, root: fromYAML(strictyaml.NewDecoder(doc), doc.Root)}, nil
 }

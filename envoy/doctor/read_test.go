@@ -277,6 +277,20 @@ func TestPlacesInJSON(t *testing.T) {
 	}
 }
 
+// Text of a configuration does not steer a terminal, and a long one does not fill it.
+func TestHostileText(t *testing.T) {
+	name := "a\u001b[2J\u202e" + strings.Repeat("x", 1000)
+	text := compact(t, map[string]any{"static_resources": map[string]any{"listeners": []any{map[string]any{"name": name, "filter_chains": []any{map[string]any{
+		"filters": []any{map[string]any{"name": name, "typed_config": map[string]any{name: "a"}}}}}}}}})
+	found := examine(t, text, nil, nil)
+	if len(found) != 1 || found[0].ID != "not-understood" {
+		t.Fatalf("%+v", found)
+	}
+	if told := found[0].String("a.json"); strings.ContainsAny(told, "\u001b\u202e") || len(told) > 3000 {
+		t.Errorf("%q", told)
+	}
+}
+
 // What cannot be read says where and why; what holds no listener says what to give instead.
 func TestUnreadable(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
