@@ -250,6 +250,25 @@ func TestDoctorKnowsWhichRoutesAreChecked(t *testing.T) {
 	}
 }
 
+// Why the doctor refuses a virtual host that several services share: a port or a final dot, which the gate cuts, takes a request out of the
+// virtual host of its name and into `*`.
+func TestHostsThatEnterAnotherVirtualHost(t *testing.T) {
+	upstream := newUpstream(t)
+	other := `{name: other, domains: ["*"], ` + setting(`{"@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}`) + ` routes: [{match: {prefix: /}, route: {cluster: up}}]}`
+	d := door{admin: freePort(t), listen: freePort(t), upstream: portIn(upstream.Listener.Addr()), hosts: []string{vhost("a.example", "", ""), other}}
+	path := filepath.Join(t.TempDir(), "envoy.yaml")
+	write(t, path, d.config())
+	runEnvoy(t, path, d.admin)
+	for host, want := range map[string]int{
+		"a.example": http.StatusServiceUnavailable, "A.EXAMPLE": http.StatusServiceUnavailable, // checked, and the gate is away
+		"a.example.": http.StatusOK, "a.example:81": http.StatusOK, "b.example": http.StatusOK,
+	} {
+		if got := askHost(t, d.listen, host, ""); got != want {
+			t.Errorf("%s: %d, want %d", host, got, want)
+		}
+	}
+}
+
 func setting(form string) string {
 	if form == "" {
 		return ""

@@ -19,6 +19,7 @@ type fixture struct {
 
 	more   [2]string // a second edit of the file
 	policy [2]string // an edit of the policy beside it
+	twice  [2]string // a second edit of the policy
 	limits bool      // false: without limits too, where the descriptors are edited away
 	place  string    // what the finding's path ends with
 	also   []string  // other findings of the same edit
@@ -37,6 +38,9 @@ const (
 		"                  # Bodies stream through unseen; a route whose rule reads one says so (below).\n                  check_settings: {disable_request_body_buffering: true}\n"
 	uri = `{san_type: URI, matcher: {prefix: "spiffe://cluster.local/"}}`
 )
+
+// another is a second service of the policy.
+const another = "  - name: pages\n    edge: true\n    hosts: [pages.example]\n    rules: [{name: page, match: \"GET /home\", public: true}]\n"
 
 // filterSetting is an edit that adds a line to the ext_authz filter.
 func filterSetting(line string) [2]string {
@@ -85,6 +89,9 @@ var fixtures = []fixture{
 	set("unknown-cluster", "edge.yaml", "envoy_grpc: {cluster_name: authz, authority: authz}", "envoy_grpc: {cluster_name: auth, authority: authz}", ".cluster_name"),
 	set("service-override", "sidecar.yaml", pinned, strings.Replace(pinned, "check_settings: {", "check_settings: {grpc_service: {envoy_grpc: {cluster_name: other}}, ", 1), ".check_settings.grpc_service"),
 	{id: "service-unknown", file: "sidecar.yaml", old: `service: "orders"`, new: `service: "order"`, place: ".service", also: []string{"service-not-here"}},
+	{id: "service-by-host", file: "edge.yaml", policy: [2]string{"services:\n", "services:\n" + another}, place: ".domains"},
+	{id: "service-by-host", file: "edge.yaml", old: "domains: [\"*\"]", new: "domains: [orders.example, \"*.example:8443\"]", policy: [2]string{"services:\n", "services:\n" + another}, place: ".domains"},
+	{id: "service-unnamed", file: "edge.yaml", policy: [2]string{"    edge: true\n", ""}, more: [2]string{}, place: ".routes[0]", twice: [2]string{"services:\n", "services:\n" + strings.Replace(another, "    edge: true\n", "", 1)}, also: []string{"service-not-here"}},
 	{id: "service-not-here", file: "edge.yaml", old: "domains: [\"*\"]", new: "domains: [\"other.example\"]", place: "."},
 
 	// What does a failure do?
@@ -218,7 +225,7 @@ func (f fixture) edited(t *testing.T) (config, policy string) {
 		}
 		return strings.Replace(text, edit[0], edit[1], 1)
 	}
-	return change(change(config, [2]string{f.old, f.new}), f.more), change(policy, f.policy)
+	return change(change(config, [2]string{f.old, f.new}), f.more), change(change(policy, f.policy), f.twice)
 }
 
 // Each kind of finding has an edit that makes it, at the place that was edited, and makes nothing else.

@@ -353,6 +353,32 @@ func (e *exam) settings(d *door, l leaf, asked int) {
 		e.add("service-unknown", at, d.subject, "%q", name)
 	}
 	e.ask(l, name, at.there())
+	if !at.there() {
+		e.chosenByHost(d, l)
+	}
+}
+
+// chosenByHost examines a leaf that names no service: whose rules can hold for it?
+func (e *exam) chosenByHost(d *door, l leaf) {
+	var here []*policy.Service
+	known := len(e.policy.Services) == 1
+	for _, service := range e.policy.Services {
+		known = known || len(service.Workloads) > 0
+		if service.Edge && e.hosted(l.host, service) {
+			here = append(here, service)
+		}
+	}
+	if len(here) == 0 && !known {
+		e.add("service-unnamed", l.route, d.subject, "route %s", l.what())
+		return
+	}
+	for _, other := range here {
+		// Services of one host are one to the gate: it looks for the rule among all of them.
+		shared := slices.ContainsFunc(here[0].Hosts, func(host string) bool { return slices.Contains(other.Hosts, host) })
+		if !shared {
+			e.add("service-by-host", l.host.get("domains"), d.subject, "%s and %s", here[0].Name, other.Name)
+		}
+	}
 }
 
 // redacted is what a dump says in place of a value that may be a secret: of context extensions too.
