@@ -362,3 +362,16 @@ func FuzzExamine(f *testing.F) {
 		}
 	})
 }
+
+// A map of any size is looked up like a small one.
+func TestManyKeys(t *testing.T) {
+	settings := ""
+	for i := range 200 {
+		settings += fmt.Sprintf("                filter-%d: {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig}\n", i)
+	}
+	text := strings.Replace(shipped(t, "edge.yaml"), "typed_per_filter_config:\n", "typed_per_filter_config:\n"+settings, 1)
+	found := examine(t, text, parse(t, fitting), shippedLimits(t))
+	if len(found) != 200 || !slices.Equal(ids(found), []string{"per-route-ignored"}) {
+		t.Errorf("%d: %q", len(found), ids(found))
+	}
+}
