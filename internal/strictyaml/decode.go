@@ -223,8 +223,7 @@ func (d *Decoder) Int(n *Node, least, most int64) (int64, bool) {
 		d.wrong(n, "a whole number")
 		return 0, false
 	}
-	digits := strings.TrimPrefix(n.text, "-")
-	if digits == "" || strings.Trim(digits, "0123456789") != "" || len(digits) > 1 && digits[0] == '0' {
+	if !decimal(n.text) {
 		d.Errorf(n, "write it in plain decimal, like 12", "%s means different numbers to different YAML readers", clip(n.text))
 		return 0, false
 	}
