@@ -15,6 +15,7 @@ var floors = map[int][]string{
 	// Floor 1 is pure: bytes and values in, values out.
 	1: {
 		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body",
+		"authz/openapi",
 		"ratelimit/window", "ratelimit/limits", "internal/...", "proto/...",
 	},
 	// Floor 2 decides, and names the ports it needs for that.
@@ -59,7 +60,14 @@ var rules = []rule{
 		packages: []string{"authz/body"}, never: []string{"foreign"}, but: []string{"google.golang.org/protobuf/..."},
 		why: "floor 1 is pure: of foreign code a body's reader needs the decoder of messages",
 	}, {
-		packages: floors[1], except: []string{"proto/...", "authz/body"}, never: []string{"foreign"},
+		packages: []string{"authz/openapi"}, never: []string{"foreign"},
+		but: []string{"github.com/getkin/kin-openapi/openapi3", "github.com/go-json-experiment/json/..."},
+		why: "floor 1 is pure: of foreign code the reader of OpenAPI needs that of kin, whose loader is told to fetch nothing",
+	}, {
+		packages: []string{"..."}, except: []string{"authz/openapi"}, never: []string{"github.com/getkin/kin-openapi/..."},
+		why: "authz/openapi is the one door to kin-openapi, and reads the text strictly first",
+	}, {
+		packages: floors[1], except: []string{"proto/...", "authz/body", "authz/openapi"}, never: []string{"foreign"},
 		but: []string{
 			"github.com/goccy/go-yaml/...", "github.com/go-json-experiment/json/...", // decoders
 			"cel.dev/cel-go/...", "cel.dev/expr/...", // the expression engine
