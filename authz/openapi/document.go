@@ -73,6 +73,14 @@ func (r *reader) document() *Document {
 
 func (r *reader) pathItem(path string, written *node) {
 	item := deref(r.root, written)
+	if item != written {
+		// OpenAPI leaves open which of both holds; to read one would lose the operations of the other.
+		for i, key := range written.names() {
+			if key != "$ref" && key != "summary" && key != "description" && !isNote(key) {
+				r.add(written.at[i], "write it where the reference leads to", "`%s` beside the reference of a path", clip(key))
+			}
+		}
+	}
 	for i, key := range item.names() {
 		if !slices.Contains(methods, key) {
 			continue

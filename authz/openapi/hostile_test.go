@@ -35,24 +35,27 @@ func TestHostileDocumentsEnd(t *testing.T) {
 	}
 	chain += fmt.Sprintf("C%d: {}\n", maxHops+2)
 	long := ""
-	for i := range 5000 {
+	for i := range 3000 {
 		long += fmt.Sprintf("A%d: {type: object, properties: {a: {$ref: \"#/components/schemas/A%d\"}}}\n", i, i+1)
 	}
-	long += "A5000: {}\n"
+	long += "A3000: {}\n"
 	// Kin judges a schema again at each reference to it; so many to so large a one would take minutes.
 	body := "  requestBodies:\n    B: {content: {application/json: {schema: {properties: {"
-	for i := range 20_000 {
+	for i := range 10_000 {
 		body += fmt.Sprintf("p%d: {type: string}, ", i)
 	}
 	body += "q: {}}}}}}\n"
 	var uses, items strings.Builder
-	for i := range 4000 {
+	for i := range 2000 {
 		fmt.Fprintf(&uses, "/p%d: {post: {requestBody: {$ref: \"#/components/requestBodies/B\"}, responses: {200: {description: ok}}}}\n", i)
 		fmt.Fprintf(&items, "/p%d: {$ref: \"#/paths/~1a\"}\n", i)
 	}
 	for _, tt := range []struct{ name, text, want string }{
 		{"one large body of many operations", doc(uses.String(), "") + body, ""},
 		{"one large path of many", doc("/a: {description: \""+strings.Repeat("x", 10_000)+"\", get: {responses: {200: {description: ok}}}}\n"+items.String(), ""), "when its path items are written out"},
+		{"a path that holds all paths", doc31("/a: {$ref: \"#/paths\"}\n", ""), "invalid paths"},
+		{"a path that holds all components", doc31("/a: {$ref: \"#/components\"}\n", "") + "  pathItems: {x: {$ref: \"#/components\"}}\n", "invalid paths"},
+		{"a scheme that holds all", doc31(get("/a", ""), "") + "  securitySchemes: {x: {$ref: \"#/components\"}}\n", "invalid components"},
 		{"laughs by allOf", doc(get("/a", parameter), laughs(60, "allOf")), ""},
 		{"laughs by anyOf", doc(get("/a", parameter), laughs(60, "anyOf")), ""},
 		{"laughs that end where they began", doc(get("/a", parameter), strings.Replace(laughs(60, "anyOf"), "A60: {type: string}", "A60: {anyOf: [{$ref: \"#/components/schemas/A0\"}]}", 1)), ""},

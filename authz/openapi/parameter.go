@@ -3,6 +3,9 @@ package openapi
 import (
 	"slices"
 	"strings"
+
+	"github.com/sallyport-dev/sallyport/authz/target"
+	"github.com/sallyport-dev/sallyport/internal/headerval"
 )
 
 // The bounds of one operation.
@@ -79,6 +82,10 @@ func (r *reader) parameter(place string, n *node) Parameter {
 		p.Problem = "a parameter that is a document of its own (`content`) is not read"
 	case p.Style != Simple && p.Style != Form:
 		p.Problem = "style " + clip(string(p.Style)) + " is not read"
+	case p.In == InQuery && !target.ReadableName(p.Name):
+		p.Problem = "a query cannot hold the name as it is, and is read by names as they are"
+	case (p.In == InHeader || p.In == InCookie) && !headerval.ValidName(p.Name):
+		p.Problem = "no " + string(p.In) + " can be called this"
 	case n.get("allowReserved").truth():
 		p.Problem = "allowReserved is not read: upstreams differ in what ends such a value"
 	}

@@ -156,7 +156,10 @@ func TestReadRefuses(t *testing.T) {
 
 		// The shape, which kin-openapi judges; we find the place.
 		{"a parameter of the path that nobody describes", doc(get("/b", "")+get("/a/{id}", ""), ""), "8:5: invalid paths: operation GET /a/{id} must define exactly all path parameters"},
-		{"a word for a boolean", doc(get("/a", "parameters:\n  - {name: a, in: query, required: \"yes\", schema: {}}\n"), ""), "cannot unmarshal string into field Parameter.required of type bool"},
+		{"a word for a boolean", doc(get("/a", "parameters:\n  - {name: a, in: query, required: \"yes\", schema: {}}\n"), ""), "8:42: cannot unmarshal string into field Parameter.required of type bool"},
+		{"an operation beside a reference", doc31(get("/a", "")+"/b: {$ref: \"#/paths/~1a\", put: {responses: {200: {description: ok}}}}\n", ""), "7:29: `put` beside the reference of a path"},
+		{"a body that is none", doc(get("/a", "requestBody: {$ref: \"#/info\"}\n"), ""), "this is no request body"},
+		{"a parameter that is none", doc(get("/a", "parameters: [{$ref: \"#/info\"}]\n"), ""), "parameter name can't be blank"},
 		{"two templates that are one", doc(get("/a/{x}", "parameters:\n  - {name: x, in: path, required: true, schema: {}}\n")+get("/a/{y}", "parameters:\n  - {name: y, in: path, required: true, schema: {}}\n"), ""), "conflicting paths"},
 		{"one operationId twice", doc(get("/a", "operationId: x\n")+get("/b", "operationId: x\n"), ""), "have the same operation id"},
 		{"a file of Swagger", doc("", "A: {type: file}\n"), `7:5: invalid components: schema "A": unsupported 'type' value "file"`},
@@ -181,6 +184,7 @@ func TestReadLetsBe(t *testing.T) {
 		"an extension":                    doc(get("/a", "x-gateway: {$ref: nowhere.yaml, a: yes}\n"), ""),
 		"a property called $ref":          doc("", "A: {type: object, properties: {$ref: {type: string}, example: {type: string}}}\n"),
 		"a mapping of a discriminator":    doc("", "A: {oneOf: [{$ref: \"#/components/schemas/B\"}], discriminator: {propertyName: k, mapping: {b: B}}}\nB: {type: object}\n"),
+		"a path by a reference":           doc31(get("/a", "")+"/b: {$ref: \"#/paths/~1a\", description: the same}\n/c: {$ref: \"#/components/pathItems/C\"}\n", "") + "  pathItems: {C: {get: {responses: {200: {description: ok}}}}}\n",
 		"callbacks and links":             doc("/a:\n  get:\n    responses:\n      200: {description: ok, links: {next: {operationId: b}}}\n    callbacks: {done: {\"{$request.body#/url}\": {post: {responses: {200: {description: ok}}}}}}\n"+get("/b", "operationId: b\n"), ""),
 		"a scheme that begins with x-":    doc(get("/a", "security: [{x-key: []}]\n"), "") + "  securitySchemes: {x-key: {type: http, scheme: bearer}}\n",
 		"a schema that refers to itself":  doc("", "A: {type: object, properties: {a: {$ref: \"#/components/schemas/A\"}}}\n"),
@@ -211,6 +215,9 @@ func TestUnsupportedIsNamed(t *testing.T) {
 		return doc31(get(`"`+path+`"`, "parameters:\n"+rest), "")
 	}
 	for _, tt := range []struct{ name, text, want string }{
+		{"a name that a query cannot hold", doc31(get("/a", "parameters:\n  - {name: \"p q\", in: query, schema: {type: string}}\n"), ""), "8 GET /a query.p q: a query cannot hold the name"},
+		{"a name that no header has", doc31(get("/a", "parameters:\n  - {name: \"p q\", in: header, schema: {type: string}}\n"), ""), "8 GET /a header.p q: no header can be called this"},
+		{"a name that no cookie has", doc31(get("/a", "parameters:\n  - {name: \"p;q\", in: cookie, schema: {type: string}}\n"), ""), "8 GET /a cookie.p;q: no cookie can be called this"},
 		{"deepObject", parameter("in: query, style: deepObject, explode: true, schema: {type: object}"), "8 GET /a query.p: style deepObject is not read"},
 		{"spaceDelimited", parameter("in: query, style: spaceDelimited, explode: false, schema: {type: array, items: {}}"), "8 GET /a query.p: style spaceDelimited is not read"},
 		{"pipeDelimited", parameter("in: query, style: pipeDelimited, explode: false, schema: {type: array, items: {}}"), "8 GET /a query.p: style pipeDelimited is not read"},

@@ -367,16 +367,13 @@ func (s *schemas) isReadOnly(n *node, hops int) bool {
 	if hops == 0 || !n.is(strictyaml.Map) {
 		return false
 	}
+	if n.get("readOnly").truth() {
+		return true // beside a reference too, where 3.0 looks at nothing: its author meant it
+	}
 	if ref := n.get("$ref"); ref.is(strictyaml.String) {
 		if target, ok := resolve(s.root, ref.text); ok && s.isReadOnly(target, hops-1) {
 			return true
 		}
-		if !s.is31 {
-			return false
-		}
-	}
-	if n.get("readOnly").truth() {
-		return true
 	}
 	parts := n.get("allOf").list()
 	return len(parts) == 1 && s.isReadOnly(parts[0], hops-1)

@@ -58,6 +58,7 @@ func TestSchemas30(t *testing.T) {
 		"a property called like one":  {"{type: object, properties: {nullable: {type: boolean}, example: {type: string}}}", `{"type":"object","properties":{"nullable":{"type":"boolean"},"example":{"type":"string"}}}`},
 		"readOnly":                    {"{type: object, required: [id, n], properties: {id: {type: string, readOnly: true}, n: {}}}", `{"type":"object","required":["n"],"properties":{"id":false,"n":{}}}`},
 		"readOnly by a reference":     {"{type: object, properties: {id: {$ref: \"#/components/schemas/Id\"}}}\nId: {type: string, readOnly: true}", `{"type":"object","properties":{"id":false}}`},
+		"readOnly beside a reference": {"{type: object, properties: {id: {$ref: \"#/components/schemas/Last\", readOnly: true}}}", `{"type":"object","properties":{"id":false}}`},
 		"readOnly beside allOf of it": {"{type: object, properties: {id: {allOf: [{$ref: \"#/components/schemas/Id\"}]}}}\nId: {type: string, readOnly: true}", `{"type":"object","properties":{"id":false}}`},
 		"readOnly, required apart":    {"{allOf: [{$ref: \"#/components/schemas/B\"}, {required: [id, n]}]}\nB: {properties: {id: {readOnly: true}}}", `{"allOf":[{"$ref":"#/$defs/B"},{"required":["n"]}]}`},
 		"no other properties":         {"{type: object, additionalProperties: false}", `{"type":"object","additionalProperties":false}`},

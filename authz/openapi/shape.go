@@ -45,7 +45,7 @@ func is31(root *node) bool { return strings.HasPrefix(root.get("openapi").str(),
 
 // checkShape lets kin-openapi say whether the document is one: types of values, required keys, parameters of paths, names in use.
 func checkShape(r *report, root *node) {
-	text := plain{r, root}.value(nil, root, false, "")
+	text := plain{r: r, root: root}.value(nil, root, false, "")
 	if r.failed() {
 		return
 	}
@@ -101,6 +101,13 @@ func kin(text []byte) (errs []error) {
 
 // locate guesses the place that a message of kin's speaks about, by the path, the method or the component that it names; kin knows no lines.
 func locate(root *node, message string) strictyaml.Pos {
+	if what, into, ok := strings.Cut(message, " into field "); ok {
+		_, kind, _ := strings.Cut(what, "cannot unmarshal ")
+		field, _, _ := strings.Cut(into, " ")
+		if n := misfit(root, field[strings.LastIndexByte(field, '.')+1:], kind, false); n != nil {
+			return n.pos
+		}
+	}
 	best, length := root.pos, 0
 	paths := root.get("paths")
 	if paths.is(strictyaml.Map) {
@@ -130,6 +137,43 @@ func locate(root *node, message string) strictyaml.Pos {
 	return best
 }
 
+// misfit finds the first value of a key that is of the kind which kin could not take there.
+func misfit(n *node, key, kind string, names bool) *node {
+	for i, child := range n.items {
+		if n.kind == strictyaml.List {
+			if found := misfit(child, key, kind, names); found != nil {
+				return found
+			}
+			continue
+		}
+		under := n.keys[i]
+		if !names && under == key && isKind(child, kind) {
+			return child
+		}
+		if found := misfit(child, key, kind, !names && namesUnder[under] && child.kind == strictyaml.Map); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// isKind says that a value is what encoding/json calls it.
+func isKind(n *node, kind string) bool {
+	switch n.kind {
+	case strictyaml.Map:
+		return kind == "object"
+	case strictyaml.List:
+		return kind == "array"
+	case strictyaml.String:
+		return kind == "string"
+	case strictyaml.Bool:
+		return kind == "bool"
+	case strictyaml.Int, strictyaml.Float:
+		return strings.HasPrefix(kind, "number")
+	}
+	return false
+}
+
 // names says that a path stands in a message as a word of its own.
 func names(message, path string) bool {
 	i := strings.Index(message, path)
@@ -146,6 +190,8 @@ func names(message, path string) bool {
 type plain struct {
 	r    *report
 	root *node
+	// inside says that what is written stands in place of a reference, in which no other of its kind belongs.
+	inside bool
 }
 
 // maxPlain bounds what kin is given: path items are written out at each of their references.
@@ -194,6 +240,10 @@ func (p plain) reference(b []byte, n *node, under string) []byte {
 		stub.put("schema", n.pos, &node{kind: strictyaml.Map})
 		return p.object(b, stub, false, under)
 	case "paths", "pathItems", "securitySchemes":
+		if p.inside {
+			return append(b, "{}"...)
+		}
+		p.inside = true
 		return p.object(b, target, false, under)
 	case "requestBody", "requestBodies":
 		return append(b, `{"content":{"application/json":{}}}`...)
@@ -209,7 +259,8 @@ func (p plain) reference(b []byte, n *node, under string) []byte {
 }
 
 // unread are parts of a document that say nothing about the requests that the gate sees.
-var unread = set("links", "callbacks", "webhooks", "$ref")
+// kin knows no pathItems; each is written out where it is used.
+var unread = set("links", "callbacks", "webhooks", "pathItems", "$ref")
 
 func (p plain) object(b []byte, n *node, names bool, under string) []byte {
 	b = append(b, '{')
