@@ -50,7 +50,10 @@ func TestHostileDocumentsEnd(t *testing.T) {
 		fmt.Fprintf(&uses, "/p%d: {post: {requestBody: {$ref: \"#/components/requestBodies/B\"}, responses: {200: {description: ok}}}}\n", i)
 		fmt.Fprintf(&items, "/p%d: {$ref: \"#/paths/~1a\"}\n", i)
 	}
+	// JSON without line breaks: the place of a value is not counted from the start of the line each time.
+	line := `{"openapi":"3.1.0","info":{"title":"t","version":"1"},"paths":{},"components":{"schemas":{"A":{"enum":[` + strings.Repeat(`"a",`, 300_000) + `0]}}}}`
 	for _, tt := range []struct{ name, text, want string }{
+		{"one line", line, ""},
 		{"one large body of many operations", doc(uses.String(), "") + body, ""},
 		{"one large path of many", doc("/a: {description: \""+strings.Repeat("x", 10_000)+"\", get: {responses: {200: {description: ok}}}}\n"+items.String(), ""), "when its path items are written out"},
 		{"a path that holds all paths", doc31("/a: {$ref: \"#/paths\"}\n", ""), "invalid paths"},

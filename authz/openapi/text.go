@@ -169,6 +169,9 @@ type jsonReader struct {
 	dec    *jsontext.Decoder
 	data   []byte
 	starts []int // of the lines
+	// seen and at are the newest place asked for: on one long line, counting from its start each time would take for ever.
+	seen int
+	at   strictyaml.Pos
 }
 
 func parseJSON(r *report, data []byte) *node {
@@ -192,7 +195,13 @@ func parseJSON(r *report, data []byte) *node {
 func (j *jsonReader) pos(offset int) strictyaml.Pos {
 	offset = min(max(offset, 0), len(j.data))
 	line := sort.SearchInts(j.starts, offset+1) - 1
-	return strictyaml.Pos{Line: line + 1, Column: utf8.RuneCount(j.data[j.starts[line]:offset]) + 1}
+	if j.at.Line == line+1 && offset >= j.seen {
+		j.at.Column += utf8.RuneCount(j.data[j.seen:offset])
+	} else {
+		j.at = strictyaml.Pos{Line: line + 1, Column: utf8.RuneCount(j.data[j.starts[line]:offset]) + 1}
+	}
+	j.seen = offset
+	return j.at
 }
 
 // value reads the next value, at a depth of open maps and lists.
