@@ -267,6 +267,7 @@ func TestPatternsOfTemplates(t *testing.T) {
 		"/a/{userId}":        "/a/{userId}",
 		"/a/{2fa}":           "/a/{_2fa}",
 		"/a/{a-b}/{a_b}":     "/a/{a_b}/{a_b_2}",
+		"/a/{in}":            "/a/{_in}",
 		"/a/{é}":             "/a/{__}",
 		"/caf%C3%A9/{id}":    "/café/{id}",
 		"/a b":               "/a b",

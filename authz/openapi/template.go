@@ -77,7 +77,11 @@ func decoded(text string) (string, string) {
 	return out, ""
 }
 
-// identifier makes a name that a pattern can bind, and that no other parameter of the path has: letters, digits and '_'.
+// reserved are words of CEL, in which a condition could not read a capture of that name (CEL specification, "Syntax").
+var reserved = set("true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop",
+	"package", "namespace", "return", "var", "void", "while")
+
+// identifier makes a name that a pattern can bind and a condition read, and that no other parameter of the path has: letters, digits and '_'.
 func identifier(name string, taken map[string]bool) string {
 	b := []byte(name)
 	for i, c := range b {
@@ -86,7 +90,7 @@ func identifier(name string, taken map[string]bool) string {
 		}
 	}
 	out := string(b)
-	if out == "" || out[0] >= '0' && out[0] <= '9' {
+	if out == "" || out[0] >= '0' && out[0] <= '9' || reserved[out] {
 		out = "_" + out
 	}
 	for n, base := 2, out; taken[out]; n++ {

@@ -106,12 +106,12 @@ func (w *writer) demand(d demands, op *openapi.Operation) {
 		return
 	}
 	if len(d.branches) > 1 {
-		w.owner(op, 8, false)
+		w.whose(op, 8)
 		w.line(8, "either:")
 		for _, branch := range d.branches {
 			w.line(10, "- issuer: %s", branch.issuer.name)
 			w.branch(branch, 12)
-			w.owner(op, 12, true)
+			w.owner(op, 12)
 		}
 		return
 	}
@@ -119,8 +119,8 @@ func (w *writer) demand(d demands, op *openapi.Operation) {
 		w.line(8, "issuer: %s", d.branches[0].issuer.name)
 	}
 	w.branch(d.branches[0], 8)
-	w.owner(op, 8, false)
-	w.owner(op, 8, true)
+	w.whose(op, 8)
+	w.owner(op, 8)
 }
 
 func (w *writer) branch(b *branch, indent int) {
@@ -135,28 +135,46 @@ func (w *writer) branch(b *branch, indent int) {
 // people are parts of names of ids that are somebody's own.
 var people = []string{"user", "account", "customer", "owner", "member", "person", "subject", "profile"}
 
-// owner says whose the captured ids are: nobody's but those of the caller who bears the very id. It is written in two parts, the comment
-// above a list of branches and the line in each.
-func (w *writer) owner(op *openapi.Operation, indent int, line bool) {
+// owner holds each captured id to the caller: one by `owner`, the others by a condition, so that none is anybody's.
+func (w *writer) owner(op *openapi.Operation, indent int) {
 	names := op.Pattern.Names()
 	if len(names) == 0 {
 		return
 	}
-	chosen := names[len(names)-1]
-	for _, name := range slices.Backward(names) {
-		if slices.ContainsFunc(people, func(word string) bool { return strings.Contains(strings.ToLower(name), word) }) {
-			chosen = name
+	chosen := chosenOf(names)
+	w.line(indent, "owner: {of: path.%s, is: token.sub}", chosen)
+	var others []string
+	for _, name := range names {
+		if name != chosen {
+			others = append(others, "path."+name+" == token.sub")
 		}
 	}
-	if line {
-		w.line(indent, "owner: {of: path.%s, is: token.sub}", chosen)
+	if len(others) > 0 {
+		w.line(indent, "condition: %s", strings.Join(others, " && "))
+	}
+}
+
+// whose is the comment on what owner writes.
+func (w *writer) whose(op *openapi.Operation, indent int) {
+	names := op.Pattern.Names()
+	if len(names) == 0 {
 		return
 	}
+	chosen := chosenOf(names)
 	w.comment(indent, "Whose is {%s}? Until somebody says (`lookup:`, another claim, `owner: none`), it is only its own.", chosen)
-	others := slices.DeleteFunc(names, func(name string) bool { return name == chosen })
-	if len(others) > 0 {
-		w.comment(indent, "And what of {%s}? Nothing asks whether it belongs with {%s}.", strings.Join(others, "}, {"), chosen)
+	if others := slices.DeleteFunc(names, func(name string) bool { return name == chosen }); len(others) > 0 {
+		w.comment(indent, "And {%s}? Until somebody says how it belongs with {%s} (`agrees:`, a text of both in `of:`, a `condition:`), so is it.", strings.Join(others, "}, {"), chosen)
 	}
+}
+
+// chosenOf is the captured name that the owner is asked of: the first that speaks of a person, otherwise the last, which is the object.
+func chosenOf(names []string) string {
+	for _, name := range names {
+		if slices.ContainsFunc(people, func(word string) bool { return strings.Contains(strings.ToLower(name), word) }) {
+			return name
+		}
+	}
+	return names[len(names)-1]
 }
 
 // demands are what a rule asks of its caller, and what to say about it.

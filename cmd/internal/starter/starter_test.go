@@ -128,8 +128,10 @@ func TestRules(t *testing.T) {
 		{"a guess", spec("", op("get", "/a", ""), tokens), Options{}, []string{"# A guess from https://b.example/token of `other`.", "issuer: https://b.example\n", "issuer: https://a.example\n", "# A placeholder: the document does not say who issues the tokens of `token`."}, nil},
 		{"a token URL of no use", spec("", op("get", "/a", ""), "    o: {type: oauth2, flows: {clientCredentials: {tokenUrl: /token, scopes: {}}}}\n"), Options{}, []string{"issuer: https://issuer.example\n"}, nil},
 		{"an id", spec("", op("get", "/o/{order-id}", ""), ""), Options{}, []string{"# The document's {order-id} is {order_id} here.", "# Whose is {order_id}?", "owner: {of: path.order_id, is: token.sub}"}, nil},
-		{"two ids, one of a person", spec("", op("get", "/u/{userId}/o/{id}", ""), ""), Options{}, []string{"# And what of {id}?", "owner: {of: path.userId, is: token.sub}"}, nil},
-		{"two ids, none of one", spec("", op("get", "/shops/{shop}/o/{id}", ""), ""), Options{}, []string{"# And what of {shop}?", "owner: {of: path.id, is: token.sub}"}, nil},
+		{"two ids, one of a person", spec("", op("get", "/u/{userId}/o/{id}", ""), ""), Options{}, []string{"# And {id}?", "owner: {of: path.userId, is: token.sub}\n        condition: path.id == token.sub\n"}, nil},
+		{"two ids, none of one", spec("", op("get", "/shops/{shop}/o/{id}", ""), ""), Options{}, []string{"# And {shop}?", "owner: {of: path.id, is: token.sub}\n        condition: path.shop == token.sub\n"}, nil},
+		{"ids of two issuers' tokens", spec("", op("get", "/u/{user_id}/o/{in}/{id}", "security: [{oidc: [s]}, {other: [t]}]"), tokens), Options{},
+			[]string{"          - issuer: other\n            scopes: [t]\n            owner: {of: path.user_id, is: token.sub}\n            condition: path._in == token.sub && path.id == token.sub\n"}, nil},
 		{"a deprecated one", spec("", op("get", "/a", "deprecated: true"), ""), Options{}, []string{"# Deprecated."}, nil},
 		{"a parameter that is not judged", spec("servers: [{url: /v1}]\n", op("get", "/a", "parameters: [{name: p, in: query, style: deepObject, schema: {type: object}}]"), ""), Options{},
 			[]string{"# - line 8, GET /a query.p: style deepObject is not read", "      # Not judged: query.p: style deepObject is not read."}, nil},
@@ -166,7 +168,7 @@ func TestRules(t *testing.T) {
 // Whatever the document: the policy loads, no rule lets anybody in without a token, and each operation has a rule or a line that says why
 // not.
 func TestWhateverIsReadLoads(t *testing.T) {
-	segment := rapid.SampledFrom([]string{"a", "A", "a.json", "x-y", "%C3%A9", "a:b", "{id}", "{user-id}", "{2}", "{id}.json", "{a}{b}", "v{a}", "a b", "~", "@me", "{$}", "*", "..", ""})
+	segment := rapid.SampledFrom([]string{"a", "A", "a.json", "x-y", "%C3%A9", "a:b", "{id}", "{user-id}", "{2}", "{in}", "{rest...}", "{id}.json", "{a}{b}", "v{a}", "a b", "~", "@me", "{$}", "*", "..", ""})
 	scheme := rapid.SampledFrom([]string{"token", "oidc", "other", "key"})
 	scope := rapid.SampledFrom([]string{"s", "read:pets", "a b", "", "yes", "\"", "é"})
 	rapid.Check(t, func(t *rapid.T) {
@@ -210,6 +212,11 @@ func TestWhateverIsReadLoads(t *testing.T) {
 			}
 			if rule.Name == "nothing" {
 				rules--
+			}
+		}
+		for _, warning := range p.Warnings {
+			if strings.Contains(warning.Msg, "holds it to nothing") {
+				t.Fatalf("%s\n%s", warning.Pretty(), text)
 			}
 		}
 		if left := strings.Count(text, "no rule, so it is denied"); rules+left != len(taken) {
