@@ -25,6 +25,29 @@ func TestPolicyImport(t *testing.T) {
 	}
 }
 
+// The policy as it is written: a token of the right scope reaches what belongs to nobody, and nothing else is anybody's.
+func TestPolicyImportIsClosed(t *testing.T) {
+	_, out, _ := command(t, nil, "policy", "import", "--openapi", "../../authz/openapi/testdata/petstore.yaml")
+	dir := folder(t, map[string]string{"policy.yaml": out, "cases.yaml": `policy: policy.yaml
+now: "2026-11-25T12:00:00Z"
+people:
+  alice: {sub: alice, client_id: web, scopes: ["read:pets"]}
+  admin: {sub: root, client_id: web, scopes: [admin]}
+cases:
+  - {name: all pets, who: alice, request: GET /v1/pets, expect: allow}
+  - {name: a scope that is missing, who: alice, request: POST /v1/pets, expect: {status: 403, reason: insufficient_scope}}
+  - {name: another's pet, who: alice, request: GET /v1/pets/7, expect: {status: 403, reason: owner}}
+  - {name: a pet that an admin may have the scope for, who: admin, request: DELETE /v1/pets/7, expect: {status: 403, reason: owner}}
+  - {name: her own list and another's pet, who: alice, request: PUT /v1/users/alice/pets/7, expect: {status: 403, reason: condition}}
+  - {name: another's list, who: alice, request: PUT /v1/users/bob/pets/alice, expect: {status: 403}}
+  - {name: what asks nobody, request: GET /v1/health, expect: {status: 401}}
+  - {name: what the document does not know, who: alice, request: GET /v1/admin, expect: {status: 403, reason: no_rule}}
+`})
+	if code, said, errs := command(t, nil, "policy", "test", "--min-coverage", "100", filepath.Join(dir, "cases.yaml")); code != 0 {
+		t.Errorf("exit %d, %s%s\n%s", code, said, errs, out)
+	}
+}
+
 func TestPolicyImportFlags(t *testing.T) {
 	code, out, errs := command(t, []string{"SALLYPORT_AUDIENCE=pets-api"}, "policy", "import", "--openapi", "../../authz/openapi/testdata/petstore.yaml",
 		"--service", "pets", "--host", "pets.shop.svc.cluster.local", "--issuer", "https://login.example.org/realms/shop")
