@@ -300,3 +300,39 @@ func TestBasePaths(t *testing.T) {
 		t.Errorf("servers of a path and of an operation: %s", told(d))
 	}
 }
+
+// An operation's own parameter stands in place of its path's, by name and place; names of headers are compared without case.
+func TestParametersOfAPathAndItsOperation(t *testing.T) {
+	d := mustRead(t, "spec.yaml", doc(`/a/{id}:
+  parameters:
+    - {name: id, in: path, required: true, schema: {type: string}}
+    - {name: n, in: query, schema: {type: string}}
+    - {name: n, in: header, schema: {type: string}}
+    - {name: X-Trace, in: header, schema: {type: string}}
+  get:
+    parameters:
+      - {name: n, in: query, required: true, schema: {type: integer}}
+      - {name: x-trace, in: header, required: true, schema: {type: string}}
+      - {name: accept, in: header, schema: {type: string}}
+      - {name: Content-Type, in: header, schema: {type: string}}
+      - {name: Authorization, in: header, schema: {type: string}}
+    responses: {200: {description: ok}}
+  put:
+    responses: {200: {description: ok}}
+`, ""))
+	for i, want := range []string{
+		"path.id required=true, query.n required=true, header.n required=false, header.x-trace required=true",
+		"path.id required=true, query.n required=false, header.n required=false, header.X-Trace required=false",
+	} {
+		var got []string
+		for _, p := range d.Operations[i].Parameters {
+			got = append(got, fmt.Sprintf("%s.%s required=%t", p.In, p.Name, p.Required))
+		}
+		if diff := cmp.Diff(want, strings.Join(got, ", ")); diff != "" {
+			t.Errorf("%s: %s", d.Operations[i].Method, diff)
+		}
+	}
+	if _, err := d.Operations[0].Parameters[1].Decode([]string{"a"}); err == nil {
+		t.Error("the operation's parameter is read by the path's schema")
+	}
+}
