@@ -59,6 +59,7 @@ var steps = [...]step{
 	{StepRule, (*check).holdUpgrade},
 	{StepRule, (*check).chooseBranch},
 	{StepCaller, (*check).holdCaller},
+	{StepAddress, (*check).holdAddress},
 	{StepToken, (*check).holdToken},
 	{StepRevoked, (*check).holdRevocation},
 	{StepBound, (*check).holdSender},
@@ -284,6 +285,17 @@ func (c *check) holdCaller() Reason {
 		return Caller // the connection is the whole identity: nobody's, or a gateway's, is none
 	}
 	return proceed
+}
+
+// holdAddress stands before the token, so that a stranger's is not even looked at.
+func (c *check) holdAddress() Reason {
+	if c.d.Rule.OriginAdmits(c.d.Address) {
+		return proceed
+	}
+	if !c.d.Address.IsValid() {
+		return c.because(Address, DetailUnreadable)
+	}
+	return Address
 }
 
 func (c *check) holdToken() Reason {

@@ -198,6 +198,8 @@ func tell(step Step, d *Decision) (demand, found string) {
 	switch step {
 	case StepCaller:
 		return callerDemand(rule), orNobody(d.Caller)
+	case StepAddress:
+		return with("an address ", originDemand(rule)), addressOf(d)
 	case StepToken:
 		return tokenDemand(rule), principal(d)
 	case StepRevoked:
@@ -239,6 +241,27 @@ func callerDemand(rule *policy.Rule) string {
 		names = append(names, "the service's callers")
 	}
 	return "a connection from " + strings.Join(names, ", ")
+}
+
+// originDemand says where a request must come from; "" from anywhere.
+func originDemand(rule *policy.Rule) string {
+	var demands []string
+	for i := range rule.Origins {
+		if from := rule.Origins[i].From; from != nil {
+			demands = append(demands, "in "+from.Text)
+		}
+		if notFrom := rule.Origins[i].NotFrom; notFrom != nil {
+			demands = append(demands, "not in "+notFrom.Text)
+		}
+	}
+	return strings.Join(demands, " and ")
+}
+
+func addressOf(d *Decision) string {
+	if !d.Address.IsValid() {
+		return "none that can be read"
+	}
+	return d.Address.String()
 }
 
 func tokenDemand(rule *policy.Rule) string {

@@ -31,6 +31,7 @@ DENY  403 owner (not_theirs)
   service     passed       the service that this gate or this host stands for; found store
   rule        passed       a rule for the method and path; found each (POST /each)
   caller      not asked
+  address     not asked
   token       passed       a token of issuer shop; found person "alice", client "web"
   revoked     passed       a token that was not taken back
   bound       not asked
@@ -56,6 +57,7 @@ DENY  403 insufficient_scope
   service     passed       the service that this gate or this host stands for; found store
   rule        passed       a rule for the method and path; found read (GET /orders/{id})
   caller      not asked
+  address     not asked
   token       passed       a token of issuer shop; found person "alice", client "web"
   revoked     passed       a token that was not taken back
   bound       not asked
@@ -84,7 +86,7 @@ func TestExplanationFollowsTheDecision(t *testing.T) {
 	for _, step := range authz.Explain(a.Check(t.Context(), ask), ask).Steps {
 		told = append(told, step.Step+" "+step.Outcome.String())
 	}
-	if got := strings.Join(told[9:], ", "); got != "body passed, condition FAILED, owner not reached" {
+	if got := strings.Join(told[10:], ", "); got != "body passed, condition FAILED, owner not reached" {
 		t.Errorf("%s", got)
 	}
 }

@@ -19,6 +19,7 @@ var mends = [reasonCount]string{
 	NoToken:           "a bearer token in the Authorization header",
 	InvalidToken:      "a token that is accepted (`sallyport token inspect` shows why one is not)",
 	Caller:            "a connection from a workload that may",
+	Address:           "a request from an address that may",
 	InsufficientScope: "a token with the scopes that the rule demands",
 	Owner:             "an object that is the caller's",
 	NoRule:            "a rule of the service for this method and path",
@@ -63,6 +64,8 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 			return demand
 		}
 		return boundDemand(rule)
+	case Address:
+		return with("a request from an address ", originDemand(rule))
 	case InsufficientScope:
 		return with("a token with ", listDemand("the scopes", rule.Scopes, "any of the scopes", rule.AnyScope))
 	case Role:

@@ -77,6 +77,11 @@ const (
 	// may not come from this workload. Look at `caller` in the audit log: if it is empty, Envoy passed no identity that could be believed
 	// (mutual TLS, `peers`); else add the workload to `callers` if it should be there.
 	Caller
+	// Address says that the address which the request comes from is not one that the rule or its service takes (`from`, `not_from`), or,
+	// with the detail `unreadable`, that it is none: absent, a name, an octal spelling, one with a zone. Look at `address` in the audit
+	// log. If it is a proxy's, the policy must name that proxy in `trusted_proxies`, so that X-Forwarded-For is believed from it
+	// (docs/requests.md); else the client must come from elsewhere.
+	Address
 	// InsufficientScope says that the token lacks a scope that the rule demands; the challenge names it. The client must ask the issuer for
 	// it. Scopes are compared byte for byte.
 	InsufficientScope
@@ -182,10 +187,11 @@ const (
 	DetailInQuery       = "token_in_query"
 )
 
-// Detail words behind NotFound, Owner, BadParameter, BadBody, MediaType, Condition and Lookup.
+// Detail words behind NotFound, Owner, Address, BadParameter, BadBody, MediaType, Condition and Lookup.
 const (
 	DetailNotTheirs   = "not_theirs"   // the object is somebody else's
 	DetailNotThere    = "not_there"    // the lookup knows no such object
+	DetailUnreadable  = "unreadable"   // the address that the request comes from is absent, or none
 	DetailTenant      = "tenant"       // the tenant is another
 	DetailDisagree    = "disagree"     // values that `agrees` holds together differ
 	DetailMissing     = "missing"      // a value that the rule reads is not there
@@ -208,7 +214,7 @@ var reasonNames = [reasonCount]string{
 	BadTarget: "bad_target", AmbiguousPath: "ambiguous_path", NotHTTP: "not_http", InvalidRequest: "invalid_request",
 	BadParameter: "bad_parameter", BadBody: "bad_body", BadHeader: "bad_header",
 	NoToken: "no_token", InvalidToken: "invalid_token",
-	NoRule: "no_rule", Caller: "caller", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
+	NoRule: "no_rule", Caller: "caller", Address: "address", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
 	MetadataMissing: "metadata_missing", HeaderValue: "header_value", Upgrade: "upgrade", Forbidden: "forbidden",
 	NotFound: "not_found", Gone: "gone", BodyTooLarge: "body_too_large", MediaType: "media_type", WrongService: "wrong_service",
 	KeysUnavailable: "keys_unavailable", LookupFailed: "lookup", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", NotReady: "not_ready",

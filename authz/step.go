@@ -15,6 +15,8 @@ const (
 	StepRule
 	// StepCaller holds the connection's identity to the rule.
 	StepCaller
+	// StepAddress holds the address that the request comes from to the rule.
+	StepAddress
 	// StepToken verifies the token.
 	StepToken
 	// StepRevoked asks whether the token was taken back.
@@ -38,7 +40,7 @@ const (
 )
 
 var stepNames = [stepCount]string{
-	"none", "target", "service", "rule", "caller", "token", "revoked", "bound", "scopes", "roles", "condition", "body", "owner", "effects",
+	"none", "target", "service", "rule", "caller", "address", "token", "revoked", "bound", "scopes", "roles", "condition", "body", "owner", "effects",
 }
 
 // String is the step's name in explanations.

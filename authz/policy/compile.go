@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -86,6 +87,8 @@ type source struct {
 	*strictyaml.Decoder
 	root    *strictyaml.Mapping
 	issuers []*Issuer
+	// networks are those of a list of them, which is no YAML.
+	networks []netip.Prefix
 }
 
 // readSource parses a file's YAML. Every source counts as changed until a loader says otherwise.
@@ -95,6 +98,13 @@ func readSource(file File) (*source, strictyaml.Errors) {
 			return nil, strictyaml.Errors{{File: file.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: err.Error(), Hint: "make it with `buf build -o " + path.Base(file.Name) + "`"}}
 		}
 		return &source{name: file.Name, data: file.Data, changed: true}, nil
+	}
+	if strings.HasSuffix(file.Name, NetworksSuffix) {
+		networks, errs := readNetworks(file)
+		if len(errs) > 0 {
+			return nil, errs
+		}
+		return &source{name: file.Name, data: file.Data, networks: networks, changed: true}, nil
 	}
 	doc, errs := strictyaml.Parse(file.Name, file.Data)
 	if len(errs) > 0 {
@@ -113,7 +123,7 @@ type compiler struct {
 	// ghostLookups are the same for lookups.
 	ghostLookups map[string]*Lookup
 	lookupFiles  map[string]*source
-	// blobs are the files that are no YAML: descriptor sets, by their name in the folder.
+	// blobs are the files that are no YAML, descriptor sets and lists of networks, by their name in the folder.
 	blobs map[string]*source
 
 	// partial says that other files of the folder were set aside: what they say is missing here, and is nobody's error.
@@ -156,6 +166,14 @@ func (c *compiler) add(src *source) {
 // BlobSuffix ends the name of a file that is no YAML but a FileDescriptorSet, which services name as `descriptors`.
 const BlobSuffix = ".binpb"
 
+// DataSuffixes are the ends of the names of all files that are no YAML and belong to a policy.
+func DataSuffixes() []string { return []string{BlobSuffix, NetworksSuffix} }
+
+// isData reports whether a file is no YAML: it serves nothing by itself.
+func isData(name string) bool {
+	return slices.ContainsFunc(DataSuffixes(), func(suffix string) bool { return strings.HasSuffix(name, suffix) })
+}
+
 // filepathSlash makes a name that was joined on any system one of slashes.
 func filepathSlash(name string) string { return strings.ReplaceAll(name, "\\", "/") }
 
@@ -171,8 +189,8 @@ func (c *compiler) errors() strictyaml.Errors {
 
 var (
 	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
-	laterRule = []string{"from", "not_from", "body", "params", "writable", "signed_by", "headers"}
-	laterSvc  = []string{"from", "not_from", "cors", "security_headers", "openapi"}
+	laterRule = []string{"body", "params", "writable", "signed_by", "headers"}
+	laterSvc  = []string{"cors", "security_headers", "openapi"}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )
 

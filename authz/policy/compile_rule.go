@@ -15,6 +15,7 @@ import (
 var ruleKeys = []string{
 	"name", "match", "public", "token", "deny", "issuer", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "metadata",
 	"upgrades", "max_connection", "except", "extension", "body_parameters", "either", "sender", "clients", "condition", "tenant", "agrees",
+	"from", "not_from",
 }
 
 // branchKeys are what a branch of `either` demands; what is said of the request's shape stays with the rule.
@@ -73,6 +74,7 @@ func (c *compiler) rule(r *ruleSource) {
 		}
 	}
 	r.match()
+	c.origins(r)
 	if r.m.Get("either") != nil {
 		c.either(r)
 		return
@@ -513,7 +515,7 @@ func (c *compiler) publicRule(r *ruleSource) {
 }
 
 func (r *ruleSource) denyRule() {
-	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters", "condition", "tenant", "agrees"})...)
+	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters", "condition", "tenant", "agrees", "from", "not_from"})...)
 }
 
 func (r *ruleSource) except() {

@@ -12,7 +12,7 @@ import (
 )
 
 var serviceKeys = []string{
-	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "rules",
+	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "rules", "from", "not_from",
 }
 
 // methodChoosers are headers by which clients ask a forgiving upstream for another method or path than the one that was judged.
@@ -46,6 +46,7 @@ func (c *compiler) services(src *source) {
 		if node := m.Get("callers"); node != nil {
 			s.Callers = c.callers(src, node)
 		}
+		s.Origin = c.origin(src, m)
 		s.Audience = optionalText(src, m, "audience", "")
 		s.Spelling = spelling(src, m.Get("spelling"))
 		s.Probes = c.probes(src, m.Get("probes"))
@@ -67,7 +68,7 @@ func (c *compiler) descriptors(src *source, m *strictyaml.Mapping, s *Service) {
 	if name == "" {
 		return
 	}
-	if blob := c.blobs[name]; blob != nil {
+	if blob := c.blobs[name]; blob != nil && blob.networks == nil {
 		s.descriptors = blob.data
 		return
 	}

@@ -39,6 +39,7 @@ func (c *compiler) doubts() {
 			c.vainExceptions(s, r)
 			c.unheldCaptures(r)
 			c.bodiless(r)
+			c.disjointOrigins(r)
 			for _, b := range r.branches() {
 				c.disjointCallers(b)
 				c.disjointClients(b)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -79,6 +80,8 @@ type Service struct {
 	Workloads []CallerPattern
 	// Callers are demanded of every connection; nil demands none.
 	Callers []CallerPattern
+	// Origin is demanded of the address of every request but a probe's.
+	Origin Origin
 	// Shadow, unless nil, is what the service answers until its rules are enforced.
 	Shadow *Shadow
 	// Audience is the one audience of its issuers that this service answers to; "" where the issuer has only one.
@@ -148,6 +151,8 @@ type Rule struct {
 	// Callers are demanded beside the service's; AnyCaller sets the service's aside for a public rule.
 	Callers   []CallerPattern
 	AnyCaller bool
+	// Origins are demanded of the address that a request comes from, all of them: the service's and the rule's own. Nil demands nothing.
+	Origins []Origin
 	// Either are the branches of a rule that takes credentials of several kinds, each with its own demands; the credential chooses
 	// the branch, and what the branch refuses is refused. The rule itself then demands nothing. Nil: the rule is its only branch.
 	Either []*Rule
@@ -611,6 +616,17 @@ func (r *Rule) CallersAdmit(caller string) bool {
 		return false
 	}
 	return len(r.Callers) == 0 || anyMatches(r.Callers, caller)
+}
+
+// OriginAdmits reports whether the address that a request comes from satisfies both the service and the rule; the invalid address, which
+// nobody could read, satisfies neither.
+func (r *Rule) OriginAdmits(address netip.Addr) bool {
+	for i := range r.Origins {
+		if !r.Origins[i].Admits(address) {
+			return false
+		}
+	}
+	return true
 }
 
 // ClientAdmits reports whether an application may come by the connection's identity; caller is "" for none.

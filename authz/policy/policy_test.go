@@ -223,7 +223,7 @@ func TestRefused(t *testing.T) {
 		"a bound on a refusal":     {"deny: 410", "deny: 410\n        max_connection: 15m", "refuses everybody"},
 		"a bound on a public rule": {"        public: true\n", "        public: true\n        max_connection: 15m\n", "nothing of a public rule outlives"},
 		"clients of nobody":        {"        owner: none\n", "        owner: none\n        clients: {}\n", "would refuse everybody"},
-		"not yet: from":            {"        owner: none\n", "        owner: none\n        from: [10.0.0.0/8]\n", "`from` is not supported by this version"},
+		"not yet: params":          {"        owner: none\n", "        owner: none\n        params: {}\n", "`params` is not supported by this version"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
