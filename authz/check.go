@@ -66,6 +66,7 @@ var steps = [...]step{
 	{StepScopes, (*check).holdScopes},
 	{StepRoles, (*check).holdRoles},
 	{StepCondition, (*check).holdCondition},
+	{StepSignature, (*check).holdSignature},
 	{StepBody, (*check).readBody},
 	{StepOwner, (*check).readObjects},
 	{StepCondition, (*check).holdObjectCondition},

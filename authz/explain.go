@@ -212,6 +212,8 @@ func tell(step Step, d *Decision) (demand, found string) {
 		return listDemand("roles", rule.Roles, "any of the roles", rule.AnyRole), rolesOf(d)
 	case StepCondition:
 		return rule.ConditionText, ""
+	case StepSignature:
+		return signatureDemand(rule), ""
 	case StepBody:
 		return bodyDemand(rule), ""
 	case StepOwner:
@@ -342,6 +344,19 @@ func bodyDemand(rule *policy.Rule) string {
 		names[i] = ref.String()
 	}
 	return "a whole body with " + strings.Join(names, ", ")
+}
+
+// signatureDemand says who must have signed the body, in the policy's words.
+func signatureDemand(rule *policy.Rule) string {
+	s := rule.SignedBy
+	if s == nil {
+		return ""
+	}
+	demand := "a body signed in " + s.Header + " by a key of " + strings.Join(s.Keys.Files, ", ")
+	if s.Form.Timed {
+		demand += " within " + s.Form.Tolerance.String()
+	}
+	return demand
 }
 
 func ownerDemand(rule *policy.Rule) string {

@@ -20,6 +20,7 @@ var mends = [reasonCount]string{
 	InvalidToken:      "a token that is accepted (`sallyport token inspect` shows why one is not)",
 	Caller:            "a connection from a workload that may",
 	Address:           "a request from an address that may",
+	Signature:         "a body that was signed just now, by who shares the rule's key",
 	InsufficientScope: "a token with the scopes that the rule demands",
 	Owner:             "an object that is the caller's",
 	NoRule:            "a rule of the service for this method and path",
@@ -74,6 +75,8 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 		return mendOwner(d)
 	case Condition:
 		return with("a request for which this holds: ", rule.ConditionText)
+	case Signature:
+		return signatureDemand(rule)
 	case BadParameter, BadBody:
 		if d.Detail == DetailNoBody {
 			return "a body; if the client sent one, Envoy's route does not show it to the gate (with_request_body)"
@@ -82,6 +85,9 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 			return reads + ", there once, in its one form"
 		}
 	case MediaType:
+		if rule.SignedBy != nil && d.Detail == DetailCompressed {
+			return "a body that is not compressed"
+		}
 		if rule.Body != nil {
 			return "a body of type " + strings.Join(mediaTypes[rule.Body.Source], " or ") + ", not compressed"
 		}

@@ -75,12 +75,17 @@ var mediaTypes = map[policy.Source][]string{
 	policy.SourceGRPC: {"application/grpc", "application/grpc+proto"},
 }
 
-// wholeBody demands the body as the client sent it.
+// wholeBody demands the body as the client sent it, and of the media type that the rule reads.
 func (c *check) wholeBody(source policy.Source) Reason {
 	kind, count := c.r.Headers.One("content-type")
 	if count != 1 || !isMediaType(kind, mediaTypes[source]) {
 		return c.because(MediaType, DetailContentType)
 	}
+	return c.deliveredWhole()
+}
+
+// deliveredWhole demands the body as the client sent it, of whatever type it is.
+func (c *check) deliveredWhole() Reason {
 	if coding, count := c.r.Headers.One("content-encoding"); count > 1 || count == 1 && !strings.EqualFold(coding, "identity") {
 		return c.because(MediaType, DetailCompressed)
 	}

@@ -29,6 +29,8 @@ const (
 	StepRoles
 	// StepCondition evaluates the rule's condition. A condition that reads the object waits until the body was read.
 	StepCondition
+	// StepSignature holds the body to who must have signed it.
+	StepSignature
 	// StepBody reads what the rule needs of the body.
 	StepBody
 	// StepOwner holds tenant, agreement and ownership to the rule.
@@ -40,7 +42,7 @@ const (
 )
 
 var stepNames = [stepCount]string{
-	"none", "target", "service", "rule", "caller", "address", "token", "revoked", "bound", "scopes", "roles", "condition", "body", "owner", "effects",
+	"none", "target", "service", "rule", "caller", "address", "token", "revoked", "bound", "scopes", "roles", "condition", "signature", "body", "owner", "effects",
 }
 
 // String is the step's name in explanations.

@@ -189,7 +189,7 @@ func (c *compiler) errors() strictyaml.Errors {
 
 var (
 	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
-	laterRule = []string{"body", "params", "writable", "signed_by", "headers"}
+	laterRule = []string{"body", "params", "writable", "headers"}
 	laterSvc  = []string{"cors", "security_headers", "openapi"}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )

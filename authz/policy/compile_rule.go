@@ -15,7 +15,7 @@ import (
 var ruleKeys = []string{
 	"name", "match", "public", "token", "deny", "issuer", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "metadata",
 	"upgrades", "max_connection", "except", "extension", "body_parameters", "either", "sender", "clients", "condition", "tenant", "agrees",
-	"from", "not_from",
+	"from", "not_from", "signed_by",
 }
 
 // branchKeys are what a branch of `either` demands; what is said of the request's shape stays with the rule.
@@ -86,6 +86,7 @@ func (c *compiler) rule(r *ruleSource) {
 	c.demands(r)
 	r.except()
 	c.metadata(r)
+	r.signedBy()
 	r.connection()
 	r.extension()
 }
@@ -119,7 +120,7 @@ func (c *compiler) demands(r *ruleSource) {
 
 // either compiles a rule of several branches. Each names one issuer, or asks for no token; two of a kind would leave the choice open.
 func (c *compiler) either(r *ruleSource) {
-	r.refuse("`either` says in its branches who may come", slices.Concat(branchKeys, []string{"public", "deny"})...)
+	r.refuse("`either` says in its branches who may come", slices.Concat(branchKeys, []string{"public", "deny", "signed_by"})...)
 	r.bodyParameters()
 	r.upgrades()
 	n := r.m.Get("either")
@@ -515,7 +516,7 @@ func (c *compiler) publicRule(r *ruleSource) {
 }
 
 func (r *ruleSource) denyRule() {
-	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters", "condition", "tenant", "agrees", "from", "not_from"})...)
+	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters", "condition", "tenant", "agrees", "from", "not_from", "signed_by"})...)
 }
 
 func (r *ruleSource) except() {

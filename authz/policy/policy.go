@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
 	"github.com/sallyport-dev/sallyport/authz/target"
+	"github.com/sallyport-dev/sallyport/authz/webhook"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
@@ -167,6 +168,8 @@ type Rule struct {
 	Tenants []Tenant
 	// Agrees are references whose values must be one and the same.
 	Agrees []Reference
+	// SignedBy is who must have signed the body; nil demands no signature. It stands beside no token.
+	SignedBy *SignedBy
 	// Condition must hold; nil demands nothing.
 	Condition *condition.Program
 	// ConditionText is the condition as it is written.
@@ -229,6 +232,30 @@ type Owner struct {
 	AllowEmpty bool
 	// Hidden answers 404 for everything that is refused after scopes, so that existence does not show.
 	Hidden bool
+}
+
+// SignedBy demands that the body was signed by somebody who shares a key with the gate: the sender of a webhook.
+type SignedBy struct {
+	// Header holds the signatures, lower case.
+	Header string
+	// Form is how they are written, and Timestamp the header of its own that holds the time; "" where there is none.
+	Form      webhook.Form
+	Timestamp string
+	// Keys are the files of the keys, any of which may have signed.
+	Keys WebhookKeys
+}
+
+// WebhookKeys names keys in files. They are read, and read again, by whoever runs the policy.
+type WebhookKeys struct {
+	// Files hold one key each.
+	Files []string
+	// Base64 says that the files hold base64.
+	Base64 bool
+	// Name is the same for the same keys, and another for others.
+	Name string
+	// File and Pos say where the policy names them.
+	File string
+	Pos  strictyaml.Pos
 }
 
 // Tenant demands that a request stays within its caller's tenant.

@@ -34,6 +34,7 @@ var levels = map[string]string{
 	"probe":         "services: [{probes: [{x: 1}]}]\n",
 	"header":        "services: [{headers: {a: {x: 1}}}]\n",
 	"shadow":        "services: [{shadow: {x: 1}}]\n",
+	"signed_by":     "services: [{rules: [{public: true, signed_by: {x: 1}}]}]\n",
 	"rule":          "services: [{rules: [{x: 1}]}]\n",
 	"branch":        "services: [{rules: [{either: [{x: 1}, {}]}]}]\n",
 	"owner":         "services: [{rules: [{owner: {x: 1}}]}]\n",

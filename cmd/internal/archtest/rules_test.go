@@ -14,7 +14,7 @@ const module = "github.com/sallyport-dev/sallyport/"
 var floors = map[int][]string{
 	// Floor 1 is pure: bytes and values in, values out.
 	1: {
-		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body",
+		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body", "authz/webhook",
 		"ratelimit/window", "ratelimit/limits", "internal/...", "proto/...",
 	},
 	// Floor 2 decides, and names the ports it needs for that.
