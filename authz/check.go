@@ -63,6 +63,7 @@ var steps = [...]step{
 	{StepToken, (*check).holdToken},
 	{StepRevoked, (*check).holdRevocation},
 	{StepBound, (*check).holdSender},
+	{StepClient, (*check).holdClientKey},
 	{StepScopes, (*check).holdScopes},
 	{StepRoles, (*check).holdRoles},
 	{StepCondition, (*check).holdCondition},
@@ -464,6 +465,8 @@ func (c *check) text(v policy.Value) (string, bool) {
 		return c.who(), true
 	case policy.ValueCaller:
 		return c.d.Caller, c.d.Caller != ""
+	case policy.ValueClient:
+		return c.d.Client, c.d.Client != ""
 	case policy.ValueClaim:
 		if c.d.Principal != nil {
 			return c.d.Principal.Token.Text(v.Claim)

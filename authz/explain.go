@@ -172,7 +172,7 @@ func (e *Explanation) steps(d *Decision) {
 // skips reports whether a step looked at nothing.
 func skips(step Step, d *Decision) bool {
 	switch step {
-	case StepRevoked, StepBound, StepScopes, StepRoles:
+	case StepRevoked, StepBound, StepClient, StepScopes, StepRoles:
 		return d.Principal == nil
 	}
 	return false
@@ -206,6 +206,8 @@ func tell(step Step, d *Decision) (demand, found string) {
 		return "a token that was not taken back", ""
 	case StepBound:
 		return boundDemand(rule), ""
+	case StepClient:
+		return clientKeyDemand(rule), clientOf(d)
 	case StepScopes:
 		return listDemand("scopes", rule.Scopes, "any of the scopes", rule.AnyScope), scopesOf(d)
 	case StepRoles:
@@ -344,6 +346,21 @@ func bodyDemand(rule *policy.Rule) string {
 		names[i] = ref.String()
 	}
 	return "a whole body with " + strings.Join(names, ", ")
+}
+
+// clientKeyDemand says which API key must come; "" for none.
+func clientKeyDemand(rule *policy.Rule) string {
+	if rule.ClientKey == nil {
+		return ""
+	}
+	return "an application's key in " + rule.ClientKey.Header
+}
+
+func clientOf(d *Decision) string {
+	if d.Client == "" {
+		return "none that names one"
+	}
+	return "that of " + strconv.Quote(d.Client)
 }
 
 // signatureDemand says who must have signed the body, in the policy's words.

@@ -35,6 +35,7 @@ DENY  403 owner (not_theirs)
   token       passed       a token of issuer shop; found person "alice", client "web"
   revoked     passed       a token that was not taken back
   bound       not asked
+  client      not asked
   scopes      not asked
   roles       not asked
   condition   not asked
@@ -62,6 +63,7 @@ DENY  403 insufficient_scope
   token       passed       a token of issuer shop; found person "alice", client "web"
   revoked     passed       a token that was not taken back
   bound       not asked
+  client      not asked
   scopes      FAILED       scopes read:orders; found no scopes
   roles       not reached
   condition   not reached
@@ -88,7 +90,7 @@ func TestExplanationFollowsTheDecision(t *testing.T) {
 	for _, step := range authz.Explain(a.Check(t.Context(), ask), ask).Steps {
 		told = append(told, step.Step+" "+step.Outcome.String())
 	}
-	if got := strings.Join(told[11:], ", "); got != "body passed, condition FAILED, owner not reached" {
+	if got := strings.Join(told[12:], ", "); got != "body passed, condition FAILED, owner not reached" {
 		t.Errorf("%s", got)
 	}
 }

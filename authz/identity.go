@@ -129,6 +129,8 @@ type Bundle struct {
 	UnverifiedIssuer func(token string) (issuer string, ok bool)
 	// Lookups are the policy's, by name.
 	Lookups Lookups
+	// ClientKeys are the stores of API keys, by the name that the policy gives them; one that is missing here denies.
+	ClientKeys map[string]ClientKeys
 	// WebhookKeys are those of the policy's rules, by the name that the policy gives them; one that is missing here denies.
 	WebhookKeys map[string]WebhookKeys
 	// Revocations is nil where no store of them is configured; a policy that asks for it then denies.

@@ -21,6 +21,7 @@ var mends = [reasonCount]string{
 	Caller:            "a connection from a workload that may",
 	Address:           "a request from an address that may",
 	Signature:         "a body that was signed just now, by who shares the rule's key",
+	ClientKey:         "a key of an application",
 	InsufficientScope: "a token with the scopes that the rule demands",
 	Owner:             "an object that is the caller's",
 	NoRule:            "a rule of the service for this method and path",
@@ -75,6 +76,8 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 		return mendOwner(d)
 	case Condition:
 		return with("a request for which this holds: ", rule.ConditionText)
+	case ClientKey:
+		return clientKeyDemand(rule)
 	case Signature:
 		return signatureDemand(rule)
 	case BadParameter, BadBody:

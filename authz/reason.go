@@ -87,6 +87,10 @@ const (
 	// says; `mac` is a wrong key, or a body that something changed on its way; `timestamp` is a clock that is wrong, or somebody who sends
 	// an old message again. docs/requests.md has the forms.
 	Signature
+	// ClientKey says that the request brought no API key that the rule takes (`client_key`): none, two, one that nobody has, or one that has
+	// ended. The client does not hear which, the detail says it. Give the application a key, by a line in the file of keys or an entry in
+	// Redis; `sallyport client-key new` makes one.
+	ClientKey
 	// InsufficientScope says that the token lacks a scope that the rule demands; the challenge names it. The client must ask the issuer for
 	// it. Scopes are compared byte for byte.
 	InsufficientScope
@@ -134,7 +138,8 @@ const (
 
 	// KeysUnavailable says that the issuer's keys could not be had: it never answered, not for longer than `max_stale`, or is being asked
 	// just now about a new key. The client may try again after a second. If it lasts, look at /readyz and at the way from here to the
-	// issuer. Where a rule has no issuer, it is the keys of its webhook that nobody could read.
+	// issuer. Where a rule has no issuer, it is the keys of its webhook that nobody could read, and with the
+	// detail `unavailable` they are those, or the API keys in Redis.
 	KeysUnavailable
 	// LookupFailed says that whose the object is could not be found out: the lookup's backend did not answer in time (`unavailable`), or
 	// answered what cannot be read (`answer`). Nothing is allowed meanwhile. /readyz names what is away, the log says why, and the metric
@@ -192,13 +197,14 @@ const (
 	DetailInQuery       = "token_in_query"
 )
 
-// Detail words behind NotFound, Owner, Address, Signature, BadParameter, BadBody, MediaType, Condition and Lookup.
+// Detail words behind NotFound, Owner, Address, Signature, ClientKey, BadParameter, BadBody, MediaType, Condition and Lookup.
 const (
 	DetailNotTheirs   = "not_theirs"   // the object is somebody else's
 	DetailNotThere    = "not_there"    // the lookup knows no such object
 	DetailUnreadable  = "unreadable"   // the address that the request comes from is absent, or none
 	DetailMAC         = "mac"          // no key of the rule made this signature of this body
 	DetailTimestamp   = "timestamp"    // the time that was signed is too far from now
+	DetailUnknown     = "unknown"      // no client has this API key, or has it still
 	DetailTenant      = "tenant"       // the tenant is another
 	DetailDisagree    = "disagree"     // values that `agrees` holds together differ
 	DetailMissing     = "missing"      // a value that the rule reads is not there
@@ -221,7 +227,7 @@ var reasonNames = [reasonCount]string{
 	BadTarget: "bad_target", AmbiguousPath: "ambiguous_path", NotHTTP: "not_http", InvalidRequest: "invalid_request",
 	BadParameter: "bad_parameter", BadBody: "bad_body", BadHeader: "bad_header",
 	NoToken: "no_token", InvalidToken: "invalid_token",
-	NoRule: "no_rule", Caller: "caller", Address: "address", Signature: "signature", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
+	NoRule: "no_rule", Caller: "caller", Address: "address", Signature: "signature", ClientKey: "client_key", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
 	MetadataMissing: "metadata_missing", HeaderValue: "header_value", Upgrade: "upgrade", Forbidden: "forbidden",
 	NotFound: "not_found", Gone: "gone", BodyTooLarge: "body_too_large", MediaType: "media_type", WrongService: "wrong_service",
 	KeysUnavailable: "keys_unavailable", LookupFailed: "lookup", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", NotReady: "not_ready",

@@ -23,6 +23,8 @@ const (
 	StepRevoked
 	// StepBound holds the token to its sender.
 	StepBound
+	// StepClient holds the application's key to the rule.
+	StepClient
 	// StepScopes holds the token's scopes to the rule.
 	StepScopes
 	// StepRoles holds its roles to the rule.
@@ -42,7 +44,7 @@ const (
 )
 
 var stepNames = [stepCount]string{
-	"none", "target", "service", "rule", "caller", "address", "token", "revoked", "bound", "scopes", "roles", "condition", "signature", "body", "owner", "effects",
+	"none", "target", "service", "rule", "caller", "address", "token", "revoked", "bound", "client", "scopes", "roles", "condition", "signature", "body", "owner", "effects",
 }
 
 // String is the step's name in explanations.

@@ -137,7 +137,7 @@ func TestStatuses(t *testing.T) {
 	for status, reasons := range map[int][]Reason{
 		400: {BadTarget, AmbiguousPath, NotHTTP, InvalidRequest, BadParameter, BadHeader},
 		401: {NoToken, InvalidToken},
-		403: {NoRule, Caller, Address, Signature, InsufficientScope, Role, Owner, MetadataMissing, HeaderValue, Upgrade, Forbidden},
+		403: {NoRule, Caller, Address, Signature, ClientKey, InsufficientScope, Role, Owner, MetadataMissing, HeaderValue, Upgrade, Forbidden},
 		404: {NotFound}, 410: {Gone}, 421: {WrongService},
 	} {
 		for _, r := range reasons {

@@ -155,7 +155,7 @@ type metadataText struct {
 // metadata is what access logs and the rate limiter read under envoy.filters.http.ext_authz, on every answer. All values are
 // non-empty strings: Envoy leaves a descriptor out, and its limit with it, where a value is absent or of another type.
 func metadata(d *authz.Decision) *structpb.Struct {
-	ours := 12 // of the names below
+	ours := 13 // of the names below
 	if d.Shadow != nil {
 		ours += 4
 	}
@@ -181,6 +181,7 @@ func metadata(d *authz.Decision) *structpb.Struct {
 	put("policy", cmp.Or(d.Policy, "none"))
 	put("who", cmp.Or(d.Who, "ip|unknown"))
 	put("caller", d.Caller)
+	put("client", d.Client)
 	if d.Address.IsValid() {
 		put("address", d.Address.String())
 	}

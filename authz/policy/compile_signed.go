@@ -28,7 +28,7 @@ func (r *ruleSource) signedBy() {
 	m := r.Map(n, signedKeys...)
 	s := &SignedBy{Form: webhook.Form{Tolerance: webhook.DefaultTolerance}}
 	if header := r.Require(m, "hmac_sha256", "name the header that holds the signature: hmac_sha256: x-hub-signature-256"); header != nil {
-		s.Header = r.headerName(header)
+		s.Header = headerName(r.source, header)
 	}
 	s.Form.Encoding = r.encoding(m.Get("encoding"))
 	s.Form.Prefix = optionalText(r.source, m, "prefix", "")
@@ -39,14 +39,14 @@ func (r *ruleSource) signedBy() {
 }
 
 // headerName reads the name of a header whose value the gate compares.
-func (r *ruleSource) headerName(n *strictyaml.Node) string {
-	text, ok := r.Text(n)
+func headerName(src *source, n *strictyaml.Node) string {
+	text, ok := src.Text(n)
 	switch why := condition.BarredHeader(text); {
 	case !ok:
 	case !headerval.ValidName(text) || text != strings.ToLower(text) || strings.Contains(text, "_"):
-		r.Errorf(n, "write the header's name in lower case, with -", "%q is no header name", text)
+		src.Errorf(n, "write the header's name in lower case, with -", "%q is no header name", text)
 	case why != "":
-		r.Errorf(n, "name another header", "header %s %s, which is read nowhere else", text, why)
+		src.Errorf(n, "name another header", "header %s %s, which is read nowhere else", text, why)
 	}
 	return text
 }
@@ -78,7 +78,7 @@ func (r *ruleSource) signedTime(m *strictyaml.Mapping, s *SignedBy) {
 			r.Errorf(n, "write `timestamp: \"t=\"` and `prefix: \"v1=\"`", "%q cannot tell the time from a signature", text)
 		}
 	} else if ok {
-		s.Timestamp = r.headerName(n)
+		s.Timestamp = headerName(r.source, n)
 	}
 	duration(r.source, m, "tolerance", time.Second, time.Hour, &s.Form.Tolerance)
 }

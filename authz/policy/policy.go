@@ -83,6 +83,8 @@ type Service struct {
 	Callers []CallerPattern
 	// Origin is demanded of the address of every request but a probe's.
 	Origin Origin
+	// ClientKey is demanded of every request that a token is asked of; nil demands none. Rules hold it too.
+	ClientKey *ClientKey
 	// Shadow, unless nil, is what the service answers until its rules are enforced.
 	Shadow *Shadow
 	// Audience is the one audience of its issuers that this service answers to; "" where the issuer has only one.
@@ -168,6 +170,10 @@ type Rule struct {
 	Tenants []Tenant
 	// Agrees are references whose values must be one and the same.
 	Agrees []Reference
+	// ClientKey is the key of an application that is demanded beside a token, the service's or the rule's own; nil demands none.
+	ClientKey *ClientKey
+	// Strip are the header names that an allow removes, but for those that the service sets.
+	Strip []string
 	// SignedBy is who must have signed the body; nil demands no signature. It stands beside no token.
 	SignedBy *SignedBy
 	// Condition must hold; nil demands nothing.
@@ -243,6 +249,36 @@ type SignedBy struct {
 	Timestamp string
 	// Keys are the files of the keys, any of which may have signed.
 	Keys WebhookKeys
+}
+
+// ClientKey demands that a request brings an API key, which names the application that makes it and never who asks.
+type ClientKey struct {
+	// Header holds the key, lower case.
+	Header string
+	// Forward hands the key on to the upstream, which then knows every client's. False removes it.
+	Forward bool
+	// Keys says where the keys are known.
+	Keys ClientKeys
+}
+
+// ClientKeys names a store of API keys. Exactly one of File and Redis is set. It is read by whoever runs the policy.
+type ClientKeys struct {
+	// File is a file of keys, in the form of package clientkey.
+	File  string
+	Redis *ClientKeyRedis
+	// Name is the same for the same store, and another for others.
+	Name string
+	// PolicyFile and Pos say where the policy names it.
+	PolicyFile string
+	Pos        strictyaml.Pos
+}
+
+// ClientKeyRedis is a Redis in which the client's name stands under Prefix and the SHA-256 of its key, in lower-case hexadecimal digits.
+type ClientKeyRedis struct {
+	URL, Username, PasswordFile, CAFile string
+	Prefix                              string
+	// Timeout bounds one question. Positive.
+	Timeout time.Duration
 }
 
 // WebhookKeys names keys in files. They are read, and read again, by whoever runs the policy.
@@ -395,9 +431,11 @@ const (
 	ValueWho
 	// ValueCaller is the connection's SPIFFE ID.
 	ValueCaller
+	// ValueClient is the application that an API key names.
+	ValueClient
 )
 
-// Value is a source of text: a claim, `token.who` or `caller`.
+// Value is a source of text: a claim, `token.who`, `caller` or `client`.
 type Value struct {
 	Kind  ValueKind
 	Claim string
@@ -439,6 +477,38 @@ func (p Probe) Admits(method, path string) bool {
 		return method == "POST"
 	}
 	return method == "GET" || method == "HEAD"
+}
+
+// WebhookKeys are the keys that rules demand signatures by, each once.
+func (p *Policy) WebhookKeys() []*WebhookKeys {
+	var all []*WebhookKeys
+	for _, s := range p.Services {
+		for _, rule := range s.Rules {
+			if rule.SignedBy == nil {
+				continue
+			}
+			keys := &rule.SignedBy.Keys
+			if !slices.ContainsFunc(all, func(other *WebhookKeys) bool { return other.Name == keys.Name }) {
+				all = append(all, keys)
+			}
+		}
+	}
+	return all
+}
+
+// ClientKeys are the stores of API keys that rules ask, each once.
+func (p *Policy) ClientKeys() []*ClientKeys {
+	var all []*ClientKeys
+	for _, s := range p.Services {
+		for _, rule := range s.Rules {
+			for _, b := range append([]*Rule{rule}, rule.Either...) {
+				if b.ClientKey != nil && !slices.ContainsFunc(all, func(other *ClientKeys) bool { return other.Name == b.ClientKey.Keys.Name }) {
+					all = append(all, &b.ClientKey.Keys)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // Service by its name; nil if the policy has none.

@@ -61,6 +61,7 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_policy_info", Help: "Always 1; the label is the policy in force."}, []string{"digest"}),
 	}
 	g.install, g.lookups, g.shadows = g.authorizer.Use, newLookupDoors(d), newShadowState(d)
+	g.keys = newKeyFiles(d, "")
 	d.Registry.MustRegister(g.fileOK, g.info, keyAges{g})
 	extauthz.Register(d.Server, extauthz.New(g.authorizer, extauthz.NewMetrics(d.Registry)))
 	d.Task("issuer keys", g.run)
@@ -96,6 +97,8 @@ type authzGate struct {
 	snapshot *policy.Snapshot
 	// lookups are those of the policy in force.
 	lookups *lookupDoors
+	// keys are those that stand in files of their own.
+	keys *keyFiles
 	// pool is what the issuers' verifiers share: the memory of proved tokens, and the turns at proving new ones.
 	pool *jwt.Pool
 	// revocations is nil where --revocations names none.
@@ -124,6 +127,7 @@ func (g *authzGate) run(ctx context.Context) error {
 		g.start(name, keys)
 	}
 	g.lookups.watch(ctx, &g.refresh)
+	g.refresh.Go(func() { g.keys.watch(ctx) })
 	g.mu.Unlock()
 	<-ctx.Done()
 	g.refresh.Wait()
@@ -150,11 +154,16 @@ func (g *authzGate) load(files []daemon.File) error {
 	if next.Policy.Revocation != nil && g.revocations == nil {
 		return daemon.Invalid(errors.New("the policy asks for `revocation`, and no --revocations says where revoked tokens are kept"))
 	}
+	keys, err := g.keys.take(next.Policy)
+	if err != nil {
+		return cannotRead(err)
+	}
 	lookups, err := g.lookups.take(next.Policy)
 	if err != nil {
+		g.keys.drop(keys)
 		return daemon.Invalid(fmt.Errorf("the policy's lookups cannot be opened:\n%w", err))
 	}
-	g.use(next, lookups)
+	g.use(next, lookups, keys)
 	g.report(next, states)
 	err = notInForce(g.files, states, "what it names is answered with 421")
 	if first && err != nil {
@@ -201,7 +210,7 @@ func orNone(errs strictyaml.Errors) error {
 }
 
 // use brings a snapshot into force, as one bundle.
-func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups) {
+func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups, held keySet) {
 	issuers := map[string]*issuerKeys{}
 	verifiers := authz.Verifiers{}
 	var fresh []*issuerKeys
@@ -242,10 +251,12 @@ func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups) {
 	g.issuers, g.snapshot = issuers, next
 	g.shown.Store(&issuers)
 	bundle := &authz.Bundle{Policy: next.Policy, Verifiers: verifiers, UnverifiedIssuer: g.pool.UnverifiedIssuer, Lookups: lookups}
+	held.into(bundle)
 	if g.revocations != nil {
 		bundle.Revocations = startView{g.revocations.View(), g.revocationsTried}
 	}
 	g.install(bundle)
+	g.keys.keep(held)
 	g.lookups.release(before)
 }
 

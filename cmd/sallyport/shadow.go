@@ -24,6 +24,7 @@ func (g *authzGate) tryPolicy(path string) {
 		}, []string{"file"}),
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_shadow_policy_info", Help: "Always 1; the label is the policy on trial."}, []string{"digest"}),
 	}
+	trial.keys = newKeyFiles(g.daemon, trial.prefix)
 	g.daemon.Registry.MustRegister(trial.fileOK, trial.info)
 	g.daemon.Task("issuer keys of the shadow policy", trial.run)
 	g.daemon.TryFiles(path, trial.load, policy.DataSuffixes()...)

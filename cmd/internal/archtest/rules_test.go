@@ -14,14 +14,14 @@ const module = "github.com/sallyport-dev/sallyport/"
 var floors = map[int][]string{
 	// Floor 1 is pure: bytes and values in, values out.
 	1: {
-		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body", "authz/webhook",
+		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body", "authz/webhook", "authz/clientkey",
 		"ratelimit/window", "ratelimit/limits", "internal/...", "proto/...",
 	},
 	// Floor 2 decides, and names the ports it needs for that.
 	2: {"authz", "ratelimit"},
 	// Floor 3 is doors: each to one foreign world.
 	3: {
-		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/audit", "authz/issuer", "authz/revocation", "authz/extauthz",
+		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/clientkey/redis", "authz/audit", "authz/issuer", "authz/revocation", "authz/extauthz",
 		"ratelimit/memstore", "ratelimit/redisstore", "ratelimit/xds", "ratelimit/rls", "envoy/...", "k8s/...",
 	},
 	// Floor 4 names every concrete type, or tells stories about all of them.
