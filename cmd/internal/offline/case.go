@@ -22,6 +22,8 @@ type Case struct {
 	Caller, Address string
 	// Service is the pin that a sidecar or Envoy's operator sets; "" pins none.
 	Service string
+	// Signed is the name of the rule whose sender signed the request, "" for nobody; Client the application whose API key it brings, "" for none.
+	Signed, Client string
 	// Revocation says what is known of the token's having been taken back.
 	Revocation Revocation
 	Request    Request
@@ -29,6 +31,8 @@ type Case struct {
 	Lookups map[string]map[string]Answer
 	// Expect is nil where nothing is expected.
 	Expect *Expect
+	// Recorded says that a gate wrote the case: who signed it is then unknown, and so is an API key that no Client names.
+	Recorded bool
 	// Lacks names parts of the request that a recording could not hold: "who" or "body".
 	Lacks []string
 }

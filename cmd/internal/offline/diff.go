@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -119,11 +120,27 @@ func (d *Diff) admitting(c *Case) *Case {
 	return &other
 }
 
+// signedOtherwise reports whether a rule demands another signature of a webhook than the one by which it was recorded.
+func signedOtherwise(old, next *policy.Rule) bool {
+	if next.SignedBy == nil {
+		return false
+	}
+	if old == nil || old.SignedBy == nil {
+		return true
+	}
+	a, b := *old.SignedBy, *next.SignedBy
+	a.Keys, b.Keys = policy.WebhookKeys{Name: a.Keys.Name}, policy.WebhookKeys{Name: b.Keys.Name}
+	return !reflect.DeepEqual(a, b)
+}
+
 // unrecorded says what the new policy's rule reads that the old policy's do not, so that nobody recorded it; "" if nothing is.
 func (d *Diff) unrecorded(before, after *Result) string {
 	ruled := after.Ruled()
 	if ruled.Rule != nil && ruled.Rule.DemandsCaller() && ruled.Step >= authz.StepCaller && d.old.Policy.Peers == policy.PeersNobody && after.Case.Caller == "" {
 		return "the new policy reads callers, which were not recorded"
+	}
+	if ruled.Rule != nil && ruled.Step >= authz.StepSignature && signedOtherwise(before.Ruled().Rule, ruled.Rule) {
+		return "the new policy demands another signature, which was not recorded"
 	}
 	if ruled.Rule == nil || ruled.Step < authz.StepRoles {
 		return ""

@@ -46,6 +46,12 @@ func Line(d *authz.Decision, r *authz.Request, pin string, reads *Reads) ([]byte
 	w.put("caller", d.Caller)
 	if d.Address.IsValid() {
 		w.put("address", d.Address.String())
+	} else if d.Rule != nil && len(d.Rule.Origins) > 0 {
+		w.put("address", "unreadable")
+	}
+	w.put("client", d.Client)
+	if d.Rule != nil && d.Rule.SignedBy != nil && d.Step > authz.StepSignature {
+		w.put("signed", d.Rule.Name)
 	}
 	w.who()
 	w.request()
@@ -147,7 +153,7 @@ func (w *lineWriter) request() {
 	for i := range w.r.Headers.Fields {
 		field := &w.r.Headers.Fields[i]
 		wanted := slices.Contains(kept, field.Name) || slices.Contains(w.reads.headers, field.Name) || field.Name == "content-length" && field.Value == "0"
-		if wanted && !slices.Contains(secret, field.Name) {
+		if wanted && !slices.Contains(secret, field.Name) && !slices.Contains(w.reads.keys, field.Name) {
 			values, _ := headers[field.Name].([]string)
 			headers[field.Name] = append(values, field.Value)
 		} else if strings.Contains(field.Name, "_") || w.reads.respelled(field.Name) {

@@ -23,7 +23,7 @@ type Suite struct {
 
 var (
 	suiteKeys = []string{"policy", "now", "service", "people", "lookups", "cases"}
-	caseKeys  = []string{"name", "now", "who", "token", "caller", "address", "service", "revoked", "request", "lookups", "expect", "recorded"}
+	caseKeys  = []string{"name", "now", "who", "token", "caller", "address", "service", "signed", "client", "revoked", "request", "lookups", "expect", "recorded"}
 	whoKeys   = []string{"issuer", "sub", "client_id", "aud", "scopes", "claims", "bound", "refused"}
 )
 
@@ -107,6 +107,8 @@ func (r *reader) oneCase(n *strictyaml.Node, tested bool) *Case {
 	r.who(c, m)
 	c.Caller, _ = r.Text(m.Get("caller"))
 	c.Address, _ = r.Text(m.Get("address"))
+	c.Signed, _ = r.Text(m.Get("signed"))
+	c.Client, _ = r.Text(m.Get("client"))
 	if text, ok := r.Text(m.Get("service")); ok {
 		c.Service = text
 	}
@@ -542,6 +544,7 @@ func (r *reader) recorded(c *Case, n *strictyaml.Node) {
 	if n == nil {
 		return
 	}
+	c.Recorded = true
 	m := r.Map(n, "policy", "lacks")
 	_, _ = r.Text(m.Get("policy"))
 	lacks, _ := r.Texts(m.Get("lacks"))

@@ -58,6 +58,12 @@ services:
     headers: {x-user-id: token.who}
     probes: [/healthz]
     rules:
+      - {name: office, match: GET /office, public: true, from: [192.0.2.0/24]}
+      - name: hook
+        match: POST /hook
+        public: true
+        signed_by: {hmac_sha256: x-signature, prefix: "v0=", timestamp: x-time, signed: "{header.x-id}.{timestamp}.{body}", key_file: /nowhere}
+      - {name: feed, issuer: shop, match: GET /feed, client_key: {header: x-api-key, keys_file: /nowhere}}
       - {name: list-orders, issuer: shop, match: "GET /users/{user_id}/orders", scopes: ["read:orders"], owner: {of: path.user_id, is: token.sub, unless_role: support}}
       - {name: one-order, issuer: shop, match: "GET /orders/{id}", owner: {of: path.id, lookup: orders, is: token.sub, otherwise: 404}}
       - {name: delete, issuer: shop, match: "POST /orders:delete", owner: {of: "body.ids[*]", lookup: orders, is: token.sub}}
@@ -126,26 +132,38 @@ var described = map[string]struct{ text, want string }{
 		"lookups: {orders: {a: alice, b: alice}}", "allow"},
 	"JSON with one of bob's": {alice + "request: {method: POST, path: '/orders:delete', json: {ids: [a, b]}}\n" +
 		"lookups: {orders: {a: alice, b: bob}}", "owner not_theirs"},
-	"a text that is no JSON": {alice + "request: {method: POST, path: '/orders:delete', headers: {Content-Type: application/json}, body: '{'}", "bad_body malformed"},
-	"a body of no type":      {alice + "request: {method: POST, path: '/orders:delete', body: '{}'}", "media_type content_type"},
-	"no body":                {alice + "request: {method: POST, path: '/orders:delete', headers: {content-type: application/json}}", "bad_body no_body"},
-	"a form":                 {alice + "request: {method: POST, path: /move, form: {from: alice}}", "allow"},
-	"a form of two":          {alice + "request: {method: POST, path: /move, form: {from: [alice, bob]}}", "bad_body ambiguous"},
-	"a condition":            {"who: {issuer: shop, sub: a, claims: {tenant: x}}\nrequest: GET /tenants/x", "allow"},
-	"a condition not held":   {"who: {issuer: shop, sub: a, claims: {tenant: y}}\nrequest: GET /tenants/x", "condition"},
-	"a caller":               {"caller: shop/indexer\nrequest: POST /reindex", "allow"},
-	"a caller's whole ID":    {"caller: spiffe://mesh.test/ns/shop/sa/indexer\nrequest: POST /reindex", "allow"},
-	"another caller":         {"caller: shop/web\nrequest: POST /reindex", "caller"},
-	"no caller":              {"request: POST /reindex", "caller"},
-	"bound to the caller":    {"who: {issuer: shop, sub: a, bound: caller}\ncaller: shop/web\nrequest: GET /bound", "allow"},
-	"bound without a name":   {"who: {issuer: shop, sub: a, bound: caller}\nrequest: GET /bound", "allow"},
-	"bound to another":       {"who: {issuer: shop, sub: a, bound: another}\nrequest: GET /bound", "invalid_token sender"},
-	"not bound":              {"who: {issuer: shop, sub: a}\nrequest: GET /bound", "invalid_token sender"},
-	"a rule that refuses":    {"request: GET /v0/x", "gone"},
-	"public":                 {"request: GET /catalogue", "allow"},
-	"a probe":                {"request: GET /healthz", "allow"},
-	"an unknown pin":         {"service: web\nrequest: GET http://web.internal/", "wrong_service"},
-	"a header":               {"request: {path: /catalogue, headers: {x_user_id: mallory}}", "bad_header"},
+	"a text that is no JSON":  {alice + "request: {method: POST, path: '/orders:delete', headers: {Content-Type: application/json}, body: '{'}", "bad_body malformed"},
+	"a body of no type":       {alice + "request: {method: POST, path: '/orders:delete', body: '{}'}", "media_type content_type"},
+	"no body":                 {alice + "request: {method: POST, path: '/orders:delete', headers: {content-type: application/json}}", "bad_body no_body"},
+	"a form":                  {alice + "request: {method: POST, path: /move, form: {from: alice}}", "allow"},
+	"a form of two":           {alice + "request: {method: POST, path: /move, form: {from: [alice, bob]}}", "bad_body ambiguous"},
+	"a condition":             {"who: {issuer: shop, sub: a, claims: {tenant: x}}\nrequest: GET /tenants/x", "allow"},
+	"a condition not held":    {"who: {issuer: shop, sub: a, claims: {tenant: y}}\nrequest: GET /tenants/x", "condition"},
+	"a caller":                {"caller: shop/indexer\nrequest: POST /reindex", "allow"},
+	"a caller's whole ID":     {"caller: spiffe://mesh.test/ns/shop/sa/indexer\nrequest: POST /reindex", "allow"},
+	"an office":               {"address: 192.0.2.7\nrequest: GET /office", "allow"},
+	"an office, by its proxy": {"address: 10.1.1.1\nrequest: {path: /office, headers: {x-forwarded-for: 192.0.2.7}}", "allow"},
+	"another address":         {"address: 198.51.100.7\nrequest: GET /office", "address"},
+	"no address at all":       {"address: unreadable\nrequest: GET /office", "address unreadable"},
+	"a signed webhook":        {"signed: hook\nrequest: {method: POST, path: /hook, body: '{}'}", "allow"},
+	"an unsigned webhook":     {"request: {method: POST, path: /hook, body: '{}'}", "signature missing"},
+	"another's webhook":       {"request: {method: POST, path: /hook, body: '{}', headers: {x-signature: 'v0=00', x-time: '1', x-id: a}}", "signature form"},
+	"a webhook of no body":    {"signed: hook\nrequest: {method: POST, path: /hook}", "bad_body no_body"},
+	"an application":          {"who: {issuer: shop, sub: a}\nclient: partner\nrequest: GET /feed", "allow"},
+	"no application":          {"who: {issuer: shop, sub: a}\nrequest: GET /feed", "client_key missing"},
+	"an unknown application":  {"who: {issuer: shop, sub: a}\nrequest: {path: /feed, headers: {x-api-key: a-key-that-nobody-has-had}}", "client_key unknown"},
+	"an application alone":    {"client: partner\nrequest: GET /feed", "no_token"},
+	"another caller":          {"caller: shop/web\nrequest: POST /reindex", "caller"},
+	"no caller":               {"request: POST /reindex", "caller"},
+	"bound to the caller":     {"who: {issuer: shop, sub: a, bound: caller}\ncaller: shop/web\nrequest: GET /bound", "allow"},
+	"bound without a name":    {"who: {issuer: shop, sub: a, bound: caller}\nrequest: GET /bound", "allow"},
+	"bound to another":        {"who: {issuer: shop, sub: a, bound: another}\nrequest: GET /bound", "invalid_token sender"},
+	"not bound":               {"who: {issuer: shop, sub: a}\nrequest: GET /bound", "invalid_token sender"},
+	"a rule that refuses":     {"request: GET /v0/x", "gone"},
+	"public":                  {"request: GET /catalogue", "allow"},
+	"a probe":                 {"request: GET /healthz", "allow"},
+	"an unknown pin":          {"service: web\nrequest: GET http://web.internal/", "wrong_service"},
+	"a header":                {"request: {path: /catalogue, headers: {x_user_id: mallory}}", "bad_header"},
 }
 
 // What a description means, from the request line to what the lookups know.
@@ -312,7 +330,7 @@ func TestMisfits(t *testing.T) {
 	if err == nil {
 		t.Fatal("nothing was found")
 	}
-	for _, want := range []string{`no lookup "order"; it has lists, orders`, `no service "web"; it has orders`, `no service "x"`, `no rule "list"; it has list-orders,`} {
+	for _, want := range []string{`no lookup "order"; it has lists, orders`, `no service "web"; it has orders`, `no service "x"`, `no rule "list"; it has office, hook,`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %s", err, want)
 		}
