@@ -295,6 +295,12 @@ func TestMetadata(t *testing.T) {
 		if got["policy"] != "none" || got["who"] != "ip|unknown" || got["rule"] != "none" || got["service"] != "none" {
 			t.Errorf("a decision of nothing: %v", got)
 		}
+		if client, has := got["client"]; has {
+			t.Errorf("nobody's API key names %q", client)
+		}
+	}
+	if got := texts(t, answer(t, &authz.Decision{Verdict: authz.Allow, Client: "partner"}, "").GetDynamicMetadata()); got["client"] != "partner" {
+		t.Errorf("the application of an API key is %q", got["client"])
 	}
 }
 
@@ -336,7 +342,7 @@ func TestAnswersAreSafe(t *testing.T) {
 		service := &policy.Service{Name: text.Draw(rt, "service")}
 		d := &authz.Decision{
 			Verdict: rapid.SampledFrom([]authz.Verdict{authz.Deny, authz.Allow}).Draw(rt, "verdict"), Reason: rapid.SampledFrom(append(authz.Reasons(), 255)).Draw(rt, "reason"),
-			Detail: text.Draw(rt, "detail"), ID: text.Draw(rt, "id"), Policy: text.Draw(rt, "policy"), Who: text.Draw(rt, "who"), Caller: text.Draw(rt, "caller"), Object: text.Draw(rt, "object"),
+			Detail: text.Draw(rt, "detail"), ID: text.Draw(rt, "id"), Policy: text.Draw(rt, "policy"), Who: text.Draw(rt, "who"), Caller: text.Draw(rt, "caller"), Client: text.Draw(rt, "client"), Object: text.Draw(rt, "object"),
 			Hidden: rapid.Bool().Draw(rt, "hidden"), Service: service,
 			Rule:      &policy.Rule{Name: text.Draw(rt, "rule"), Service: service, Scopes: []string{text.Draw(rt, "scope")}},
 			Principal: &authz.Principal{ClientID: text.Draw(rt, "client"), Identity: authz.Identity{Issuer: text.Draw(rt, "issuer"), Subject: text.Draw(rt, "subject")}},

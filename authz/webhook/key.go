@@ -55,7 +55,10 @@ func (*Key) GoString() string { return "webhook.Key" }
 
 // sum is the MAC of a message.
 func (k *Key) sum(t *Template, at string, m *Message) [sha256.Size]byte {
-	s := k.pool.Get().(*state)
+	s, ok := k.pool.Get().(*state)
+	if !ok {
+		panic("webhook: internal error: the pool holds what it does not make")
+	}
 	defer k.pool.Put(s)
 	s.mac.Reset()
 	s.text = s.text[:0]

@@ -33,7 +33,7 @@ func ParseTemplate(text string) (Template, error) {
 		if literal != "" {
 			t.parts = append(t.parts, part{literal: literal})
 		} else if len(t.parts) > 0 && more {
-			return Template{}, errors.New("two values touch, so that two messages could be signed as one text: write something between them, such as .")
+			return Template{}, errors.New("two values touch, so that two messages could be signed as one text: write a byte between them")
 		}
 		if !more {
 			break

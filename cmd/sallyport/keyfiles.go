@@ -300,5 +300,5 @@ func (k *keyFiles) mendedLocked(path string) {
 
 // cannotRead marks what keeps the keys of a policy from being read.
 func cannotRead(err error) error {
-	return daemon.Invalid(errors.Join(errors.New("the policy's keys cannot be read:"), err))
+	return daemon.Invalid(fmt.Errorf("the policy's keys cannot be read:\n%w", err))
 }
