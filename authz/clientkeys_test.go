@@ -114,6 +114,18 @@ func TestClientKeyEffects(t *testing.T) {
 	}
 }
 
+// While a service is in shadow its keys do not reach the upstream either, whatever its rules would say.
+func TestClientKeyInShadow(t *testing.T) {
+	text := strings.Replace(partners, "    rules:\n", "    shadow: {answer: allow, until: 2099-01-15}\n    rules:\n", 1)
+	a := gate(t, text)
+	for _, target := range []string{"/feed", "/nowhere", "/open"} {
+		d := a.Check(t.Context(), get(target, header("x-api-key", partnerKey)))
+		if d.Verdict != authz.Allow || !slices.Contains(d.Remove, "x-api-key") || !slices.Contains(d.Remove, "x-user-id") {
+			t.Errorf("%s: %s removes %v", target, verdict(d), d.Remove)
+		}
+	}
+}
+
 // No explanation shows a key.
 func TestClientKeyExplained(t *testing.T) {
 	a := partnerGate(t)

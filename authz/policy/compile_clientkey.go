@@ -130,6 +130,7 @@ func (s *Service) stripKeys(public []string) {
 			keys = append(keys, rule.ClientKey.Header)
 		}
 	}
+	s.StripAll = append(slices.Clip(public), keys...)
 	for _, rule := range rules {
 		rule.Strip = s.Strip
 		if rule.Credential == CredentialPublic {

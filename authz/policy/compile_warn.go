@@ -71,7 +71,7 @@ func (c *compiler) unheldCaptures(r *ruleSource) {
 
 // bodiless warns of a rule that reads a body of requests which clients send without one (RFC 9110 sections 9.3.1 and 9.3.2).
 func (c *compiler) bodiless(r *ruleSource) {
-	if !slices.ContainsFunc(r.branches(), func(b *ruleSource) bool { return b.rule.Body != nil || b.rule.SignedBy != nil }) {
+	if !r.rule.ReadsBody() {
 		return
 	}
 	for _, p := range r.rule.Patterns {

@@ -100,6 +100,9 @@ type Service struct {
 	// Strip are the header names that an allow removes when it sets none of them: every identity header of the policy, and the
 	// headers by which clients try to choose another method or path.
 	Strip []string
+	// StripAll are the header names that are removed where the service's rules do not decide: every identity header of the policy, those by which
+	// clients choose, and every API key of the service.
+	StripAll []string
 
 	pos   strictyaml.Pos
 	file  string
@@ -713,6 +716,11 @@ func (r *Rule) CallersAdmit(caller string) bool {
 		return false
 	}
 	return len(r.Callers) == 0 || anyMatches(r.Callers, caller)
+}
+
+// ReadsBody reports whether the rule, or one of its branches, needs the request's body, which Envoy must then show whole.
+func (r *Rule) ReadsBody() bool {
+	return r.Body != nil || r.SignedBy != nil || slices.ContainsFunc(r.Either, (*Rule).ReadsBody)
 }
 
 // OriginAdmits reports whether the address that a request comes from satisfies both the service and the rule; the invalid address, which
