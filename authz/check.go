@@ -429,7 +429,7 @@ func (c *check) parametersInBody() bool {
 	if length, count := c.r.Headers.One("content-length"); count == 1 && length != "" && strings.Trim(length, "0") == "" {
 		return false
 	}
-	if c.r.Headers.respelled("content-type") {
+	if c.r.Headers.contested("content-type") {
 		return true
 	}
 	untyped := true

@@ -296,7 +296,7 @@ func (c *check) queryValues(ref *policy.Reference, into []string) (values []stri
 
 // headerValues reads a header, or a list in it. Fields of one name are one list (RFC 9110 5.3), as Envoy may have joined them already.
 func (c *check) headerValues(ref *policy.Reference, into []string) (values []string, detail string) {
-	if c.r.Headers.respelled(ref.Name) {
+	if c.r.Headers.contested(ref.Name) {
 		return nil, DetailAmbiguous
 	}
 	before := len(into)
