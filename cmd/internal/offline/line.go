@@ -256,11 +256,25 @@ func visible(line []byte) []byte {
 }
 
 // holdsToken reports whether a text holds what looks like a bearer token: the scheme with anything behind it, or a JSON Web Token, as it
-// stands or with escapes of a query or a form, which are kept byte for byte.
+// stands or with escapes of a query or a form, which are kept byte for byte. A client may escape what is escaped already, and whoever
+// reads the record may take off as many layers; a text of more than anybody writes is taken for one that hides something.
 func holdsToken(line []byte) bool {
 	text := string(line)
-	return holdsJWT(text) || holdsJWT(unescaped(text)) || strings.Contains(strings.ToLower(strings.ReplaceAll(unescaped(text), "+", " ")), "bearer ")
+	for range maxEscapes {
+		if holdsJWT(text) || strings.Contains(strings.ToLower(strings.ReplaceAll(text, "+", " ")), "bearer ") {
+			return true
+		}
+		plain := unescaped(text)
+		if plain == text {
+			return false
+		}
+		text = plain
+	}
+	return true
 }
+
+// maxEscapes is how many layers of percent escapes are looked behind.
+const maxEscapes = 5
 
 // unescaped decodes the percent escapes of a text, and leaves what is none.
 func unescaped(text string) string {
