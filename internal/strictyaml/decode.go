@@ -317,20 +317,25 @@ func quoted(s string) string { return `write it in quotes: "` + clip(s) + `"` }
 
 // Suggest is the hint for a word that is not among the known ones: the nearest of them, or the whole list.
 func Suggest(key string, known []string) string {
-	best, least := "", 3
-	folded := fold(key)
-	for _, k := range known {
-		if n := distance(folded, fold(k), least); n < least && n <= max(1, len(k)/3) {
-			best, least = k, n
-		}
-	}
-	if best != "" {
+	if best, ok := Nearest(key, known); ok {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	if len(known) == 0 {
 		return "nothing is allowed here"
 	}
 	return "one of: " + strings.Join(known, ", ")
+}
+
+// Nearest is the known word that a word is probably a misspelling of; false if it resembles none of them.
+func Nearest(word string, known []string) (string, bool) {
+	best, least := "", 3
+	folded := fold(word)
+	for _, k := range known {
+		if n := distance(folded, fold(k), least); n < least && n <= max(1, len(k)/3) {
+			best, least = k, n
+		}
+	}
+	return best, best != ""
 }
 
 func fold(s string) string { return strings.ReplaceAll(strings.ToLower(clip(s)), "-", "_") }
