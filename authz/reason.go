@@ -182,6 +182,15 @@ const (
 	DetailInQuery       = "token_in_query"
 )
 
+// TokenDetails lists the details with which a token itself is refused, before anything is known of revocation or of its sender: those that
+// a [Verifier] says, and none of a request that bears its token in the wrong way.
+func TokenDetails() []string {
+	return []string{
+		DetailMalformed, DetailTooLarge, DetailHeader, DetailType, DetailAlgorithm, DetailUnknownKey, DetailSignature, DetailIssuer, DetailAudience,
+		DetailExpired, DetailNotYet, DetailLifetime, DetailClaim, DetailWhere, DetailTokenKind, DetailScopes, DetailConfirm,
+	}
+}
+
 // Detail words behind NotFound, Owner, BadParameter, BadBody, MediaType, Condition and Lookup.
 const (
 	DetailNotTheirs   = "not_theirs"   // the object is somebody else's
