@@ -57,6 +57,9 @@ func (f *casesFlags) run(ctx context.Context, s streams, files []string) error {
 	if f.least < 0 || f.least > 100 {
 		return daemon.Unable(errors.New("--min-coverage is a percentage, 0 to 100"))
 	}
+	if err := distinct(files); err != nil {
+		return daemon.Unable(err)
+	}
 	var policies []*tested
 	var suites []junitSuite
 	cases, failed := 0, 0
@@ -86,6 +89,23 @@ func (f *casesFlags) run(ctx context.Context, s streams, files []string) error {
 		}
 	}
 	return f.sum(s.out, policies, cases, failed)
+}
+
+// distinct refuses a file that is named twice, by whatever path: its cases would count twice.
+func distinct(files []string) error {
+	infos := make([]os.FileInfo, len(files))
+	for i, file := range files {
+		var err error
+		if infos[i], err = os.Stat(file); err != nil {
+			return err
+		}
+		for j := range i {
+			if os.SameFile(infos[i], infos[j]) {
+				return fmt.Errorf("%s and %s are one file, whose cases would count twice: name it once", files[j], file)
+			}
+		}
+	}
+	return nil
 }
 
 // sum prints the coverage and the last line, and says whether all is well.

@@ -149,6 +149,21 @@ func TestPolicyTestUnable(t *testing.T) {
 	}
 }
 
+// A file that is named twice, by whatever path, is not counted twice.
+func TestPolicyTestOfOneFileTwice(t *testing.T) {
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "cases.yaml": shopCases})
+	file := filepath.Join(dir, "cases.yaml")
+	if err := os.Symlink(file, filepath.Join(dir, "link.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{file, dir + "/./cases.yaml", filepath.Join(dir, "link.yaml")} {
+		code, out, errs := command(t, nil, "policy", "test", file, other)
+		if code != 2 || out != "" || !strings.Contains(errs, "are one file, whose cases would count twice: name it once") {
+			t.Errorf("%s: exit %d, %q, %q", other, code, out, errs)
+		}
+	}
+}
+
 // An explanation tells every step, by the same words as the gate's own, and its exit code is the decision.
 func TestPolicyExplain(t *testing.T) {
 	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "case.yaml": `now: "2026-11-25T12:00:00Z"
