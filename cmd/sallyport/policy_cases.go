@@ -175,6 +175,9 @@ func (t *tested) try(ctx context.Context, c *offline.Case) (failure string, err 
 	if err != nil {
 		return "", fmt.Errorf("%s: %s: %w", c.At(), c.Name, err)
 	}
+	if result.Untold != "" && len(result.Unanswered) == 0 {
+		return "", fmt.Errorf("%s: %s: %s: a test would be about another request", c.At(), c.Name, result.Untold)
+	}
 	t.coverage.Add(result)
 	misses := result.Misses()
 	if len(misses) == 0 {

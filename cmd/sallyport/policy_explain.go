@@ -74,6 +74,8 @@ func (f *explainFlags) run(ctx context.Context, stdin io.Reader, s streams) erro
 		return daemon.Unable(err)
 	case len(result.Unanswered) > 0:
 		return daemon.Unable(errors.New(strings.Join(result.Unanswered, "\n") + "\nwrite `lookups: {NAME: {ID: owner}}`"))
+	case result.Untold != "":
+		return daemon.Unable(errors.New("this request cannot be explained: " + result.Untold))
 	}
 	notes := f.notesOf(result)
 	if err := f.show(s, result, notes); err != nil {

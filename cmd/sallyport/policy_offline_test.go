@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,6 +162,24 @@ func TestPolicyTestOfOneFileTwice(t *testing.T) {
 		if code != 2 || out != "" || !strings.Contains(errs, "are one file, whose cases would count twice: name it once") {
 			t.Errorf("%s: exit %d, %q, %q", other, code, out, errs)
 		}
+	}
+}
+
+// A recorded line with a name is a case, unless what its rule reads was not recorded.
+func TestPolicyTestOfRecordedLines(t *testing.T) {
+	cases := "policy: policy.yaml\ncases:\n"
+	for i, line := range strings.Split(strings.TrimSpace(recordShop(t, shopRequests[:6]...)), "\n") {
+		cases += fmt.Sprintf("- {\"name\":\"%d\",%s\n", i, strings.TrimPrefix(line, "{"))
+	}
+	reads := shopPolicy + "      - {name: move, match: \"POST /move\", owner: {of: form.from, is: token.sub}}\n"
+	lost := "policy: reads.yaml\ncases: [{name: a, who: {sub: a}, request: POST /move, recorded: {lacks: [body]}, expect: deny}]"
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "cases.yaml": cases, "reads.yaml": reads, "lost.yaml": lost})
+	if code, out, errs := command(t, nil, "policy", "test", filepath.Join(dir, "cases.yaml")); code != 0 || out != "ok: 6 cases\n" {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+	if code, out, errs := command(t, nil, "policy", "test", filepath.Join(dir, "lost.yaml")); code != 2 || out != "" ||
+		!strings.Contains(errs, "lost.yaml:2: a: the body was not recorded: a test would be about another request") {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
 	}
 }
 
