@@ -8,12 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/cmd/internal/offline"
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
 type casesFlags struct {
@@ -67,6 +69,9 @@ func (f *casesFlags) run(ctx context.Context, s streams, files []string) error {
 		suite, under, err := f.open(file, &policies)
 		if err != nil {
 			return err
+		}
+		if err := under.fits(suite); err != nil {
+			return daemon.Unable(err)
 		}
 		told := junitSuite{Name: file}
 		for _, c := range suite.Cases {
@@ -166,11 +171,25 @@ func (f *casesFlags) open(file string, policies *[]*tested) (*offline.Suite, *te
 	return suite, fresh, nil
 }
 
+// fits says what of a file does not fit its policy, before any of its cases is run. A person of many cases is mistaken once.
+func (t *tested) fits(suite *offline.Suite) error {
+	var all strictyaml.Errors
+	for _, c := range suite.Cases {
+		for _, misfit := range t.room.Misfits(c) {
+			if !slices.ContainsFunc(all, func(e *strictyaml.Error) bool { return *e == *misfit }) {
+				all = append(all, misfit)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	all.Sort()
+	return errors.New(all.Pretty())
+}
+
 // try runs one case, and tells how it failed; "" if it did not. An error is a case that is no request at all.
 func (t *tested) try(ctx context.Context, c *offline.Case) (failure string, err error) {
-	if err := t.room.Misfits(c); err != nil {
-		return "", fmt.Errorf("%s: %s: %w", c.At(), c.Name, err)
-	}
 	result, err := t.room.Decide(ctx, c)
 	if err != nil {
 		return "", fmt.Errorf("%s: %s: %w", c.At(), c.Name, err)

@@ -62,8 +62,8 @@ func (f *explainFlags) run(ctx context.Context, stdin io.Reader, s streams) erro
 		return err
 	}
 	room := offline.NewRoom(p)
-	if err := room.Misfits(c); err != nil {
-		return daemon.Unable(err)
+	if misfits := room.Misfits(c); len(misfits) > 0 {
+		return daemon.Unable(errors.New(misfits.Pretty()))
 	}
 	if err := f.prove(ctx, room, c); err != nil {
 		return daemon.Unable(err)

@@ -138,6 +138,14 @@ func TestPolicyTestUnable(t *testing.T) {
 		"a policy that is none":      {"policy: cases.yaml\ncases: [{name: a, request: GET /, expect: deny}]", "the policy does not load"},
 		"cases that are none":        {"cases: 7", "cases.yaml:1:8"},
 		"a rule that does not exist": {"policy: policy.yaml\ncases: [{name: a, request: GET /, expect: {rule: x}}]", `the policy has no rule "x"`},
+		"a claim of a typing error":  {"policy: policy.yaml\npeople: {eve: {sub: eve, claims: {rolse: [support]}}}\ncases: [{name: a, who: eve, request: GET /, expect: deny}]", "cases.yaml:2:35: issuer shop declares no claim `rolse`\n      = did you mean `roles`?"},
+		"a claim of another type":    {"policy: policy.yaml\ncases: [{name: a, who: {sub: eve, claims: {roles: support}}, request: GET /, expect: deny}]", "cases.yaml:2:51: issuer shop declares claim `roles` as strings"},
+		"what none can set":          {"policy: policy.yaml\ncases: [{name: a, request: GET /, expect: {headers: {x-user-idd: null}}}]", "cases.yaml:2:54: no rule sets the header \"x-user-idd\""},
+		"nothing of headers":         {"policy: policy.yaml\ncases: [{name: a, request: GET /, expect: {headers: {}}}]", "cases.yaml:2:53: none are expected"},
+		"a refusal of no gate":       {"policy: policy.yaml\ncases: [{name: a, who: {refused: expird}, request: GET /, expect: deny}]", "cases.yaml:2:34: no token is refused as \"expird\""},
+		"a word that is none":        {"policy: policy.yaml\ncases: [{name: a, request: GET /, lookups: {orders: {o-1: not_theirs}}, expect: deny}]", "cases.yaml:2:59: \"not_theirs\" would be an owner of that name"},
+		"a caller of half a name":    {"policy: policy.yaml\ncases: [{name: a, caller: shop, request: GET /, expect: deny}]", "cases.yaml:2:27: \"shop\" is no identity of a workload"},
+		"a mistake behind a failure": {"policy: policy.yaml\ncases:\n- {name: a, request: GET /v0/x, expect: allow}\n- {name: b, request: GET /, expect: {rule: x}}", "cases.yaml:4:44: the policy has no rule \"x\""},
 		"a caller of nowhere":        {"policy: policy.yaml\ncases: [{name: a, who: {issuer: x}, request: GET /, expect: deny}]", `the policy has no issuer "x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -269,7 +277,9 @@ func TestPolicyExplainProves(t *testing.T) {
 
 // What cannot be explained is exit code 2, and no decision.
 func TestPolicyExplainUnable(t *testing.T) {
-	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "case.yaml": "who: {sub: alice}\nrequest: GET /orders/o-1\n"})
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "case.yaml": "who: {sub: alice}\nrequest: GET /orders/o-1\n",
+		"unseen.yaml": "who: unknown\nrequest: GET /users/alice/orders\n", "rolse.yaml": "who: {sub: eve, claims: {rolse: [a]}}\nrequest: GET /users/alice/orders\n"})
+	unseen, rolse := filepath.Join(dir, "unseen.yaml"), filepath.Join(dir, "rolse.yaml")
 	policyFile, caseFile := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "case.yaml")
 	for name, c := range map[string]struct {
 		args []string
@@ -280,6 +290,8 @@ func TestPolicyExplainUnable(t *testing.T) {
 		"two requests":      {[]string{"--policy", policyFile, "-f", caseFile, "--curl", "curl http://h"}, "say one request"},
 		"an unknown option": {[]string{"--policy", policyFile, "--curl", "curl -F a=b http://h"}, "the option -F is not understood"},
 		"no such file":      {[]string{"--policy", policyFile, "-f", caseFile + "x"}, "case.yamlx"},
+		"no token seen":     {[]string{"--policy", policyFile, "-f", unseen}, "cannot be explained: the token was not looked at"},
+		"no such claim":     {[]string{"--policy", policyFile, "-f", rolse}, "rolse.yaml:1:26: issuer shop declares no claim `rolse`"},
 		"no answer":         {[]string{"--policy", policyFile, "-f", caseFile}, `lookup orders was asked about "o-1", and the case gives no answer`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,6 +38,8 @@ var edited = map[string][]string{
 	"a query not read":        {`condition: 'query.t == "x"', owner: none`, "owner: none"},
 	"a header not read":       {`condition: 'header["x-t"] == "x"', owner: none`, "owner: none"},
 	"a query read":            {"scopes: [\"read:orders\"], owner", "condition: 'query.t == \"x\"', owner"},
+	"a claim no more":         {"tenant: string, ", "", "path.t == token.tenant", "path.t == token.token_use"},
+	"a claim's other type":    {"tenant: string,", "tenant: strings,", "path.t == token.tenant", "path.t in token.tenant"},
 	"no sender":               {", sender: mtls", ", owner: none"},
 	"another role":            {"unless_role: support", "unless_role: admin"},
 	"the old API again":       {"deny: 410", "owner: none, issuer: shop"},
