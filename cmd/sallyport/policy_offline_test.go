@@ -241,6 +241,32 @@ func TestPolicyExplainCurl(t *testing.T) {
 	}
 }
 
+// Beside a curl line stands what the lookups know, in the words of a case.
+func TestPolicyExplainLookups(t *testing.T) {
+	policyFile := filepath.Join(folder(t, map[string]string{"policy.yaml": shopPolicy}), "policy.yaml")
+	token := authztest.Mint(authztest.EC(), nil, map[string]any{
+		"iss": authztest.Issuer, "aud": authztest.Audience, "sub": "alice", "client_id": "web", "jti": "1", "scope": "read:orders",
+		"iat": time.Now().Add(-time.Minute).Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+	})
+	line := "curl https://orders.internal/orders/o-1 -H 'Authorization: Bearer " + token + "'"
+	for lookups, want := range map[string]struct {
+		code int
+		told string
+	}{
+		"orders: {o-1: alice}":       {0, "ALLOW  200 allowed\n"},
+		"orders: {o-1: bob}":         {1, "DENY  403 owner (not_theirs)\n"},
+		"orders: {o-1: unavailable}": {1, "DENY  503 lookup (unavailable)\n"},
+		"orders: {o-2: alice}":       {2, "say it: --lookups"},
+		"orders: [alice]":            {2, "--lookups:1:9"},
+		"ordres: {o-1: alice}":       {2, "the policy has no lookup \"ordres\""},
+	} {
+		code, out, errs := command(t, nil, "policy", "explain", "--policy", policyFile, "--curl", line, "--lookups", lookups)
+		if code != want.code || !strings.Contains(out+errs, want.told) {
+			t.Errorf("%s: exit %d, %s\n%s", lookups, code, errs, out)
+		}
+	}
+}
+
 // With the issuer's keys at hand a signature is checked, and nothing needs to be said of it.
 func TestPolicyExplainProves(t *testing.T) {
 	set := authztest.JWKS(authztest.EC())

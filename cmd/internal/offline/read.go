@@ -72,6 +72,17 @@ func ReadCase(file string, data []byte) (*Case, strictyaml.Errors) {
 	return c, nil
 }
 
+// AddLookups adds what lookups know, as `lookups` of a case says it, to a case that cannot say it itself: a curl line.
+func (c *Case) AddLookups(name, text string) strictyaml.Errors {
+	doc, errs := strictyaml.Parse(name, []byte(text))
+	if len(errs) > 0 {
+		return errs
+	}
+	r := &reader{Decoder: strictyaml.NewDecoder(doc), file: name}
+	c.Lookups = merge(c.Lookups, r.answers(places{}, doc.Root))
+	return r.Errors()
+}
+
 // reader reads cases; what stands at the top of the file holds for all of them.
 type reader struct {
 	*strictyaml.Decoder
