@@ -14,7 +14,7 @@ const module = "github.com/sallyport-dev/sallyport/"
 var floors = map[int][]string{
 	// Floor 1 is pure: bytes and values in, values out.
 	1: {
-		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body",
+		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body", "authz/fields", "authz/schema",
 		"ratelimit/window", "ratelimit/limits", "internal/...", "proto/...",
 	},
 	// Floor 2 decides, and names the ports it needs for that.
@@ -59,7 +59,10 @@ var rules = []rule{
 		packages: []string{"authz/body"}, never: []string{"foreign"}, but: []string{"google.golang.org/protobuf/..."},
 		why: "floor 1 is pure: of foreign code a body's reader needs the decoder of messages",
 	}, {
-		packages: floors[1], except: []string{"proto/...", "authz/body"}, never: []string{"foreign"},
+		packages: []string{"authz/schema"}, never: []string{"foreign"}, but: []string{"github.com/santhosh-tekuri/jsonschema/v6/..."},
+		why: "floor 1 is pure: this room is the one door to the engine of JSON Schema",
+	}, {
+		packages: floors[1], except: []string{"proto/...", "authz/body", "authz/schema"}, never: []string{"foreign"},
 		but: []string{
 			"github.com/goccy/go-yaml/...", "github.com/go-json-experiment/json/...", // decoders
 			"cel.dev/cel-go/...", "cel.dev/expr/...", // the expression engine
