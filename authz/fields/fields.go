@@ -110,6 +110,9 @@ func (n *node) child(name string) *node {
 // Roles are the roles that some list is for, sorted.
 func (w *Writable) Roles() []string { return slices.Clone(w.roles) }
 
+// Knows reports whether anybody may write a field of this name, or a part of it, at the top of a body.
+func (w *Writable) Knows(name string) bool { return w.root.star != 0 || w.root.children[name] != nil }
+
 // For says which lists hold for somebody with these roles, of which there may be none.
 func (w *Writable) For(roles []string) Writers {
 	who := everyone
