@@ -96,6 +96,9 @@ func readSource(file File) (*source, strictyaml.Errors) {
 		}
 		return &source{name: file.Name, data: file.Data, changed: true}, nil
 	}
+	if strings.HasSuffix(file.Name, SchemaSuffix) {
+		return &source{name: file.Name, data: file.Data, changed: true}, nil
+	}
 	doc, errs := strictyaml.Parse(file.Name, file.Data)
 	if len(errs) > 0 {
 		return nil, errs
@@ -153,8 +156,16 @@ func (c *compiler) add(src *source) {
 	c.sources = append(c.sources, src)
 }
 
-// BlobSuffix ends the name of a file that is no YAML but a FileDescriptorSet, which services name as `descriptors`.
-const BlobSuffix = ".binpb"
+// The endings of files that are no YAML and that others speak of.
+const (
+	// BlobSuffix is a FileDescriptorSet's, which services name as `descriptors`.
+	BlobSuffix = ".binpb"
+	// SchemaSuffix is a JSON Schema's, which rules name as `schema`. It is read where it is named, and not before.
+	SchemaSuffix = ".json"
+)
+
+// Beside are the endings of files that belong to the policy files among which they stand.
+func Beside() []string { return []string{BlobSuffix, SchemaSuffix} }
 
 // filepathSlash makes a name that was joined on any system one of slashes.
 func filepathSlash(name string) string { return strings.ReplaceAll(name, "\\", "/") }
@@ -171,7 +182,7 @@ func (c *compiler) errors() strictyaml.Errors {
 
 var (
 	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
-	laterRule = []string{"from", "not_from", "body", "params", "writable", "signed_by", "headers"}
+	laterRule = []string{"from", "not_from", "signed_by", "headers"}
 	laterSvc  = []string{"from", "not_from", "cors", "security_headers", "openapi"}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )

@@ -15,6 +15,7 @@ import (
 var ruleKeys = []string{
 	"name", "match", "public", "token", "deny", "issuer", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "metadata",
 	"upgrades", "max_connection", "except", "extension", "body_parameters", "either", "sender", "clients", "condition", "tenant", "agrees",
+	"params", "body", "writable",
 }
 
 // branchKeys are what a branch of `either` demands; what is said of the request's shape stays with the rule.
@@ -112,6 +113,7 @@ func (c *compiler) demands(r *ruleSource) {
 	if r.rule.Credential == CredentialToken || r.rule.Credential == CredentialNone {
 		r.condition()
 	}
+	c.demandsShape(r)
 	r.finishBody()
 }
 

@@ -70,7 +70,7 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 	if err := g.serveAdmin(ctx, &f.revocations, log); err != nil {
 		return err
 	}
-	if err := d.WatchFiles(f.policy, g.load, policy.BlobSuffix); err != nil {
+	if err := d.WatchFiles(f.policy, g.load, policy.Beside()...); err != nil {
 		return err
 	}
 	g.tryPolicy(f.shadowPolicy)

@@ -26,7 +26,7 @@ func (g *authzGate) tryPolicy(path string) {
 	}
 	g.daemon.Registry.MustRegister(trial.fileOK, trial.info)
 	g.daemon.Task("issuer keys of the shadow policy", trial.run)
-	g.daemon.TryFiles(path, trial.load, policy.BlobSuffix)
+	g.daemon.TryFiles(path, trial.load, policy.Beside()...)
 }
 
 // shadowState shows which services answer for rules that are on trial.
