@@ -36,6 +36,7 @@ DENY  403 owner (not_theirs)
   bound       not asked
   scopes      not asked
   roles       not asked
+  params      not asked
   condition   not asked
   body        passed       a whole body with body.items[*].id
   owner       FAILED       every body.items[*].id owned by token.sub, as orders (static) knows; found "o-3" (of 2)
@@ -61,6 +62,7 @@ DENY  403 insufficient_scope
   bound       not asked
   scopes      FAILED       scopes read:orders; found no scopes
   roles       not reached
+  params      not reached
   condition   not reached
   body        not reached
   owner       not reached  path.id owned by token.sub, as orders (static) knows, unless the role admin
@@ -84,7 +86,7 @@ func TestExplanationFollowsTheDecision(t *testing.T) {
 	for _, step := range authz.Explain(a.Check(t.Context(), ask), ask).Steps {
 		told = append(told, step.Step+" "+step.Outcome.String())
 	}
-	if got := strings.Join(told[9:], ", "); got != "body passed, condition FAILED, owner not reached" {
+	if got := strings.Join(told[10:], ", "); got != "body passed, condition FAILED, owner not reached" {
 		t.Errorf("%s", got)
 	}
 }

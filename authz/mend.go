@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
@@ -24,6 +25,7 @@ var mends = [reasonCount]string{
 	NoRule:            "a rule of the service for this method and path",
 	Role:              "a token with the roles that the rule demands",
 	Condition:         "a request for which the rule's condition holds",
+	FieldNotWritable:  "a body that writes only what its sender may",
 	MetadataMissing:   "a token with the claim that the rule hands to the rate limiter, or a `default` for it in the rule",
 	HeaderValue:       "a claim that can stand in a header, or `encode: percent` in the policy",
 	Upgrade:           "`upgrades: [websocket]` in the rule",
@@ -71,7 +73,12 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 		return mendOwner(d)
 	case Condition:
 		return with("a request for which this holds: ", rule.ConditionText)
+	case FieldNotWritable:
+		return "a body that leaves " + cmp.Or(d.Fault.Told(), "/") + " alone, or `writable` that has it"
 	case BadParameter, BadBody:
+		if text := mendShape(d, rule); text != "" {
+			return text
+		}
 		if d.Detail == DetailNoBody {
 			return "a body; if the client sent one, Envoy's route does not show it to the gate (with_request_body)"
 		}
@@ -80,10 +87,35 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 		}
 	case MediaType:
 		if rule.Body != nil {
-			return "a body of type " + strings.Join(mediaTypes[rule.Body.Source], " or ") + ", not compressed"
+			return "a body of type " + typesOf(rule.Body) + ", not compressed"
 		}
 	}
 	return ""
+}
+
+// mendShape says what would satisfy a schema.
+func mendShape(d *Decision, rule *policy.Rule) string {
+	switch {
+	case d.Detail == DetailUnknown && len(rule.Query) == 0:
+		return "no query parameter: the rule knows none"
+	case d.Detail == DetailUnknown:
+		return "no query parameter but " + strings.Join(rule.Query, ", ")
+	case d.Detail == DetailSchema && d.Fault.Parameter != "":
+		return "another value of " + d.Fault.Parameter + ": `" + d.Fault.Keyword + "` fails"
+	case d.Detail == DetailSchema:
+		return "a body in which " + cmp.Or(d.Fault.Told(), "the root") + " satisfies `" + d.Fault.Keyword + "`"
+	case d.Fault.Parameter != "":
+		return d.Fault.Parameter + ", there once, in its one form"
+	}
+	return ""
+}
+
+func typesOf(b *policy.Body) string {
+	names := make([]string, len(b.Types))
+	for i, t := range b.Types {
+		names[i] = t.Name
+	}
+	return strings.Join(names, " or ")
 }
 
 // with puts a beginning before a text, if there is one.

@@ -504,7 +504,7 @@ func TestSteps(t *testing.T) {
 			t.Errorf("%s: fell at %s, want %s (%s)", test.ask.Target, d.Step, test.want, detail(d))
 		}
 	}
-	if got := len(authz.Steps()); got != 13 {
+	if got := len(authz.Steps()); got != 14 {
 		t.Errorf("%d steps", got)
 	}
 }

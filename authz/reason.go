@@ -51,11 +51,13 @@ const (
 	// in a query revoked.
 	InvalidRequest
 	// BadParameter says that a value which the rule reads from path, query or header is missing, stands there more than once or in another
-	// spelling, or is not of its type's one form. The detail says which. Have the client send it once, as the rule names it; if the value
-	// is a list, the rule says so with `[*]` or `[,]`.
+	// spelling, is not of its type's one form, or fails what `params` demands of it; or that the query holds a parameter which the rule
+	// does not know. The detail says which, and the answer's `parameter` and `keyword` where. Have the client send it once, as the rule
+	// names it; if the value is a list, the rule says so with `[*]` or `[,]`.
 	BadParameter
 	// BadBody says that a body which the rule reads is missing, did not come whole, or cannot be read in exactly one way: not JSON, a name
-	// twice or in two cases, an id of another type. The detail says which. Where it is `no_body` and the client did send one, Envoy's route
+	// twice or in two cases, an id of another type; or that it fails the rule's schema: the answer's `pointer` and `keyword` say where and
+	// how. The detail says which. Where it is `no_body` and the client did send one, Envoy's route
 	// does not show it: it needs `with_request_body` (docs/ownership.md).
 	BadBody
 	// BadHeader says that a client sent a second spelling of a header that only the gate may set (x_user_id beside x-user-id), or that a
@@ -96,6 +98,10 @@ const (
 	// HeaderValue says that a value which the service needs cannot stand in a header: a name with letters beyond ASCII, a comma, a list
 	// element that holds the separator. Write `encode: percent`, or another separator. Nothing is ever trimmed to fit.
 	HeaderValue
+	// FieldNotWritable says that the body writes a field which this caller may not: the answer's `pointer` names it. Nothing is taken out in
+	// silence. If it should be writable, add it to the rule's `writable`, for everyone or for a role; many of these from one subject are
+	// somebody trying names (mass assignment).
+	FieldNotWritable
 	// Upgrade says that the request asks to upgrade the connection, to a websocket for instance, and the rule does not say that it may.
 	// Write `upgrades: [websocket]` in the rule, and know that nothing is judged after the upgrade.
 	Upgrade
@@ -210,6 +216,8 @@ const (
 	DetailError       = "error"        // an expression could not be evaluated
 	DetailUnavailable = "unavailable"  // the lookup could not be asked
 	DetailAnswer      = "answer"       // the lookup's answer could not be read
+	DetailSchema      = "schema"       // a value or the body fails what the rule's schema demands; the fault says where
+	DetailUnknown     = "unknown"      // a query parameter that the rule does not know, where it says which there are
 )
 
 var reasonNames = [reasonCount]string{
@@ -218,7 +226,7 @@ var reasonNames = [reasonCount]string{
 	BadParameter: "bad_parameter", BadBody: "bad_body", BadHeader: "bad_header",
 	NoToken: "no_token", InvalidToken: "invalid_token",
 	NoRule: "no_rule", Caller: "caller", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
-	MetadataMissing: "metadata_missing", HeaderValue: "header_value", Upgrade: "upgrade", Forbidden: "forbidden",
+	MetadataMissing: "metadata_missing", HeaderValue: "header_value", FieldNotWritable: "field_not_writable", Upgrade: "upgrade", Forbidden: "forbidden",
 	NotFound: "not_found", Gone: "gone", BodyTooLarge: "body_too_large", MediaType: "media_type", WrongService: "wrong_service",
 	KeysUnavailable: "keys_unavailable", LookupFailed: "lookup", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", NotReady: "not_ready",
 	Shadow: "shadow",

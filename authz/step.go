@@ -25,9 +25,11 @@ const (
 	StepScopes
 	// StepRoles holds its roles to the rule.
 	StepRoles
+	// StepParams holds path, query and headers to the forms that the rule declares.
+	StepParams
 	// StepCondition evaluates the rule's condition. A condition that reads the object waits until the body was read.
 	StepCondition
-	// StepBody reads what the rule needs of the body.
+	// StepBody reads what the rule needs of the body, and holds it to its schema and to the fields that its sender may write.
 	StepBody
 	// StepOwner holds tenant, agreement and ownership to the rule.
 	StepOwner
@@ -38,7 +40,7 @@ const (
 )
 
 var stepNames = [stepCount]string{
-	"none", "target", "service", "rule", "caller", "token", "revoked", "bound", "scopes", "roles", "condition", "body", "owner", "effects",
+	"none", "target", "service", "rule", "caller", "token", "revoked", "bound", "scopes", "roles", "params", "condition", "body", "owner", "effects",
 }
 
 // String is the step's name in explanations.
