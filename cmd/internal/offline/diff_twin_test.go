@@ -53,6 +53,11 @@ var edited = map[string][]string{
 	"no scope":                {`scopes: ["read:orders"], `, ""},
 	"another header set":      {"headers: {x-user-id: token.who}", "headers: {x-account: token.who}"},
 	"an upgrade":              {`match: "GET /bound", `, `match: "GET /bound", upgrades: [websocket], `},
+	"a closed query":          {`condition: 'query.t == "x"', owner: none`, `condition: 'query.t == "x"', owner: none, params: {}`},
+	"a form of a parameter":   {`condition: 'query.t == "x"', owner: none`, `owner: none, params: {query.t: {enum: [y]}}`},
+	"a closed catalogue":      {`match: "GET /catalogue", public: true`, `match: "GET /catalogue", public: true, params: {}`},
+	"a schema":                {`owner: {of: "body.ids[*]", lookup: orders, is: token.sub}`, `owner: {of: "body.ids[*]", lookup: orders, is: token.sub}, body: {schema: {required: [more]}}`},
+	"fewer fields":            {`owner: {of: form.from, is: token.sub}`, `owner: {of: form.from, is: token.sub}, writable: {everyone: [from]}`},
 	"a catalogue for some":    {`match: "GET /catalogue", public: true`, `match: "GET /catalogue", issuer: shop`},
 }
 

@@ -169,7 +169,7 @@ func (w *lineWriter) body(request map[string]any) {
 	}
 	unread := plan != nil && (w.d.Step < authz.StepBody || w.d.Step == authz.StepBody && w.d.Verdict != authz.Allow)
 	switch {
-	case plan == nil || unread:
+	case plan == nil || unread || w.d.Rule.Whole(): // all of a body is more than a record may hold
 	case plan.JSON != nil:
 		if reduced, ok := reduceJSON(w.r.Body.Data, plan.References); ok {
 			request["json"] = reduced
