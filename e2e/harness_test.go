@@ -363,6 +363,7 @@ type meshOptions struct {
 	limits string // the mesh domain's limits; "" is generous
 	store  string // --store; "" is memory
 	policy func(issuerURL string) string
+	beside map[string]string // files beside the policy, by name
 	// authz are further flags of the authorization gate.
 	authz []string
 	// authzPort and limitsPort put something else in a gate's place, and no gate is started there.
@@ -441,6 +442,9 @@ func newMesh(t testing.TB, o meshOptions) *mesh {
 		o.policy = shopPolicy
 	}
 	m.policy = filepath.Join(m.dir, "policy.yaml")
+	for name, text := range o.beside {
+		write(t, filepath.Join(filepath.Dir(m.policy), name), text)
+	}
 	write(t, m.policy, o.policy(m.issuerAt.URL))
 	if o.authzPort == 0 {
 		m.authz = serve(t, "authz", append([]string{"--policy", m.policy, "--audit", filepath.Join(m.dir, "audit.jsonl")}, o.authz...)...)
