@@ -41,6 +41,7 @@ var mends = [reasonCount]string{
 	Cancelled:         "a client, or an Envoy, that waits for the answer",
 	Panicked:          "nothing that a client can do: this is a defect of the gate, please report it",
 	Stale:             "a store of revocations that answers, or `when_stale: allow` in the policy",
+	AuditUnavailable:  "an audit log that is written in time: /readyz says what fails",
 	NotReady:          "a policy: none is loaded",
 	Shadow:            "the end of the service's `shadow`, or `answer: allow` in it",
 }

@@ -148,6 +148,10 @@ const (
 	// Stale says that the view of revoked tokens is too old to be believed (`stale_after`): the store of revocations is away. Bring it
 	// back; `when_stale: allow` goes on with what is known, if that is the lesser evil.
 	Stale
+	// AuditUnavailable says that the request would have been allowed, and that its audit record was not on disk in time, under `--audit-mode
+	// strict`. Look at the disk and at /readyz; docs/audit.md says what is waited for. An allow of the same decision_id that stands before
+	// this denial was not answered.
+	AuditUnavailable
 	// NotReady says that no policy is loaded, so that everything is denied. The log says why the policy does not load.
 	NotReady
 
@@ -228,7 +232,7 @@ var reasonNames = [reasonCount]string{
 	NoRule: "no_rule", Caller: "caller", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
 	MetadataMissing: "metadata_missing", HeaderValue: "header_value", FieldNotWritable: "field_not_writable", Upgrade: "upgrade", Forbidden: "forbidden",
 	NotFound: "not_found", Gone: "gone", BodyTooLarge: "body_too_large", MediaType: "media_type", WrongService: "wrong_service",
-	KeysUnavailable: "keys_unavailable", LookupFailed: "lookup", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", NotReady: "not_ready",
+	KeysUnavailable: "keys_unavailable", LookupFailed: "lookup", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", AuditUnavailable: "audit_unavailable", NotReady: "not_ready",
 	Shadow: "shadow",
 }
 

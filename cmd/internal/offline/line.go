@@ -21,7 +21,7 @@ const maxObject = 1000
 // unrecordable are the reasons that say nothing about a policy: what was sent cannot be read by any, or could not be decided just then.
 var unrecordable = []authz.Reason{
 	authz.Undecided, authz.BadTarget, authz.NotHTTP, authz.InvalidRequest, authz.BadHeader, authz.KeysUnavailable, authz.Deadline, authz.Cancelled,
-	authz.Panicked, authz.Stale, authz.NotReady, authz.Shadow,
+	authz.Panicked, authz.Stale, authz.AuditUnavailable, authz.NotReady, authz.Shadow,
 }
 
 // Line writes a decided request as a case in one line of JSON, so that another policy can be asked about it: of the request what rules
