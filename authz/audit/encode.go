@@ -41,6 +41,9 @@ func NewKey(id string, secret []byte) (*Key, error) {
 	return &Key{id: id, secret: slices.Clone(secret)}, nil
 }
 
+// ID is the name that the records made with the key bear.
+func (k *Key) ID() string { return k.id }
+
 // The domains of digests: a subject, an object and a token of one spelling have three digests.
 const (
 	domainSubject = "subject"
