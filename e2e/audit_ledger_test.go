@@ -407,3 +407,51 @@ func TestAuditFlagsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Every command of docs/audit.md serves, and what it writes is a log.
+func TestDocumentedAuditCommands(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "policy.yaml"), shopPolicy("https://127.0.0.1:1"))
+	write(t, filepath.Join(dir, "limits.yaml"), generous)
+	write(t, filepath.Join(dir, "audit.key"), strings.Repeat("k", 43)+"\n")
+	count := 0
+	for _, found := range block.FindAllStringSubmatch(pages(t)["../docs/audit.md"], -1) {
+		if found[1] != "console" {
+			continue
+		}
+		for line := range strings.Lines(found[2]) {
+			words := strings.Fields(line)
+			if len(words) < 2 || words[0] != "sallyport" {
+				t.Fatalf("%q is run by no test", line)
+			}
+			count++
+			log := ""
+			for i, word := range words {
+				if strings.Contains(word, ".") && !strings.HasPrefix(word, "-") {
+					words[i] = filepath.Join(dir, word)
+				}
+				if i > 0 && words[i-1] == "--audit" && word != "stdout" {
+					log = words[i]
+				}
+			}
+			g := serve(t, words[1], words[2:]...)
+			g.decide()
+			g.signal(terminate)
+			if code := g.wait(); code != 0 {
+				t.Errorf("%q: exit code %d", line, code)
+			}
+			if log != "" {
+				lines := readLog(t, log)
+				if lines[0]["event"] != "start" || lines[len(lines)-1]["event"] != "stop" {
+					t.Errorf("%q wrote %v", line, lines)
+				}
+				if err := os.Remove(log); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	if count < 5 {
+		t.Errorf("%d commands were found", count)
+	}
+}

@@ -32,7 +32,7 @@ type Record struct {
 	DecisionID string
 	// Verdict is "allow" or "deny"; "" is written as "deny".
 	Verdict string
-	// Reason is the public reason, Detail the true cause that the client did not hear.
+	// Reason is the true reason, which may be more than the client was told, and Detail the cause behind it.
 	Reason, Detail string
 	// Service and Rule are the policy's names; PolicyDigest is the policy they stand in.
 	Service, Rule, PolicyDigest string
