@@ -430,7 +430,7 @@ func TestDocumentedAuditCommands(t *testing.T) {
 				if strings.Contains(word, ".") && !strings.HasPrefix(word, "-") {
 					words[i] = filepath.Join(dir, word)
 				}
-				if i > 0 && words[i-1] == "--audit" && word != "stdout" {
+				if i > 0 && words[i-1] == "--audit" && strings.Contains(word, ".") {
 					log = words[i]
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/audit"
+	"github.com/sallyport-dev/sallyport/authz/audit/otlp"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 )
 
@@ -24,26 +26,49 @@ func openAudit(s streams, d *daemon.Daemon, f *auditFlags) (*audit.Log, error) {
 	if f.destination == auditOff {
 		return nil, nil //nolint:nilnil // a nil log is the one that is off
 	}
-	var file *audit.File
-	options := audit.Options{Instance: hostname(), Allows: set.share, Fold: set.fold, Pseudonymise: set.key}
-	w := s.out
-	if f.file() {
-		if file, err = openAuditFile(d, f, set.rotation); err != nil {
-			return nil, daemon.Unable(err)
-		}
-		w, options.Sync = file, file.Sync
+	sink, err := openSink(s, d, f, set.rotation)
+	if err != nil {
+		return nil, daemon.Unable(err)
 	}
+	options := audit.Options{Instance: hostname(), Allows: set.share, Fold: set.fold, Pseudonymise: set.key, Sync: sink.sync}
 	health := &auditHealth{status: d.Status, log: d.Log, now: time.Now, strict: f.strict()}
 	health.wrote(nil)
 	options.Observe = health.wrote
-	log := audit.New(w, options)
+	log := audit.New(sink, options)
 	if err := watchKey(d, f, log); err != nil {
-		return nil, errors.Join(err, closeFile(file))
+		return nil, errors.Join(err, sink.close(context.Background()))
 	}
 	log.Event(audit.Event{Time: time.Now(), Name: audit.EventStart, Mode: cmp.Or(f.mode, auditBounded), Allows: set.share.String(), Fold: max(set.fold, 0)})
-	driveAudit(d, log, file)
+	driveAudit(d, log, sink)
 	registerAudit(d.Registry, log)
 	return log, nil
+}
+
+// auditSink is where the lines go: the standard output, a file, or a collector.
+type auditSink struct {
+	io.Writer
+	sync func() error // nil where nothing is durable
+	// abandon ends a Write that waits for somebody else; nil where none does.
+	abandon func()
+	close   func(context.Context) error
+}
+
+func openSink(s streams, d *daemon.Daemon, f *auditFlags, rotation audit.Rotation) (auditSink, error) {
+	switch {
+	case f.file():
+		file, err := openAuditFile(d, f, rotation)
+		if err != nil {
+			return auditSink{}, err
+		}
+		return auditSink{Writer: file, sync: file.Sync, close: func(context.Context) error { return file.Close() }}, nil
+	case f.destination == auditOTLP:
+		sink, err := otlp.New(context.Background())
+		if err != nil {
+			return auditSink{}, fmt.Errorf("--audit otlp: %w", err)
+		}
+		return auditSink{Writer: sink, abandon: sink.Abandon, close: sink.Close}, nil
+	}
+	return auditSink{Writer: s.out, close: func(context.Context) error { return nil }}, nil
 }
 
 // openAuditFile opens the file, has SIGHUP open it anew, and counts how often it is set aside.
@@ -97,23 +122,27 @@ func watchKey(d *daemon.Daemon, f *auditFlags, log *audit.Log) error {
 }
 
 // driveAudit runs the log until the last call was answered, so that no decision is missing from it.
-func driveAudit(d *daemon.Daemon, log *audit.Log, file *audit.File) {
+func driveAudit(d *daemon.Daemon, log *audit.Log, sink auditSink) {
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- log.Run(ctx) }()
-	d.Closer("audit", func(context.Context) error {
+	d.Closer("audit", func(ctx context.Context) error {
 		log.Event(audit.Event{Time: time.Now(), Name: audit.EventStop})
 		stop()
-		return errors.Join(<-done, closeFile(file))
+		lost := log.Dropped()
+		if sink.abandon != nil {
+			defer time.AfterFunc(flushWithin, sink.abandon).Stop()
+		}
+		err := errors.Join(<-done, sink.close(ctx))
+		if n := log.Dropped(); n > lost {
+			d.Log.Error("audit records could not be written at the end", "lost", n-lost)
+		}
+		return err
 	})
 }
 
-func closeFile(file *audit.File) error {
-	if file == nil {
-		return nil
-	}
-	return file.Close()
-}
+// flushWithin is how long an ending gate waits for a collector.
+const flushWithin = 3 * time.Second
 
 // registerAudit exports the log's figures, as of the scrape.
 func registerAudit(registry *prometheus.Registry, log *audit.Log) {

@@ -30,7 +30,7 @@ type auditFlags struct {
 
 // bind defines the flags that both gates have.
 func (f *auditFlags) bind(flags *pflag.FlagSet) {
-	flags.StringVar(&f.destination, "audit", "stdout", "where one line per decision goes: stdout, a file, or off (docs/audit.md)")
+	flags.StringVar(&f.destination, "audit", "stdout", "where one line per decision goes: stdout, a file, otlp (a collector, by the OTEL_* variables), or off (docs/audit.md)")
 	flags.StringVar(&f.allows, "audit-allows", "all", "which allows are recorded: all, off, or a sample such as 1%; denials always are")
 	flags.DurationVar(&f.fold, "audit-fold", audit.DefaultFold, "how long denials that are alike are counted in one record, after the first; 0 writes each")
 	flags.StringVar(&f.rotate, "audit-rotate", "", "set the audit file aside before it grows beyond this, such as 100MB")
@@ -49,6 +49,7 @@ const (
 	auditBounded   = "bounded"
 	auditStrict    = "strict"
 	auditOff       = "off"
+	auditOTLP      = "otlp"
 	auditPlain     = "plain"
 	auditPseudonym = "pseudonym"
 )
@@ -56,9 +57,11 @@ const (
 func (f *auditFlags) strict() bool { return f.mode == auditStrict }
 
 // file says that the log goes to a file.
-func (f *auditFlags) file() bool { return f.destination != auditOff && f.destination != audit.Stdout }
+func (f *auditFlags) file() bool {
+	return f.destination != auditOff && f.destination != auditOTLP && f.destination != audit.Stdout
+}
 
-// settings are the flags, read.
+// auditSettings are the flags, read.
 type auditSettings struct {
 	share    audit.Share
 	rotation audit.Rotation

@@ -21,7 +21,7 @@ var floors = map[int][]string{
 	2: {"authz", "ratelimit"},
 	// Floor 3 is doors: each to one foreign world.
 	3: {
-		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/audit", "authz/issuer", "authz/revocation", "authz/extauthz",
+		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/audit/...", "authz/issuer", "authz/revocation", "authz/extauthz",
 		"ratelimit/memstore", "ratelimit/redisstore", "ratelimit/xds", "ratelimit/rls", "envoy/...", "k8s/...",
 	},
 	// Floor 4 names every concrete type, or tells stories about all of them.
@@ -84,6 +84,9 @@ var rules = []rule{
 		packages: []string{"..."}, except: []string{"authz/extauthz", "ratelimit/rls", "ratelimit/xds", "envoy/...", "e2e/..."},
 		never: []string{"github.com/envoyproxy/go-control-plane/..."},
 		why:   "Envoy's API changes; it does so in few places of ours",
+	}, {
+		packages: []string{"..."}, except: []string{"authz/audit/otlp"}, never: []string{"go.opentelemetry.io/..."},
+		why: "one door to OpenTelemetry, so that nothing on a request's path knows it",
 	}, {
 		packages: []string{"..."}, except: []string{"cmd/..."}, never: []string{"flag", "github.com/spf13/..."},
 		why: "cmd is the one source of configuration",
