@@ -455,3 +455,40 @@ func TestDocumentedAuditCommands(t *testing.T) {
 		t.Errorf("%d commands were found", count)
 	}
 }
+
+// Revocations and the store that holds them are events; who revoked has a line of its own, though no allow is recorded.
+func TestAuditTellsRevocations(t *testing.T) {
+	m, policy := issuerAndPolicy(t)
+	log, admin := filepath.Join(t.TempDir(), "audit.jsonl"), "unix:"+filepath.Join(t.TempDir(), "admin.sock")
+	r := &revoker{admin: admin, gate: serve(t, "authz", "--policy", policy, "--audit", log, "--audit-allows", "off", "--admin-api", admin,
+		"--revocations", "file://"+filepath.Join(m.dir, "revoked"), "--replicas", "1")}
+	token := m.token("alice", "read:orders")
+	eventually(t, "alice passes", func() bool { return r.reason(t, token) == "allowed" })
+	if code, out := r.revoke(t, "--subject", "alice"); code != 0 {
+		t.Fatalf("exit code %d: %s", code, out)
+	}
+	eventually(t, "the gate tells what came", func() bool {
+		data, _ := os.ReadFile(log)
+		return strings.Contains(string(data), `"event":"revocations","outcome":"ok","part":"revocations","count":1`)
+	})
+	r.signal(terminate)
+	r.wait()
+	var allows []any
+	for _, line := range readLog(t, log) {
+		if line["verdict"] == "allow" {
+			allows = append(allows, line["service"])
+		}
+	}
+	if len(allows) != 1 || allows[0] != "admin" {
+		t.Errorf("allows of %v, want the operator's alone", allows)
+	}
+
+	log = filepath.Join(t.TempDir(), "away.jsonl")
+	g := serve(t, "authz", "--policy", policy, "--audit", log, "--revocations", "redis://"+local(freePort(t)))
+	eventually(t, "the store that is away is told", func() bool {
+		data, _ := os.ReadFile(log)
+		return strings.Contains(string(data), `"event":"store","outcome":"failed","part":"revocations"`)
+	})
+	g.signal(terminate)
+	g.wait()
+}

@@ -280,7 +280,7 @@ func appendText(b []byte, key, text string) []byte {
 func appendQuoted(b []byte, text string) []byte {
 	b = append(b, '"')
 	if holdsToken(text) {
-		return append(b, `[token]"`...)
+		return append(append(b, token...), '"')
 	}
 	if len(text) <= MaxField {
 		b = appendEscaped(b, text)
@@ -289,6 +289,9 @@ func appendQuoted(b []byte, text string) []byte {
 	}
 	return append(b, '"')
 }
+
+// token is written in place of one.
+const token = "[token]"
 
 // holdsToken tells whether a text looks like a JSON Web Token, or a part of one that would still be dangerous: the
 // beginning of base64url({") and a dot after it. A client can put its token anywhere, a request id for example.

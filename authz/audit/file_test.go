@@ -181,6 +181,9 @@ func TestOpenRotatedErrors(t *testing.T) {
 	if _, err := audit.OpenRotated(filepath.Join(t.TempDir(), "a"), audit.Rotation{Size: 1}); err == nil {
 		t.Error("kept nothing")
 	}
+	if _, err := audit.OpenRotated(os.DevNull, audit.Rotation{Size: 1, Keep: 1}); err == nil {
+		t.Error("rotated a device")
+	}
 	if _, err := audit.OpenRotated(audit.Stdout, audit.Rotation{Size: 1, Keep: 1}); err == nil {
 		t.Error("rotated the standard output")
 	}

@@ -110,6 +110,28 @@ func TestFold(t *testing.T) {
 	})
 }
 
+// What must have a line of its own has one, however alike: an allow that was not answered is told by the denial behind it.
+func TestKeptIsNotFolded(t *testing.T) {
+	out := logged(t, audit.Options{}, audit.Record{DecisionID: "d-1", Kept: true}, audit.Record{DecisionID: "d-2", Kept: true}, audit.Record{DecisionID: "d-3", Kept: true})
+	if lines := parse(t, out); len(lines) != 3 || lines[1]["decision_id"] != "d-2" {
+		t.Errorf("%s", out)
+	}
+}
+
+// A denial that is like one that is counted already costs a request no allocation and no place in the queue.
+func BenchmarkFolded(b *testing.B) {
+	l := audit.New(&bytes.Buffer{}, audit.Options{})
+	r := full()
+	r.Verdict = "deny"
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Record(r)
+	}
+	if c := l.Counts(); c.Dropped != 0 || c.Waiting != 1 {
+		b.Errorf("%+v", c)
+	}
+}
+
 // synctestSleep lets the bubble's clock go on.
 func synctestSleep(d time.Duration) {
 	<-time.After(d)

@@ -14,6 +14,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -61,7 +62,7 @@ type Record struct {
 	Status int
 	// Latency is how long the decision took; it is written in microseconds, rounded down.
 	Latency time.Duration
-	// Kept is never sampled, though it be an allow: what an operator did, for instance.
+	// Kept has a line of its own whatever else holds: it is neither sampled nor folded. What an operator did, for instance.
 	Kept bool
 
 	sampled bool // it stands for others too, which sampling left out
@@ -176,6 +177,7 @@ func (l *Log) Record(r Record) {
 	if l == nil || l.leavesOut(&r) {
 		return
 	}
+	bound(&r)
 	if _, wake, _ := l.queue.record(&r, false); wake { // a loss is counted, and told by the log itself
 		l.wakeUp()
 	}
@@ -188,6 +190,7 @@ func (l *Log) Commit(ctx context.Context, r Record) error {
 	if l == nil {
 		return ErrStopped
 	}
+	bound(&r)
 	c, wake, err := l.queue.record(&r, true)
 	if wake {
 		l.wakeUp()
@@ -250,6 +253,20 @@ func (l *Log) leavesOut(r *Record) bool {
 	}
 	r.sampled = true
 	return false
+}
+
+// bound cuts the texts that a client chooses before they are queued: what is never written is not to fill the memory meanwhile. What goes
+// into a digest stays whole, and is bounded where it is read.
+func bound(r *Record) {
+	for _, text := range [...]*string{&r.Method, &r.Host, &r.Detail, &r.RequestID, &r.Traceparent} {
+		switch {
+		case len(*text) <= MaxField:
+		case holdsToken(*text):
+			*text = token // which a shorter text might not show any more
+		default:
+			*text = strings.Clone((*text)[:MaxField+1]) // still too long, so that the line says that it was cut
+		}
+	}
 }
 
 func (l *Log) wakeUp() {

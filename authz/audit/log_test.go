@@ -536,6 +536,16 @@ func TestConcurrentRecords(t *testing.T) {
 	}
 }
 
+// A long text is cut before it waits, and a token in it is seen first, wherever it is cut.
+func TestLongTextsAreBounded(t *testing.T) {
+	for _, before := range []int{0, 200, 250, 255, 300, 5000} {
+		out := logged(t, audit.Options{}, audit.Record{Host: strings.Repeat("h", before) + "eyJ" + strings.Repeat("a", 400) + ".x"})
+		if got := parse(t, out)[0]["host"]; got != "[token]" {
+			t.Errorf("%d bytes before a token: %v", before, got)
+		}
+	}
+}
+
 // FuzzRecord: whatever stands in a record, it is one line of valid JSON in valid UTF-8, without raw control characters.
 func FuzzRecord(f *testing.F) {
 	f.Add("alice", "shop", "17")

@@ -101,15 +101,16 @@ func alike(r *Record) Record {
 // wake says that the writer has nothing to do yet and is to be woken.
 func (q *queue) record(r *Record, wait bool) (c *commit, wake bool, err error) {
 	denial := r.Verdict != verdictAllow
+	folds := denial && q.fold && !r.Kept
 	var key Record
-	if denial && q.fold {
+	if folds {
 		key = alike(r)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sequence++
 	r.Sequence = q.sequence
-	if denial && q.fold && !q.closed {
+	if folds && !q.closed {
 		if known := q.folds[key]; known != nil {
 			q.folded++
 			known.count++
@@ -129,7 +130,7 @@ func (q *queue) record(r *Record, wait bool) (c *commit, wake bool, err error) {
 	}
 	if denial {
 		q.denials++
-		if q.fold && len(q.folds) < maxFolds {
+		if folds && len(q.folds) < maxFolds {
 			q.folds[key] = &repeats{}
 		}
 	}

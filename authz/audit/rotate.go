@@ -30,6 +30,9 @@ func OpenRotated(path string, r Rotation) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Size > 0 && !f.Durable() {
+		return nil, errors.Join(fmt.Errorf("audit: %s is no regular file, which could be set aside", path), f.Close())
+	}
 	f.rotation = r
 	return f, nil
 }

@@ -250,7 +250,10 @@ func (a decisions) Record(d *authz.Decision, r *authz.Request) {
 	if a.log == nil || a.strict && d.Verdict == authz.Allow {
 		return
 	}
-	a.log.Record(decisionRecord(d, r))
+	record := decisionRecord(d, r)
+	// What Witness could not see through may stand in the log as an allow, and only this line says that it was not answered.
+	record.Kept = a.strict && (d.Reason == authz.AuditUnavailable || d.Reason == authz.Cancelled || d.Reason == authz.Panicked)
+	a.log.Record(record)
 }
 
 // Witness implements authz.Witness, for a log whose records are durable before an allow is answered.
