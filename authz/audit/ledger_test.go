@@ -60,8 +60,8 @@ func unexplained(lines []map[string]any) (missing, greatest float64) {
 // numbers. What differs in who, what or why is another denial.
 func TestFold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		l := audit.New(&out, audit.Options{Fold: time.Minute, Run: "run-1"})
+		out := &slow{} // whose Sync nobody calls
+		l := audit.New(out, audit.Options{Fold: time.Minute, Run: "run-1"})
 		end := running(t, l)
 		denial := audit.Record{Verdict: "deny", Reason: "owner", Service: "orders", Rule: "read", Subject: "alice", Object: "17", Address: "192.0.2.1"}
 		begun := time.Now()
@@ -246,6 +246,13 @@ func (s *slow) Write(p []byte) (int, error) {
 	return s.out.Write(p)
 }
 
+// String is what was written.
+func (s *slow) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.String()
+}
+
 func (s *slow) Sync() error {
 	<-s.turn
 	s.syncs.Add(1)
@@ -394,9 +401,9 @@ func TestSetKey(t *testing.T) {
 func TestEveryNumberIsExplained(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var out bytes.Buffer
-		broken := false
+		var broken atomic.Bool
 		w := writerFunc(func(p []byte) (int, error) {
-			if broken {
+			if broken.Load() {
 				return 0, syscall.ENOSPC
 			}
 			return out.Write(p)
@@ -423,11 +430,11 @@ func TestEveryNumberIsExplained(t *testing.T) {
 					synctestSleep(audit.DefaultFold)
 				case 6:
 					synctest.Wait()
-					broken = !broken
+					broken.Store(!broken.Load())
 				}
 			}
 			synctest.Wait()
-			broken = false
+			broken.Store(false)
 			end()
 		})
 		lines := parse(t, out.String())
