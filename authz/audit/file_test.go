@@ -146,6 +146,14 @@ func TestRotation(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+	// A file is never set aside empty, however much is written at once.
+	whole := filepath.Join(t.TempDir(), "audit.jsonl")
+	empty, err := audit.OpenRotated(whole, audit.Rotation{Size: 3, Keep: 1, Observe: func(error) { t.Error("an empty file was set aside") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Close()
+	write(t, empty, "longer\n")
 	// What was there before counts.
 	f, err = audit.OpenRotated(path, audit.Rotation{Size: 10, Keep: 2})
 	if err != nil {

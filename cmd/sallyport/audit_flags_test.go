@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/authz/jwks"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
@@ -78,5 +81,42 @@ func TestLoadEvent(t *testing.T) {
 		if e := loadEvent(files, "dir", err); e.Outcome != outcome || e.Count != 2 || len(e.Files) != 2 || e.Time.After(time.Now()) || (err == nil) != (e.Detail == "") {
 			t.Errorf("%s: %+v", outcome, e)
 		}
+	}
+}
+
+// In strict mode an allow is written by the witness alone, and each denial that takes one back has a line, however alike they are.
+func TestStrictDecisions(t *testing.T) {
+	var out bytes.Buffer
+	log := audit.New(&out, audit.Options{})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- log.Run(ctx) }()
+	d, r := decisions{log, true}, &authz.Request{Headers: authz.Headers{Fields: []authz.Field{{Name: "x-forwarded-for", Value: "192.0.2.1"}}}}
+	principal := &authz.Principal{KeyID: "k", Algorithm: "ES256", Confirmation: authz.Confirmation{Bound: true}}
+	allow := &authz.Decision{Verdict: authz.Allow, Reason: authz.Allowed, ID: "d-1", Principal: principal}
+	if err := d.Witness(t.Context(), allow, r); err != nil {
+		t.Fatal(err)
+	}
+	d.Record(allow, r)
+	for _, reason := range []authz.Reason{authz.AuditUnavailable, authz.Cancelled, authz.Panicked, authz.NoToken} {
+		for range 3 {
+			d.Record(&authz.Decision{Reason: reason}, r)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	for part, want := range map[string]int{
+		`"verdict":"allow"`: 1, `"token_kid":"k","token_alg":"ES256","token_cnf":"x5t#S256"`: 1, `"forwarded":true`: 12,
+		`"reason":"audit_unavailable"`: 3, `"reason":"cancelled"`: 3, `"reason":"panic"`: 3, `"reason":"no_token"`: 2,
+	} {
+		if got := strings.Count(text, part); got != want {
+			t.Errorf("%d times %s, want %d", got, part, want)
+		}
+	}
+	if (decisions{log, false}).witness() != nil {
+		t.Error("bounded has a witness")
 	}
 }
