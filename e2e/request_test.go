@@ -78,8 +78,14 @@ func TestRequestsAreHeldToTheirShape(t *testing.T) {
 			t.Errorf("%s: %s, want %s: %s", path, got, want, a.body)
 		}
 	}
-	if out := m.authz.output.String(); strings.Contains(out, canary) {
+	out := m.authz.output.String()
+	if strings.Contains(out, canary) {
 		t.Errorf("a value is in the audit log:\n%s", out)
+	}
+	for _, want := range []string{`"place":"/role"`, `"place":"/name","keyword":"maxLength"`, `"place":"query.page","keyword":"maximum"`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the audit log does not say %s", want)
+		}
 	}
 	// The schema is a file like the policy: a new one is in force at once, and a broken one changes nothing.
 	order := filepath.Join(filepath.Dir(m.policy), "order.json")

@@ -104,6 +104,8 @@ func (e *encoder) record(b []byte, r *Record, again *repeats) []byte {
 	b = appendText(b, "verdict", verdict)
 	b = appendText(b, "reason", r.Reason)
 	b = appendText(b, "detail", r.Detail)
+	b = appendText(b, "place", r.Place)
+	b = appendText(b, "keyword", r.Keyword)
 	if r.Status > 0 {
 		b = appendNumber(b, "status", uint64(r.Status))
 	}

@@ -35,6 +35,9 @@ type Record struct {
 	Verdict string
 	// Reason is the true reason, which may be more than the client was told, and Detail the cause behind it.
 	Reason, Detail string
+	// Place is where the request fails what is demanded of its shape: a parameter (query.page) or a JSON Pointer into the body, of names
+	// and no values. Keyword is the keyword of JSON Schema that fails there.
+	Place, Keyword string
 	// Service and Rule are the policy's names; PolicyDigest is the policy they stand in.
 	Service, Rule, PolicyDigest string
 	// Method and Host are the request's. Route is the rule's pattern: the path itself holds identifiers.

@@ -170,7 +170,8 @@ func TestCanaries(t *testing.T) {
 	places := map[string]func(*audit.Record, string){
 		"instance": func(r *audit.Record, s string) { r.Instance = s }, "decision_id": func(r *audit.Record, s string) { r.DecisionID = s },
 		"verdict": func(r *audit.Record, s string) { r.Verdict = s }, "reason": func(r *audit.Record, s string) { r.Reason = s },
-		"detail": func(r *audit.Record, s string) { r.Detail = s }, "service": func(r *audit.Record, s string) { r.Service = s },
+		"detail": func(r *audit.Record, s string) { r.Detail = s }, "place": func(r *audit.Record, s string) { r.Place = s },
+		"keyword": func(r *audit.Record, s string) { r.Keyword = s }, "service": func(r *audit.Record, s string) { r.Service = s },
 		"rule": func(r *audit.Record, s string) { r.Rule = s }, "policy": func(r *audit.Record, s string) { r.PolicyDigest = s },
 		"method": func(r *audit.Record, s string) { r.Method = s }, "host": func(r *audit.Record, s string) { r.Host = s },
 		"route": func(r *audit.Record, s string) { r.Route = s }, "issuer": func(r *audit.Record, s string) { r.Issuer = s },
