@@ -91,26 +91,30 @@ func TestSIGHUPReopensAudit(t *testing.T) {
 		data, _ := os.ReadFile(path) // none yet is none
 		return strings.Count(string(data), `"decision_id"`)
 	}
-	for turn := range 2 {
+	sent := 0
+	ask := func() {
 		m.expect(http.StatusOK, "/catalogue/tea", "")
-		eventually(t, "the line is written", func() bool { return lines(path) == 1 })
+		sent++
+	}
+	for turn := range 2 {
+		ask()
+		eventually(t, "the line is written", func() bool { return lines(path) > 0 })
 		if err := os.Rename(path, path+".old"+strconv.Itoa(turn)); err != nil {
 			t.Fatal(err)
 		}
 		m.authz.signal(syscall.SIGHUP)
-		eventually(t, "there is a new file", func() bool { _, err := os.Stat(path); return err == nil })
+		eventually(t, "lines stand in a new file", func() bool { ask(); return lines(path) > 0 }) // the last may still come to stand in the old one
 	}
-	m.expect(http.StatusOK, "/catalogue/tea", "")
 	m.limits.signal(syscall.SIGHUP) // no audit file, and no end either
-	m.expect(http.StatusOK, "/catalogue/tea", "")
+	ask()
 	for _, g := range []*gate{m.authz, m.limits} {
 		g.signal(terminate)
 		if code := g.wait(); code != 0 {
 			t.Errorf("%s: exit code %d", g.name, code)
 		}
 	}
-	if first, second, last := lines(path+".old0"), lines(path+".old1"), lines(path); first != 1 || second != 1 || last != 2 {
-		t.Errorf("%d, %d and %d lines, want 1, 1 and 2", first, second, last)
+	if written := lines(path+".old0") + lines(path+".old1") + lines(path); written != sent {
+		t.Errorf("%d lines of %d requests", written, sent)
 	}
 }
 
