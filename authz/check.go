@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
 	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/strictjson"
 	"github.com/sallyport-dev/sallyport/authz/target"
 )
 
@@ -30,6 +31,10 @@ type check struct {
 	match    pattern.Match
 	captures [8]string
 	hidden   bool
+
+	// format is how the body writes fields, and document all of it where the rule wants it whole.
+	format   policy.BodyFormat
+	document strictjson.Value
 
 	// body is what was read of the body, ids what the owner demand is about, and tenant the one that the request proved to stay within.
 	body   body.Values
@@ -66,9 +71,11 @@ var steps = [...]step{
 	{StepClient, (*check).holdClientKey},
 	{StepScopes, (*check).holdScopes},
 	{StepRoles, (*check).holdRoles},
+	{StepParams, (*check).holdParams},
 	{StepCondition, (*check).holdCondition},
 	{StepSignature, (*check).holdSignature},
 	{StepBody, (*check).readBody},
+	{StepBody, (*check).holdBody},
 	{StepOwner, (*check).readObjects},
 	{StepCondition, (*check).holdObjectCondition},
 	{StepOwner, (*check).holdTenants},
@@ -443,7 +450,7 @@ func (c *check) parametersInBody() bool {
 	if length, count := c.r.Headers.One("content-length"); count == 1 && length != "" && strings.Trim(length, "0") == "" {
 		return false
 	}
-	if c.r.Headers.respelled("content-type") {
+	if c.r.Headers.contested("content-type") {
 		return true
 	}
 	untyped := true

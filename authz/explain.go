@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -212,12 +213,14 @@ func tell(step Step, d *Decision) (demand, found string) {
 		return listDemand("scopes", rule.Scopes, "any of the scopes", rule.AnyScope), scopesOf(d)
 	case StepRoles:
 		return listDemand("roles", rule.Roles, "any of the roles", rule.AnyRole), rolesOf(d)
+	case StepParams:
+		return paramsDemand(rule), d.Fault.Parameter
 	case StepCondition:
 		return rule.ConditionText, ""
 	case StepSignature:
 		return signatureDemand(rule), ""
 	case StepBody:
-		return bodyDemand(rule), ""
+		return bodyDemand(rule), bodyFault(d)
 	case StepOwner:
 		return ownerDemand(rule), objectOf(d)
 	case StepEffects:
@@ -341,11 +344,46 @@ func bodyDemand(rule *policy.Rule) string {
 	if rule.Body == nil {
 		return ""
 	}
-	names := make([]string, len(rule.Body.References))
-	for i, ref := range rule.Body.References {
-		names[i] = ref.String()
+	var demands []string
+	for _, ref := range rule.Body.References {
+		demands = append(demands, ref.String())
 	}
-	return "a whole body with " + strings.Join(names, ", ")
+	if rule.Body.Schema != nil {
+		demands = append(demands, "what its schema demands")
+	}
+	if rule.Writable != nil {
+		demands = append(demands, "only fields that its sender may write")
+	}
+	if len(demands) == 0 {
+		return "a whole body of type " + typesOf(rule.Body)
+	}
+	return "a whole body with " + strings.Join(demands, ", ")
+}
+
+func paramsDemand(rule *policy.Rule) string {
+	var names []string
+	for i := range rule.Params {
+		names = append(names, rule.Params[i].Ref.String())
+	}
+	switch {
+	case !rule.ClosedQuery:
+		return ""
+	case len(names) == 0:
+		return "no query parameter that the rule does not know"
+	}
+	return strings.Join(names, ", ") + " as declared, and no query parameter that the rule does not know"
+}
+
+// bodyFault is what was found in a body that fails.
+func bodyFault(d *Decision) string {
+	if d.Reason != FieldNotWritable && d.Detail != DetailSchema {
+		return ""
+	}
+	found := cmp.Or(d.Fault.Told(), "the root")
+	if d.Fault.Keyword != "" {
+		found += ", where `" + d.Fault.Keyword + "` fails"
+	}
+	return found
 }
 
 // clientKeyDemand says which API key must come; "" for none.

@@ -38,6 +38,7 @@ DENY  403 owner (not_theirs)
   client      not asked
   scopes      not asked
   roles       not asked
+  params      not asked
   condition   not asked
   signature   not asked
   body        passed       a whole body with body.items[*].id
@@ -66,6 +67,7 @@ DENY  403 insufficient_scope
   client      not asked
   scopes      FAILED       scopes read:orders; found no scopes
   roles       not reached
+  params      not reached
   condition   not reached
   signature   not reached
   body        not reached
@@ -90,7 +92,7 @@ func TestExplanationFollowsTheDecision(t *testing.T) {
 	for _, step := range authz.Explain(a.Check(t.Context(), ask), ask).Steps {
 		told = append(told, step.Step+" "+step.Outcome.String())
 	}
-	if got := strings.Join(told[12:], ", "); got != "body passed, condition FAILED, owner not reached" {
+	if got := strings.Join(told[13:], ", "); got != "body passed, condition FAILED, owner not reached" {
 		t.Errorf("%s", got)
 	}
 }

@@ -68,6 +68,8 @@ type Principal struct {
 	Session string
 	// Confirmation binds the token to a sender; see there.
 	Confirmation Confirmation
+	// KeyID is the `kid` that the token names its key by, "" for none, and Algorithm its `alg`; both for the audit record only.
+	KeyID, Algorithm string
 }
 
 // Confirmation is the `cnf` of a token that only one sender may use (RFC 7800). The zero value is a token that anybody may use.

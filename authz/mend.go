@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
@@ -27,6 +28,7 @@ var mends = [reasonCount]string{
 	NoRule:            "a rule of the service for this method and path",
 	Role:              "a token with the roles that the rule demands",
 	Condition:         "a request for which the rule's condition holds",
+	FieldNotWritable:  "a body that writes only what its sender may",
 	MetadataMissing:   "a token with the claim that the rule hands to the rate limiter, or a `default` for it in the rule",
 	HeaderValue:       "a claim that can stand in a header, or `encode: percent` in the policy",
 	Upgrade:           "`upgrades: [websocket]` in the rule",
@@ -42,6 +44,7 @@ var mends = [reasonCount]string{
 	Cancelled:         "a client, or an Envoy, that waits for the answer",
 	Panicked:          "nothing that a client can do: this is a defect of the gate, please report it",
 	Stale:             "a store of revocations that answers, or `when_stale: allow` in the policy",
+	AuditUnavailable:  "an audit log that is written in time: /readyz says what fails",
 	NotReady:          "a policy: none is loaded",
 	Shadow:            "the end of the service's `shadow`, or `answer: allow` in it",
 }
@@ -80,7 +83,12 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 		return clientKeyDemand(rule)
 	case Signature:
 		return signatureDemand(rule)
+	case FieldNotWritable:
+		return "a body that leaves " + cmp.Or(d.Fault.Told(), "/") + " alone, or `writable` that has it"
 	case BadParameter, BadBody:
+		if text := mendShape(d, rule); text != "" {
+			return text
+		}
 		if d.Detail == DetailNoBody {
 			return "a body; if the client sent one, Envoy's route does not show it to the gate (with_request_body)"
 		}
@@ -92,10 +100,35 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 			return "a body that is not compressed"
 		}
 		if rule.Body != nil {
-			return "a body of type " + strings.Join(mediaTypes[rule.Body.Source], " or ") + ", not compressed"
+			return "a body of type " + typesOf(rule.Body) + ", not compressed"
 		}
 	}
 	return ""
+}
+
+// mendShape says what would satisfy a schema.
+func mendShape(d *Decision, rule *policy.Rule) string {
+	switch {
+	case d.Detail == DetailUnknown && len(rule.Query) == 0:
+		return "no query parameter: the rule knows none"
+	case d.Detail == DetailUnknown:
+		return "no query parameter but " + strings.Join(rule.Query, ", ")
+	case d.Detail == DetailSchema && d.Fault.Parameter != "":
+		return "another value of " + d.Fault.Parameter + ": `" + d.Fault.Keyword + "` fails"
+	case d.Detail == DetailSchema:
+		return "a body in which " + cmp.Or(d.Fault.Told(), "the root") + " satisfies `" + d.Fault.Keyword + "`"
+	case d.Fault.Parameter != "":
+		return d.Fault.Parameter + ", there once, in its one form"
+	}
+	return ""
+}
+
+func typesOf(b *policy.Body) string {
+	names := make([]string, len(b.Types))
+	for i, t := range b.Types {
+		names[i] = t.Name
+	}
+	return strings.Join(names, " or ")
 }
 
 // with puts a beginning before a text, if there is one.

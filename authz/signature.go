@@ -64,7 +64,7 @@ func (c *check) holdSignature() Reason {
 // oneHeader reads a header that stands there once, in one spelling, byte for byte as the client sent it. Where Envoy joined fields of one
 // name, a comma makes one value that no single signature is.
 func (c *check) oneHeader(name string) (value, detail string) {
-	if c.r.Headers.respelled(name) {
+	if c.r.Headers.contested(name) {
 		return "", DetailAmbiguous
 	}
 	value, count := c.r.Headers.One(name)

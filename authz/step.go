@@ -29,11 +29,13 @@ const (
 	StepScopes
 	// StepRoles holds its roles to the rule.
 	StepRoles
+	// StepParams holds path, query and headers to the forms that the rule declares.
+	StepParams
 	// StepCondition evaluates the rule's condition. A condition that reads the object waits until the body was read.
 	StepCondition
 	// StepSignature holds the body to who must have signed it.
 	StepSignature
-	// StepBody reads what the rule needs of the body.
+	// StepBody reads what the rule needs of the body, and holds it to its schema and to the fields that its sender may write.
 	StepBody
 	// StepOwner holds tenant, agreement and ownership to the rule.
 	StepOwner
@@ -44,7 +46,7 @@ const (
 )
 
 var stepNames = [stepCount]string{
-	"none", "target", "service", "rule", "caller", "address", "token", "revoked", "bound", "client", "scopes", "roles", "condition", "signature", "body", "owner", "effects",
+	"none", "target", "service", "rule", "caller", "address", "token", "revoked", "bound", "client", "scopes", "roles", "params", "condition", "signature", "body", "owner", "effects",
 }
 
 // String is the step's name in explanations.

@@ -90,7 +90,7 @@ func (f recorder) Record(*Decision, *Request) { f() }
 // Every reason has a name of its own and a status of its own choice: a denial answers 400 or more, and what was never written down
 // answers 503.
 func TestReasons(t *testing.T) {
-	undecided := []Reason{Undecided, KeysUnavailable, LookupFailed, Deadline, Cancelled, Panicked, Stale, NotReady}
+	undecided := []Reason{Undecided, KeysUnavailable, LookupFailed, Deadline, Cancelled, Panicked, Stale, AuditUnavailable, NotReady}
 	allows := []Reason{Allowed, Public, Probe}
 	names := map[string]Reason{}
 	all := Reasons()

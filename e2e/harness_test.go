@@ -448,7 +448,7 @@ func newMesh(t testing.TB, o meshOptions) *mesh {
 	}
 	write(t, m.policy, o.policy(m.issuerAt.URL))
 	if o.authzPort == 0 {
-		m.authz = serve(t, "authz", append([]string{"--policy", m.policy, "--audit", filepath.Join(m.dir, "audit.jsonl")}, o.authz...)...)
+		m.authz = serve(t, "authz", append([]string{"--policy", m.policy, "--audit", filepath.Join(m.dir, "audit.jsonl"), "--audit-subjects", "plain"}, o.authz...)...)
 		o.authzPort = m.authz.listen
 	}
 	if o.limitsPort == 0 {

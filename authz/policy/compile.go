@@ -106,6 +106,9 @@ func readSource(file File) (*source, strictyaml.Errors) {
 		}
 		return &source{name: file.Name, data: file.Data, networks: networks, changed: true}, nil
 	}
+	if strings.HasSuffix(file.Name, SchemaSuffix) {
+		return &source{name: file.Name, data: file.Data, changed: true}, nil
+	}
 	doc, errs := strictyaml.Parse(file.Name, file.Data)
 	if len(errs) > 0 {
 		return nil, errs
@@ -163,15 +166,20 @@ func (c *compiler) add(src *source) {
 	c.sources = append(c.sources, src)
 }
 
-// BlobSuffix ends the name of a file that is no YAML but a FileDescriptorSet, which services name as `descriptors`.
-const BlobSuffix = ".binpb"
+// The endings of files that are no YAML and that others speak of.
+const (
+	// BlobSuffix is a FileDescriptorSet's, which services name as `descriptors`.
+	BlobSuffix = ".binpb"
+	// SchemaSuffix is a JSON Schema's, which rules name as `schema`. It is read where it is named, and not before.
+	SchemaSuffix = ".json"
+)
 
-// DataSuffixes are the ends of the names of all files that are no YAML and belong to a policy.
-func DataSuffixes() []string { return []string{BlobSuffix, NetworksSuffix} }
+// Beside are the endings of files that belong to the policy files among which they stand.
+func Beside() []string { return []string{BlobSuffix, SchemaSuffix, NetworksSuffix} }
 
 // isData reports whether a file is no YAML: it serves nothing by itself.
 func isData(name string) bool {
-	return slices.ContainsFunc(DataSuffixes(), func(suffix string) bool { return strings.HasSuffix(name, suffix) })
+	return slices.ContainsFunc(Beside(), func(suffix string) bool { return strings.HasSuffix(name, suffix) })
 }
 
 // filepathSlash makes a name that was joined on any system one of slashes.
@@ -189,7 +197,7 @@ func (c *compiler) errors() strictyaml.Errors {
 
 var (
 	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
-	laterRule = []string{"body", "params", "writable", "headers"}
+	laterRule = []string{"headers"}
 	laterSvc  = []string{"cors", "security_headers", "openapi"}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )

@@ -16,6 +16,7 @@ var ruleKeys = []string{
 	"name", "match", "public", "token", "deny", "issuer", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "metadata",
 	"upgrades", "max_connection", "except", "extension", "body_parameters", "either", "sender", "clients", "condition", "tenant", "agrees",
 	"from", "not_from", "signed_by", "client_key",
+	"params", "body", "writable",
 }
 
 // branchKeys are what a branch of `either` demands; what is said of the request's shape stays with the rule.
@@ -116,6 +117,7 @@ func (c *compiler) demands(r *ruleSource) {
 	if r.rule.Credential == CredentialToken || r.rule.Credential == CredentialNone {
 		r.condition()
 	}
+	c.demandsShape(r)
 	r.finishBody()
 }
 

@@ -44,6 +44,7 @@ func (c *compiler) doubts() {
 				c.disjointCallers(b)
 				c.disjointClients(b)
 				c.ownerless(b)
+				c.oneByOne(b)
 			}
 		}
 	}
@@ -80,6 +81,15 @@ func (c *compiler) bodiless(r *ruleSource) {
 		}
 	}
 	c.warn(r.source, r.m.Pos("match"), "match POST, or read the path or the query", "the rule reads a body, and clients send GET and HEAD without one: nobody will pass")
+}
+
+// oneByOne warns of a list whose ids are asked about one after another, which is slow and can be made so by whoever writes the list.
+func (c *compiler) oneByOne(b *ruleSource) {
+	owner := b.rule.Owner
+	if owner != nil && owner.Of.List() && owner.Lookup != nil && owner.Lookup.HTTP != nil && owner.Lookup.HTTP.Batch == "" {
+		c.warn(b.source, b.m.Pos("owner"), "write `batch: URL` at the lookup",
+			"the rule reads a list, and the lookup `%s` asks for one id at a time: a long list is answered by 503", owner.Lookup.Name)
+	}
 }
 
 // branches are a rule's, or the rule alone.

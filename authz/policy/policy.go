@@ -198,6 +198,7 @@ type Rule struct {
 	Except []pattern.Prefix
 	// SeparateBody says that the upstream never merges body fields into query parameters.
 	SeparateBody bool
+	Shape
 }
 
 // Sender says how a token must be bound to whoever sends it. A token that is bound (`cnf`) is always held to it.
@@ -699,7 +700,7 @@ func (r *Rule) Excepts(t *target.Target) bool {
 // ParametersApart reports whether a query parameter cannot be replaced by what a body holds: because the upstream merges none into the
 // parameters, or because the rule holds the body's to agree.
 func (r *Rule) ParametersApart(query Reference) bool {
-	if r.SeparateBody {
+	if r.SeparateBody || r.Writable != nil && !r.Writable.Knows(query.Name) {
 		return true
 	}
 	if !slices.Contains(r.Agrees, query) {

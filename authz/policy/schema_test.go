@@ -41,6 +41,9 @@ var levels = map[string]string{
 	"branch":           "services: [{rules: [{either: [{x: 1}, {}]}]}]\n",
 	"owner":            "services: [{rules: [{owner: {x: 1}}]}]\n",
 	"tenant":           "services: [{rules: [{tenant: {x: 1}}]}]\n",
+	"body":             "services: [{rules: [{body: {x: 1}}]}]\n",
+	"limits":           "services: [{rules: [{body: {limits: {x: 1}}}]}]\n",
+	"writable":         "services: [{rules: [{writable: {x: 1}}]}]\n",
 	"metadata":         "services: [{rules: [{metadata: {a: {x: 1}}}]}]\n",
 }
 

@@ -15,7 +15,7 @@ var errShown = daemon.Invalid(errors.New(""))
 
 // readAll reads the policy files FILE or DIR, and the descriptor sets and lists of networks beside them, for a check. A file that cannot be read is an error of the check, in its place among the others.
 func readAll(path string) ([]daemon.File, error) {
-	files, err := daemon.ReadFiles(path, policy.DataSuffixes()...)
+	files, err := daemon.ReadFiles(path, policy.Beside()...)
 	if err != nil {
 		return nil, daemon.Unable(err)
 	}

@@ -35,7 +35,12 @@ type Case struct {
 	Recorded bool
 	// Lacks names parts of the request that a recording could not hold: "who" or "body".
 	Lacks []string
+
+	at places
 }
+
+// places are where parts of a description are written, by name. What is not among them was not read from a file.
+type places map[string]strictyaml.Pos
 
 // Who is the holder of a token. The zero value is nobody, who sends none.
 type Who struct {
@@ -59,6 +64,8 @@ type Who struct {
 	Raw map[string]any
 	// Bearer is a whole token, whose signature is not looked at.
 	Bearer string
+
+	at places
 }
 
 // Bound says to whom a token is bound.

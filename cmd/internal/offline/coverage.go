@@ -85,7 +85,7 @@ func (c *Coverage) Percent() float64 {
 
 // foreign are the reasons that no described request can bring about.
 var foreign = []authz.Reason{
-	authz.Undecided, authz.NotHTTP, authz.KeysUnavailable, authz.Deadline, authz.Cancelled, authz.Panicked, authz.NotReady, authz.Shadow,
+	authz.Undecided, authz.NotHTTP, authz.KeysUnavailable, authz.Deadline, authz.Cancelled, authz.Panicked, authz.AuditUnavailable, authz.NotReady, authz.Shadow,
 }
 
 // Print tells what was not covered.

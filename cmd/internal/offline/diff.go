@@ -145,6 +145,9 @@ func (d *Diff) unrecorded(before, after *Result) string {
 	if ruled.Rule == nil || ruled.Step < authz.StepRoles {
 		return ""
 	}
+	if why := unrecordedShape(before.Ruled().Rule, ruled); why != "" {
+		return why
+	}
 	service := before.Ruled().Service
 	known := d.reads[service]
 	if known == nil {
@@ -161,7 +164,7 @@ func (d *Diff) unrecorded(before, after *Result) string {
 			}
 		}
 	}
-	if ruled.Step < authz.StepCondition {
+	if ruled.Step < authz.StepParams {
 		return ""
 	}
 	for _, place := range wants.body {
@@ -178,6 +181,17 @@ func (d *Diff) unrecorded(before, after *Result) string {
 		if _, held := after.Request.Headers.One(name); held == 0 && !slices.Contains(known.headers, name) {
 			return "the new policy reads header." + name + ", which was not recorded"
 		}
+	}
+	return ""
+}
+
+// unrecordedShape says what the new rule demands of the whole of something of which only parts were recorded.
+func unrecordedShape(old *policy.Rule, after *authz.Decision) string {
+	switch {
+	case after.Step >= authz.StepParams && after.Rule.ClosedQuery && (old == nil || !old.ClosedQuery):
+		return "the new policy looks at every query parameter, of which some were not recorded"
+	case after.Step >= authz.StepBody && after.Rule.Whole():
+		return "the new policy reads the whole body, which was not recorded"
 	}
 	return ""
 }

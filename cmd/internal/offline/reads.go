@@ -61,6 +61,9 @@ func (r *Reads) rule(rule *policy.Rule) {
 		object(&rule.Tenants[i].Of)
 		claims = append(claims, rule.Tenants[i].Is)
 	}
+	for i := range rule.Params {
+		refs = append(refs, rule.Params[i].Ref)
+	}
 	refs = append(append(refs, rule.Agrees...), rule.ConditionReads...)
 	for _, ref := range refs {
 		switch ref.Source {

@@ -11,7 +11,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
 	"math/big"
 	"net/url"
 	"slices"
@@ -138,31 +137,6 @@ func untold(r *Result) string {
 		return "the body was not recorded"
 	}
 	return ""
-}
-
-// Misfits says what a case names that the policy does not have: a mistake in the case, and not a decision.
-func (r *Room) Misfits(c *Case) error {
-	var errs []error
-	unknown := func(what, name string, known []string) {
-		errs = append(errs, fmt.Errorf("the policy has no %s %q; it has %s", what, name, orNone(strings.Join(known, ", "))))
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Lookups)) {
-		if r.Policy.Lookups[name] == nil {
-			unknown("lookup", name, slices.Sorted(maps.Keys(r.Policy.Lookups)))
-		}
-	}
-	if c.Service != "" && r.Policy.Service(c.Service) == nil {
-		unknown("service", c.Service, r.services())
-	}
-	if e := c.Expect; e != nil {
-		if e.Service != "" && e.Service != "none" && r.Policy.Service(e.Service) == nil {
-			unknown("service", e.Service, r.services())
-		}
-		if rules := r.rules(); e.Rule != "" && e.Rule != "none" && e.Rule != "probe" && !slices.Contains(rules, e.Rule) {
-			unknown("rule", e.Rule, rules)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func (r *Room) services() []string {

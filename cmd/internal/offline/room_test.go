@@ -340,6 +340,43 @@ func TestMisfits(t *testing.T) {
 	}
 }
 
+// Claims are those that the issuer's tokens can be read for, in the types that they are declared in, and a case that is mistaken about one
+// says where. An expectation that nothing can disappoint is a mistake as well.
+func TestMisfitsAt(t *testing.T) {
+	const request = "\nrequest: GET /"
+	for text, want := range map[string]string{
+		"who: {issuer: shop, claims: {rolse: [support]}}":                 "case.yaml:2:30: issuer shop declares no claim `rolse`; did you mean `roles`? Else, a token with such a claim",
+		"who: {issuer: shop, claims: {colour: red}}":                      "case.yaml:2:30: issuer shop declares no claim `colour`; a token with such a claim is written with `token:`",
+		"who: {issuer: partner, claims: {tenant: x}}":                     "issuer partner declares no claim `tenant`",
+		"who: {issuer: shop, claims: {roles: support}}":                   "case.yaml:2:37: issuer shop declares claim `roles` as strings, and this is of another type; write a list",
+		"who: {issuer: shop, claims: {tenant: [x]}}":                      "case.yaml:2:38: issuer shop declares claim `tenant` as string, and this is of another type; write a text",
+		"who: {issuer: shop, claims: {roles: [1]}}":                       "declares claim `roles` as strings",
+		"who: {issuer: shop, claims: {tenant: true}}":                     "declares claim `tenant` as string",
+		"who: {issuer: shop, sub: a, claims: {sub: b}}":                   "case.yaml:2:38: `sub` and `claims` both say what the claim sub is",
+		"who: {issuer: partner, scopes: [a], claims: {scp: [b]}}":         "`scopes` and `claims` both say what the claim scp is",
+		"expect: {headers: {x-user-idd: null}}":                           "case.yaml:2:20: no rule sets the header \"x-user-idd\", so that it is always absent; did you mean \"x-user-id\"?",
+		"expect: {metadata: {plan: null}}":                                "case.yaml:2:21: no rule sets the metadata \"plan\", so that it is always absent; leave it out",
+		"expect: {rule: one-ordre}":                                       "case.yaml:2:16: the policy has no rule \"one-ordre\"",
+		"lookups: {order: {a: b}}":                                        "case.yaml:2:11: the policy has no lookup \"order\"; it has lists, orders; did you mean \"orders\"?",
+		"who: {issuer: shop, claims: {roles: [a], tenant: null}}":         "",
+		"who: {issuer: shop, claims: {token_use: id}}":                    "",
+		"who: {issuer: shop, claims: {realm_access: {roles: [a]}}}":       "",
+		"who: {issuer: shop, claims: {iat: 1, exp: 2, nbf: 1, nonce: x}}": "",
+		"who: {issuer: shop, claims: {jti: 7, sub: 7, cnf: {jkt: x}}}":    "",
+		"who: {issuer: partner, claims: {scp: x, aud: y, act: {sub: z}}}": "",
+		"token: {iss: 'https://issuer.test', rolse: [support], roles: x}": "",
+		"expect: {headers: {X-User-Id: null}}":                            "",
+	} {
+		got := ""
+		for _, err := range room(t).Misfits(one(t, text+request)) {
+			got += err.Error() + "; " + err.Hint + "\n"
+		}
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s\n%s\nwant %s", text, got, want)
+		}
+	}
+}
+
 // Nobody but the tools makes a judge of unsigned tokens, and no file of the gates comes here.
 func TestGatesStayAway(t *testing.T) {
 	err := filepath.WalkDir("../../..", func(path string, entry os.DirEntry, err error) error {
