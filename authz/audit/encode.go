@@ -144,6 +144,7 @@ func (e *encoder) who(b []byte, r *Record) []byte {
 	b = e.person(b, domainSubject, r.Issuer, r.Subject)
 	b = appendText(b, "kind", r.Kind)
 	b = appendText(b, "client_id", r.ClientID)
+	b = appendText(b, "client", r.Client)
 	if r.TokenID != "" {
 		b = e.appendDigest(appendKey(b, "token_id"), domainToken, r.Issuer, r.TokenID)
 	}

@@ -46,6 +46,8 @@ type Record struct {
 	Issuer, Subject, Kind string
 	// ClientID is the application that the token was issued to.
 	ClientID string
+	// Client is the application that an API key names; it is no caller, and "" where none was asked for.
+	Client string
 	// TokenID is the token's identifier (jti), or another text that names the token. It is never written, only a digest.
 	TokenID string
 	// TokenKey is the `kid` of the key that verified the token, Algorithm its `alg`, and Confirmation the kind of its `cnf` that was proved

@@ -176,7 +176,7 @@ func TestCanaries(t *testing.T) {
 		"method": func(r *audit.Record, s string) { r.Method = s }, "host": func(r *audit.Record, s string) { r.Host = s },
 		"route": func(r *audit.Record, s string) { r.Route = s }, "issuer": func(r *audit.Record, s string) { r.Issuer = s },
 		"subject": func(r *audit.Record, s string) { r.Subject = s }, "kind": func(r *audit.Record, s string) { r.Kind = s },
-		"client_id": func(r *audit.Record, s string) { r.ClientID = s }, "caller": func(r *audit.Record, s string) { r.Caller = s },
+		"client_id": func(r *audit.Record, s string) { r.ClientID = s }, "client": func(r *audit.Record, s string) { r.Client = s }, "caller": func(r *audit.Record, s string) { r.Caller = s },
 		"address": func(r *audit.Record, s string) { r.Address = s }, "object": func(r *audit.Record, s string) { r.Object = s },
 		"request_id": func(r *audit.Record, s string) { r.RequestID = s }, "traceparent": func(r *audit.Record, s string) { r.Traceparent = s },
 	}

@@ -278,7 +278,7 @@ func decisionRecord(d *authz.Decision, r *authz.Request) audit.Record {
 	_, forwarded := r.Headers.One("x-forwarded-for")
 	record := audit.Record{
 		Time: d.Time, DecisionID: d.ID, Verdict: d.Verdict.String(), Reason: d.Reason.String(), Detail: d.Detail,
-		Place: d.Fault.Told(), Keyword: d.Fault.Keyword, Service: d.ServiceName(), Rule: d.RuleName(), PolicyDigest: d.Policy,
+		Client: d.Client, Place: d.Fault.Told(), Keyword: d.Fault.Keyword, Service: d.ServiceName(), Rule: d.RuleName(), PolicyDigest: d.Policy,
 		Method: r.Method, Host: r.Host, Caller: d.Caller, Object: d.Object, Forwarded: forwarded > 0,
 		RequestID: requestID, Traceparent: traceparent, Status: d.Status(), Latency: time.Since(d.Time),
 	}
