@@ -275,6 +275,7 @@ func TestSuggest(t *testing.T) {
 		"audience":          `did you mean "audiences"?`,
 		"requests-per-unit": `did you mean "requests_per_unit"?`,
 		"Match":             `did you mean "match"?`,
+		"macth":             `did you mean "match"?`,
 		"zzz":               "one of: issuer, audiences, requests_per_unit, match",
 	} {
 		if got := Suggest(key, known); got != want {
