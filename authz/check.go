@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
 	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/schema"
 	"github.com/sallyport-dev/sallyport/authz/strictjson"
 	"github.com/sallyport-dev/sallyport/authz/target"
 )
@@ -35,6 +36,8 @@ type check struct {
 	// format is how the body writes fields, and document all of it where the rule wants it whole.
 	format   policy.BodyFormat
 	document strictjson.Value
+	schema   *schema.Schema // of the body's media type
+	bodiless bool           // the rule takes a request without a body, and this is one
 
 	// body is what was read of the body, ids what the owner demand is about, and tenant the one that the request proved to stay within.
 	body   body.Values

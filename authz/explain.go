@@ -348,7 +348,7 @@ func bodyDemand(rule *policy.Rule) string {
 	for _, ref := range rule.Body.References {
 		demands = append(demands, ref.String())
 	}
-	if rule.Body.Schema != nil {
+	if rule.Body.Schema != nil || slices.ContainsFunc(rule.Body.Types, func(t policy.MediaType) bool { return t.Schema != nil }) {
 		demands = append(demands, "what its schema demands")
 	}
 	if rule.Writable != nil {
@@ -363,7 +363,7 @@ func bodyDemand(rule *policy.Rule) string {
 func paramsDemand(rule *policy.Rule) string {
 	var names []string
 	for i := range rule.Params {
-		names = append(names, rule.Params[i].Ref.String())
+		names = append(names, rule.Params[i].Name())
 	}
 	switch {
 	case !rule.ClosedQuery:

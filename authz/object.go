@@ -25,6 +25,10 @@ func (c *check) readBody() Reason {
 	if plan == nil {
 		return proceed
 	}
+	if length, count := c.r.Headers.One("content-length"); plan.Optional && len(plan.References) == 0 && count == 1 && length == "0" {
+		c.bodiless = true
+		return proceed
+	}
 	if reason := c.wholeBody(plan); reason != proceed {
 		return reason
 	}
@@ -78,7 +82,7 @@ func (c *check) wholeBody(plan *policy.Body) Reason {
 	if count != 1 || at < 0 {
 		return c.because(MediaType, DetailContentType)
 	}
-	c.format = plan.Types[at].Format
+	c.format, c.schema = plan.Types[at].Format, plan.Types[at].Schema
 	if reason := c.deliveredWhole(); reason != proceed {
 		return reason
 	}
@@ -268,6 +272,11 @@ func (c *check) queryValues(ref *policy.Reference, into []string) (values []stri
 	if !c.d.Rule.ParametersApart(*ref) && c.parametersInBody() {
 		return nil, DetailAmbiguous
 	}
+	return c.parameterValues(ref, into)
+}
+
+// parameterValues reads a parameter, or a list of them, out of the query.
+func (c *check) parameterValues(ref *policy.Reference, into []string) (values []string, detail string) {
 	before := len(into)
 	var err error
 	var present bool

@@ -79,6 +79,9 @@ func (c *check) holdParams() Reason {
 }
 
 func (c *check) holdParam(p *policy.Param) Reason {
+	if p.Described != nil {
+		return c.holdDescribed(p)
+	}
 	texts, detail := c.plainValues(&p.Ref, c.idBuffer[:0])
 	switch {
 	case detail == DetailMissing && !p.Required:
@@ -108,6 +111,72 @@ func (c *check) holdParam(p *policy.Param) Reason {
 	return proceed
 }
 
+// holdDescribed holds a parameter to what the service's OpenAPI document says of it.
+func (c *check) holdDescribed(p *policy.Param) Reason {
+	wrong := func(detail, pointer, keyword string) Reason {
+		return c.fail(BadParameter, detail, Fault{Parameter: p.Name(), Pointer: pointer, Keyword: keyword, Named: true})
+	}
+	texts, detail := c.describedTexts(p, c.idBuffer[:0])
+	switch {
+	case detail == DetailMissing && !p.Required:
+		return proceed
+	case detail != "":
+		return wrong(detail, "", "")
+	case len(texts) > maxObjects:
+		return wrong(DetailTooMany, "", "")
+	}
+	decoded, err := p.Described.Decode(texts)
+	switch {
+	case err != nil:
+		return wrong(DetailSchema, "", "type")
+	case decoded == nil:
+		return proceed // empty, which the document allows
+	}
+	value, err := strictjson.Parse(decoded, strictjson.Limits{})
+	if err != nil {
+		return wrong(DetailSchema, "", "type")
+	}
+	if v := p.Schema.Check(value); v != nil {
+		return wrong(DetailSchema, v.Pointer, v.Keyword)
+	}
+	return proceed
+}
+
+// describedTexts reads the texts of a parameter. The document says which parameters stand in the query, so that a body beside it says
+// nothing of them.
+func (c *check) describedTexts(p *policy.Param, into []string) (texts []string, detail string) {
+	switch p.Ref.Source {
+	case policy.SourceQuery:
+		return c.parameterValues(&p.Ref, into)
+	case 0:
+		value, detail := c.cookie(p.Described.Name)
+		return append(into, value), detail
+	}
+	return c.plainValues(&p.Ref, into)
+}
+
+// cookie reads one cookie (RFC 6265 section 4.2.1), byte for byte.
+func (c *check) cookie(name string) (value, detail string) {
+	detail = DetailMissing
+	for i := range c.r.Headers.Fields {
+		field := &c.r.Headers.Fields[i]
+		if field.Name != "cookie" {
+			continue
+		}
+		for pair := range strings.SplitSeq(field.Value, ";") {
+			found, text, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			switch {
+			case found != name:
+			case detail == "", strings.ContainsAny(text, "\"%, \t"), c.lossy(text):
+				return "", DetailAmbiguous
+			default:
+				value, detail = text, ""
+			}
+		}
+	}
+	return value, detail
+}
+
 // typed reads a text as the value that its one form stands for.
 func typed(typ policy.ParamType, text string) (strictjson.Value, bool) {
 	switch typ {
@@ -133,11 +202,14 @@ func integer(text string) (strictjson.Value, bool) {
 // holdBody holds what was read of the body to the rule's schema, and to the fields that its sender may write.
 func (c *check) holdBody() Reason {
 	rule := c.d.Rule
-	if rule.Body == nil {
+	if rule.Body == nil || c.bodiless {
 		return proceed
 	}
-	if rule.Body.Schema != nil {
-		if v := rule.Body.Schema.Check(c.document); v != nil {
+	for _, demanded := range [...]*schema.Schema{rule.Body.Schema, c.schema} {
+		if demanded == nil {
+			continue
+		}
+		if v := demanded.Check(c.document); v != nil {
 			return c.fail(BadBody, DetailSchema, faultOf(v))
 		}
 	}

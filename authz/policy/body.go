@@ -23,6 +23,8 @@ type Body struct {
 	// Schema is what a document must satisfy; Strict says that it is closed to fields that it does not name.
 	Schema *schema.Schema
 	Strict bool
+	// Optional takes a request that says by `content-length: 0` that it has no body.
+	Optional bool
 	// MaxBytes is the longest body that is taken; 0 is the gate's own bound.
 	MaxBytes int
 	limits   strictjson.Limits

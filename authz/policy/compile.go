@@ -106,7 +106,7 @@ func readSource(file File) (*source, strictyaml.Errors) {
 		}
 		return &source{name: file.Name, data: file.Data, networks: networks, changed: true}, nil
 	}
-	if strings.HasSuffix(file.Name, SchemaSuffix) {
+	if strings.HasSuffix(file.Name, SchemaSuffix) || strings.HasSuffix(file.Name, OpenAPISuffix) {
 		return &source{name: file.Name, data: file.Data, changed: true}, nil
 	}
 	doc, errs := strictyaml.Parse(file.Name, file.Data)
@@ -174,8 +174,11 @@ const (
 	SchemaSuffix = ".json"
 )
 
+// OpenAPISuffix ends the name of an OpenAPI document in YAML, which services name as `openapi`; one in JSON ends in SchemaSuffix.
+const OpenAPISuffix = ".openapi.yaml"
+
 // Beside are the endings of files that belong to the policy files among which they stand.
-func Beside() []string { return []string{BlobSuffix, SchemaSuffix, NetworksSuffix} }
+func Beside() []string { return []string{BlobSuffix, SchemaSuffix, NetworksSuffix, OpenAPISuffix} }
 
 // isData reports whether a file is no YAML: it serves nothing by itself.
 func isData(name string) bool {
@@ -198,7 +201,7 @@ func (c *compiler) errors() strictyaml.Errors {
 var (
 	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
 	laterRule = []string{"headers"}
-	laterSvc  = []string{"cors", "security_headers", "openapi"}
+	laterSvc  = []string{"cors", "security_headers"}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )
 

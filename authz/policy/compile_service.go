@@ -12,7 +12,7 @@ import (
 )
 
 var serviceKeys = []string{
-	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "rules", "from", "not_from", "client_key",
+	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "rules", "from", "not_from", "client_key", "openapi",
 }
 
 // methodChoosers are headers by which clients ask a forgiving upstream for another method or path than the one that was judged.
@@ -56,6 +56,7 @@ func (c *compiler) services(src *source) {
 		s.tenant = m.Get("tenant")
 		s.Shadow = c.shadow(src, m.Get("shadow"))
 		c.descriptors(src, m, s)
+		s.description = c.describedBy(src, m.Get("openapi"))
 		c.rules(src, n, m, s)
 		c.audience(src, m, n, s)
 		s.Headers = c.headers(src, m.Get("headers"), s)

@@ -27,6 +27,7 @@ func (c *compiler) demandsShape(r *ruleSource) {
 	r.params(r.shape.Get("params"))
 	c.declaredBody(r, r.shape.Get("body"))
 	r.writable(r.shape.Get("writable"))
+	c.described(r)
 }
 
 // params compiles the values outside the body: `query.page: {type: integer, minimum: 1}`.
@@ -236,7 +237,7 @@ func (r *ruleSource) mediaTypes(n *strictyaml.Node) []MediaType {
 		case slices.ContainsFunc(all, func(m MediaType) bool { return m.Name == text }):
 			r.Errorf(item, "write it once", "%q stands there twice", text)
 		default:
-			all = append(all, MediaType{text, format})
+			all = append(all, MediaType{Name: text, Format: format})
 		}
 	}
 	return all

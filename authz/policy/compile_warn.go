@@ -32,6 +32,7 @@ func (c *compiler) doubts() {
 		return // what is half read proves nothing
 	}
 	for _, s := range c.policy.Services {
+		c.undescribed(s)
 		entry := 0
 		for _, r := range s.rules.sources {
 			c.unreached(s, r, entry)

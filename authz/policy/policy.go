@@ -110,6 +110,8 @@ type Service struct {
 	// tenant is the node of the service's demand, and descriptors the FileDescriptorSet of its gRPC messages, while it is compiled.
 	tenant, descriptorsNode *strictyaml.Node
 	descriptors             []byte
+	// description is the service's OpenAPI document; nil where it names none.
+	description *description
 	// probes are its own and, for an edge service, those at the top of the files.
 	probes []Probe
 }

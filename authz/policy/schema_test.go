@@ -33,6 +33,7 @@ var levels = map[string]string{
 	"networks_file":    "services: [{from: {x: 1}}]\n",
 	"probe":            "services: [{probes: [{x: 1}]}]\n",
 	"header":           "services: [{headers: {a: {x: 1}}}]\n",
+	"openapi":          "services: [{openapi: {x: 1}}]\n",
 	"shadow":           "services: [{shadow: {x: 1}}]\n",
 	"client_key":       "services: [{client_key: {x: 1}}]\n",
 	"client_key_redis": "services: [{client_key: {redis: {x: 1}}}]\n",

@@ -2,19 +2,30 @@ package policy
 
 import (
 	"github.com/sallyport-dev/sallyport/authz/fields"
+	"github.com/sallyport-dev/sallyport/authz/openapi"
 	"github.com/sallyport-dev/sallyport/authz/schema"
 )
 
 // Param demands the form of one value outside the body.
 type Param struct {
-	// Ref is where it stands; of a list, all its values make one array.
+	// Ref is where it stands; of a list, all its values make one array. It is the zero Reference for a cookie.
 	Ref Reference
+	// Described is the parameter of the service's OpenAPI document that this is; nil for one that the rule declares.
+	Described *openapi.Parameter
 	// Required refuses a request without it.
 	Required bool
 	// Schema is what the value must satisfy; never nil.
 	Schema *schema.Schema
 	// Type is how the text is read before the schema judges it, and of a list each of its texts.
 	Type ParamType
+}
+
+// Name is the parameter as policies write it.
+func (p *Param) Name() string {
+	if p.Described != nil && p.Described.In == openapi.InCookie {
+		return "cookie." + p.Described.Name
+	}
+	return p.Ref.String()
 }
 
 // ParamType is the JSON type that a parameter's text stands for.
@@ -53,13 +64,15 @@ const (
 type MediaType struct {
 	Name   string
 	Format BodyFormat
+	// Schema is what a document of this type must satisfy; nil where the rule's own schema holds for all.
+	Schema *schema.Schema
 }
 
 // What is taken by a rule that declares no types, by what it reads.
 var defaultTypes = map[Source][]MediaType{
-	SourceBody: {{"application/json", FormatJSON}},
-	SourceForm: {{"application/x-www-form-urlencoded", FormatForm}},
-	SourceGRPC: {{"application/grpc", FormatGRPC}, {"application/grpc+proto", FormatGRPC}},
+	SourceBody: {{Name: "application/json", Format: FormatJSON}},
+	SourceForm: {{Name: "application/x-www-form-urlencoded", Format: FormatForm}},
+	SourceGRPC: {{Name: "application/grpc", Format: FormatGRPC}, {Name: "application/grpc+proto", Format: FormatGRPC}},
 }
 
 // Whole reports whether the rule wants the document itself, rather than some places of it.

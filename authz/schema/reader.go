@@ -73,12 +73,16 @@ var keywords = map[string]vocabulary{
 	"$defs": {named, inPlace, draft2020}, "definitions": {named, inPlace, ""},
 }
 
+// openapiWords mean something to OpenAPI and nothing to what passes.
+var openapiWords = []string{"discriminator", "xml", "externalDocs"}
+
 // reader goes through a schema as its author wrote it, and makes it what the engine takes.
 type reader struct {
-	strict bool
-	draft  string
-	named  map[string]struct{}
-	err    *Error // the first
+	strict      bool
+	annotations bool
+	draft       string
+	named       map[string]struct{}
+	err         *Error // the first
 }
 
 func (r *reader) fail(pointer, format string, args ...any) any {
@@ -141,6 +145,8 @@ func (r *reader) keyword(member strictjson.Member, at string, about position) an
 	word, known := keywords[member.Name]
 	switch {
 	case strings.HasPrefix(member.Name, "x-") || at == "/$id":
+		return nil
+	case !known && r.annotations && slices.Contains(openapiWords, member.Name):
 		return nil
 	case !known:
 		return r.fail(at, "`%s` is no keyword that is obeyed here, and would be ignored%s", member.Name, r.nearest(member.Name))

@@ -28,6 +28,8 @@ type Options struct {
 	// Strict refuses members that the schema does not name: an object of which it says nothing of others (`additionalProperties`,
 	// `unevaluatedProperties`) is closed. It needs 2020-12.
 	Strict bool
+	// Annotations takes keywords that say nothing about what passes and that OpenAPI writes: discriminator, xml, externalDocs and the like.
+	Annotations bool
 }
 
 // Error says what is wrong with a schema. Pointer is where, a JSON Pointer (RFC 6901) into it.
@@ -47,7 +49,7 @@ const location = "sallyport:schema"
 // Compile compiles a schema. References are local to the document; `format` is asserted; expressions are RE2's. What the engine would
 // ignore is refused: unknown keywords (but those that begin with x-), unknown formats, other dialects. The error is an *Error.
 func Compile(document strictjson.Value, opt Options) (*Schema, error) {
-	r := &reader{strict: opt.Strict, named: map[string]struct{}{}}
+	r := &reader{strict: opt.Strict, annotations: opt.Annotations, named: map[string]struct{}{}}
 	if err := r.dialect(document); err != nil {
 		return nil, err
 	}
