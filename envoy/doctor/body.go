@@ -158,7 +158,7 @@ func filled(path string) string {
 
 // bodyOfRule looks at the routes that a request can take, in Envoy's order: those that may take it, and the first that does.
 func (e *exam) bodyOfRule(d *door, ways []way, rule *policy.Rule, ask sample) {
-	reads := rule.Body != nil
+	reads := rule.ReadsBody()
 	streams := ask.grpc && !reads || len(rule.Upgrades) > 0 || rule.MaxConnection > 0
 	if !reads && !streams {
 		return
