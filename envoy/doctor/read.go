@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -45,31 +47,71 @@ func readFile(name string, data []byte) (*file, error) {
 	if len(errs) > 0 {
 		return nil, fmt.Errorf("this is no JSON, and no YAML that every reader reads alike (a running Envoy's /config_dump can be examined instead):\n%s", errs.Pretty())
 	}
-	return &file{name: name, data: data, root: fromYAML(strictyaml.NewDecoder(doc), doc.Root)}, nil
+	r := &yamlReader{name: name, decoder: strictyaml.NewDecoder(doc)}
+	root := r.node(doc.Root)
+	if r.err != nil {
+		return nil, r.err
+	}
+	return &file{name: name, data: data, root: root}, nil
 }
 
-// fromYAML turns a document's nodes into ours. The document's own bounds hold: depth, and the number of values with aliases expanded.
-func fromYAML(d *strictyaml.Decoder, n *strictyaml.Node) *node {
+// yamlReader turns a document's nodes into ours. The document's own bounds hold: depth, and the number of values with aliases expanded.
+type yamlReader struct {
+	name    string
+	decoder *strictyaml.Decoder
+	err     error // the first
+}
+
+func (r *yamlReader) node(n *strictyaml.Node) *node {
 	out := &node{pos: n.Pos()}
 	switch n.Kind() {
 	case strictyaml.Map:
 		out.kind = object
-		m := d.OpenMap(n)
+		m := r.decoder.OpenMap(n)
 		for _, key := range m.Keys() {
-			out.fields = append(out.fields, field{name: key, pos: m.Pos(key), value: fromYAML(d, m.Get(key))})
+			out.fields = append(out.fields, field{name: key, pos: m.Pos(key), value: r.node(m.Get(key))})
+		}
+		if again, name, twice := out.respelled(); twice && r.err == nil {
+			r.err = fmt.Errorf("%s:%d:%d: %w", r.name, again.pos.Line, again.pos.Column, errRespelled(again.name, name))
 		}
 	case strictyaml.List:
 		out.kind = list
-		for _, item := range d.List(n) {
-			out.items = append(out.items, fromYAML(d, item))
+		for _, item := range r.decoder.List(n) {
+			out.items = append(out.items, r.node(item))
 		}
 	case strictyaml.Null, strictyaml.Absent:
 		out.kind = null
 	default:
-		out.kind, out.text = scalar, strictyaml.SourceText(n)
+		out.kind, out.text = scalar, r.scalar(n)
 	}
 	return out.indexed()
 }
+
+// scalar is the text of a scalar as Envoy's reader (yaml-cpp) has it: without quotes, yes, on and their like are booleans, and a whole
+// number that begins with 0x or 0 is hexadecimal or octal.
+func (r *yamlReader) scalar(n *strictyaml.Node) string {
+	text := strictyaml.SourceText(n)
+	switch n.Kind() {
+	case strictyaml.Bool, strictyaml.String:
+		if len(text) > len("false") || !slices.Contains(booleans, strings.ToLower(text)) {
+			return text
+		}
+		if yes, ok := r.decoder.Bool11(n); ok { // without quotes, which it sees
+			return strconv.FormatBool(yes)
+		}
+	case strictyaml.Int:
+		if digits := strings.TrimLeft(text, "+-"); strings.Contains(digits, "_") || len(digits) > 1 && strings.ContainsRune("oObB", rune(digits[1])) {
+			return text // a number to other readers
+		}
+		if number, err := strconv.ParseInt(text, 0, 64); err == nil {
+			return strconv.FormatInt(number, 10)
+		}
+	}
+	return text
+}
+
+// booleans are the words that yaml-cpp takes for one.
+var booleans = []string{"y", "yes", "on", "true", "n", "no", "off", "false"}
 
 // jsonReader reads JSON and remembers where everything stands.
 type jsonReader struct {
@@ -176,6 +218,9 @@ func (r *jsonReader) object(pos strictyaml.Pos, depth int) (*node, error) {
 		}
 		out.fields = append(out.fields, field{name: name, pos: at, value: inner})
 	}
+	if again, name, twice := out.respelled(); twice {
+		return nil, r.failed(errRespelled(again.name, name))
+	}
 	_, _, err := r.token() // the closing brace
 	return out.indexed(), err
 }
@@ -191,6 +236,11 @@ func (r *jsonReader) list(pos strictyaml.Pos, depth int) (*node, error) {
 	}
 	_, _, err := r.token() // the closing bracket
 	return out, err
+}
+
+// errRespelled refuses an object that says one thing of a proto in both spellings: which one holds is the reader's choice.
+func errRespelled(again, name string) error {
+	return fmt.Errorf("the key %s twice: %s is another spelling of it", shown(name), shown(again))
 }
 
 // longestLine is how long a line may be to be shown: a dump without line ends is one line of megabytes.

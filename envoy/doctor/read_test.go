@@ -299,6 +299,8 @@ func TestUnreadable(t *testing.T) {
 		{"a.yaml", "a: 1\na: 2", "duplicate key"},
 		{"a.json", "{\"a\": 1,\n \"a\": 2}", "a.json:2:2: this is no JSON: the key a twice"},
 		{"a.json", "{\"a\": [1, 2", "it ends too soon"},
+		{"a.yaml", "a:\n  failure_mode_allow: false\n  failureModeAllow: true", "a.yaml:3:3: the key failure_mode_allow twice: failureModeAllow is another spelling of it"},
+		{"a.json", "{\"failureModeAllow\": true, \"failure_mode_allow\": false}", "the key failure_mode_allow twice"},
 		{"a.json", "{} {}", "something stands behind the end"},
 		{"a.json", strings.Repeat("[", 200) + strings.Repeat("]", 200), "nested more than"},
 		{"a.yaml", "static_resources: {clusters: []}", "no listener in it"},
@@ -373,5 +375,35 @@ func TestManyKeys(t *testing.T) {
 	found := examine(t, text, parse(t, fitting), shippedLimits(t))
 	if len(found) != 200 || !slices.Equal(ids(found), []string{"per-route-ignored"}) {
 		t.Errorf("%d: %q", len(found), ids(found))
+	}
+}
+
+// Scalars are what Envoy's YAML reader makes of them: booleans of YAML 1.1, hexadecimal and octal numbers; in quotes they are text.
+func TestScalarsAsEnvoyReadsThem(t *testing.T) {
+	for _, word := range []string{"y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "True", "TRUE"} {
+		text := strings.Replace(shipped(t, "edge.yaml"), "failure_mode_allow: false", "failure_mode_allow: "+word, 1)
+		if got := ids(examine(t, text, parse(t, fitting), shippedLimits(t))); !slices.Equal(got, []string{"fail-open"}) {
+			t.Errorf("failure_mode_allow: %s: %q", word, got)
+		}
+		if got := ids(examine(t, strings.Replace(text, "allow: "+word, `allow: "`+word+`"`, 1), parse(t, fitting), shippedLimits(t))); len(got) > 0 {
+			t.Errorf("failure_mode_allow: %q: %q", word, got)
+		}
+		text = strings.Replace(shipped(t, "edge.yaml"), "normalize_path: true", "normalize_path: "+word, 1)
+		if got := ids(examine(t, text, parse(t, fitting), shippedLimits(t))); len(got) > 0 {
+			t.Errorf("normalize_path: %s: %q", word, got)
+		}
+	}
+	for _, word := range []string{"n", "N", "no", "No", "NO", "off", "Off", "OFF", "False", "FALSE"} {
+		text := strings.Replace(shipped(t, "edge.yaml"), "failure_mode_allow: false", "failure_mode_allow: false\n              enable_dynamic_metadata_ingestion: "+word, 1)
+		if got := ids(examine(t, text, parse(t, fitting), shippedLimits(t))); !slices.Equal(got, []string{"metadata-dropped"}) {
+			t.Errorf("enable_dynamic_metadata_ingestion: %s: %q", word, got)
+		}
+	}
+	for number, want := range map[string]string{"0x100001": "body-too-large", "04000001": "body-too-large", "+1048577": "body-too-large", "0x10000": "", "0200000": ""} {
+		text := strings.Replace(shipped(t, "demo.yaml"), bodyOn, strings.Replace(bodyOn, "65536", number, 1), 1)
+		got := ids(examine(t, text, parse(t, fitting+withBody), shippedLimits(t)))
+		if slices.Contains(got, "body-too-large") != (want != "") {
+			t.Errorf("max_request_bytes: %s: %q", number, got)
+		}
 	}
 }

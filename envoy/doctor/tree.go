@@ -102,6 +102,25 @@ func (n *node) find(name string) *field {
 	return nil
 }
 
+// respelled finds a field that stands in an object in both spellings, the proto's (which is returned as name) and that of its JSON.
+func (n *node) respelled() (again field, name string, twice bool) {
+	known := map[string]string{}
+	for _, f := range n.fields {
+		if strings.Contains(f.name, "_") {
+			known[camel(f.name)] = f.name
+		}
+	}
+	if len(known) == 0 {
+		return field{}, "", false
+	}
+	for _, f := range n.fields {
+		if name, twice := known[f.name]; twice && name != f.name {
+			return f, name, true
+		}
+	}
+	return field{}, "", false
+}
+
 // camel spells a proto field's name as protobuf's JSON does.
 func camel(name string) string {
 	var b strings.Builder
