@@ -88,6 +88,8 @@ var fixtures = []fixture{
 	set("filter-without-service", "edge.yaml", "envoy_grpc: {cluster_name: authz, authority: authz}", "initial_metadata: []", ".typed_config"),
 	set("unknown-cluster", "edge.yaml", "envoy_grpc: {cluster_name: authz, authority: authz}", "envoy_grpc: {cluster_name: auth, authority: authz}", ".cluster_name"),
 	set("service-override", "sidecar.yaml", pinned, strings.Replace(pinned, "check_settings: {", "check_settings: {grpc_service: {envoy_grpc: {cluster_name: other}}, ", 1), ".check_settings.grpc_service"),
+	set("cluster-from-client", "edge.yaml", "route: {cluster: service, timeout: 15s}\n          http", "route: {cluster_header: x-cluster, timeout: 15s}\n          http", ".route.cluster_header"),
+	set("cluster-from-client", "edge.yaml", "route: {cluster: service, timeout: 15s}\n          http", "route: {weighted_clusters: {clusters: [{cluster_header: x-cluster, weight: 1}]}}\n          http", ".clusters[0].cluster_header"),
 	{id: "service-unknown", file: "sidecar.yaml", old: `service: "orders"`, new: `service: "order"`, place: ".service", also: []string{"service-not-here"}},
 	{id: "service-by-host", file: "edge.yaml", policy: [2]string{"services:\n", "services:\n" + another}, place: ".domains"},
 	{id: "service-by-host", file: "edge.yaml", old: "domains: [\"*\"]", new: "domains: [orders.example, \"*.example:8443\"]", policy: [2]string{"services:\n", "services:\n" + another}, place: ".domains"},

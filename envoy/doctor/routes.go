@@ -156,7 +156,7 @@ func (e *exam) unchecked(d *door, routes []leaf, whole bool) {
 func (e *exam) probe(l leaf) bool {
 	match := l.route.get("match")
 	path := match.get("path").str()
-	if e.policy == nil || path == "" || match.get("case_sensitive").str() == "false" {
+	if e.policy == nil || path == "" || match.get("case_sensitive").str() == "false" || l.fromClient().there() {
 		return false
 	}
 	for _, method := range []string{"GET", "HEAD"} {
@@ -196,6 +196,9 @@ func (l leaf) upstream() string {
 	if cluster := l.action.get("cluster"); cluster.there() {
 		return "cluster " + quoted(cluster)
 	}
+	if header := l.fromClient(); header.there() {
+		return "the cluster that header " + quoted(header) + " names"
+	}
 	return "an upstream"
 }
 
@@ -209,6 +212,7 @@ func (e *exam) routes(d *door, routes []leaf) {
 				e.scope(d, l, scope)
 			}
 		}
+		e.chosenUpstream(d, l)
 		check, off := d.asked(l)
 		if check < 0 {
 			if !e.probe(l) {
@@ -224,6 +228,34 @@ func (e *exam) routes(d *door, routes []leaf) {
 		e.body(d, l, check)
 	}
 	e.bodiesOfRules(d, routes)
+}
+
+// fromClient is the name of the header by which a client chooses the upstream of a leaf.
+func (l leaf) fromClient() value {
+	if header := l.action.get("cluster_header"); header.there() {
+		return header
+	}
+	return l.cluster().get("cluster_header")
+}
+
+// cluster is the leaf's weighted cluster; not there without one.
+func (l leaf) cluster() value {
+	if len(l.scopes) > 3 {
+		return l.scopes[3]
+	}
+	return value{}
+}
+
+// chosenUpstream looks at upstreams that are no cluster by name.
+func (e *exam) chosenUpstream(d *door, l leaf) {
+	if header := l.fromClient(); header.there() {
+		e.add("cluster-from-client", header, d.subject, "route %s reaches the cluster that header %s names", l.what(), quoted(header))
+	}
+	for _, key := range []string{"cluster_specifier_plugin", "inline_cluster_specifier_plugin"} {
+		if plugin := l.action.get(key); plugin.there() {
+			e.add("not-understood", plugin, d.subject, "route %s reaches a cluster that a plugin names", l.what())
+		}
+	}
 }
 
 // askedOnce looks for a second check of a leaf.

@@ -32,6 +32,7 @@ func TestVariants(t *testing.T) {
 		set("elsewhere", "edge.yaml", "          route_config:\n", "          route_config:\n            vhds: {config_source: {ads: {}}}\n", ".vhds"),
 		set("elsewhere", "edge.yaml", "    filter_chains:\n    - transport_socket:", "    filter_chains:\n    - filters: [{name: a, config_discovery: {type_urls: []}}]\n    - transport_socket:", ".config_discovery"),
 		{id: "not-understood", file: "edge.yaml", old: asksAuthz, new: "google_grpc: {target_uri: a, stat_prefix: a}", place: ".google_grpc"},
+		set("not-understood", "edge.yaml", "route: {cluster: service, timeout: 15s}\n          http", "route: {cluster_specifier_plugin: own, timeout: 15s}\n          http", ".cluster_specifier_plugin"),
 		{id: "not-understood", file: "edge.yaml", old: onHost, new: onHost + "matcher: {}\n              ", place: ".matcher"},
 		{id: "not-understood", file: "sidecar.yaml", old: firstAction, new: "{extension: {name: envoy.rate_limit_descriptors.expr}}", place: ".actions[0]"},
 		{id: "not-understood", file: "edge.yaml", old: "    filter_chains:\n", new: "    filter_chain_matcher: {}\n    filter_chains:\n", place: ".filter_chain_matcher"},
