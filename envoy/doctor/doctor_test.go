@@ -189,3 +189,11 @@ func TestChecksByRoute(t *testing.T) {
 		}
 	}
 }
+
+// A check behind a matcher is no note: what the matcher skips passes, whatever the policy says.
+func TestConditionalCheckIsOpen(t *testing.T) {
+	at := slices.IndexFunc(doctor.Kinds, func(k doctor.Kind) bool { return k.ID == "check-conditional" })
+	if doctor.Kinds[at].Severity != doctor.Open {
+		t.Errorf("%v", doctor.Kinds[at].Severity)
+	}
+}
