@@ -152,8 +152,11 @@ func (e *exam) unchecked(d *door, routes []leaf, whole bool) {
 	}
 }
 
-// probe reports whether a leaf passes on a probe of the policy and nothing else: one exact path, GET or HEAD.
+// probe reports whether a leaf passes on a probe of the policy and nothing else: one exact path, GET or HEAD, to where and as it was sent.
 func (e *exam) probe(l leaf) bool {
+	if paths, hosts := l.rewrites(); len(paths)+len(hosts) > 0 {
+		return false // what is served is another path, or another host's
+	}
 	match := l.route.get("match")
 	path := match.get("path").str()
 	if e.policy == nil || path == "" || match.get("case_sensitive").str() == "false" || l.fromClient().there() {
@@ -334,17 +337,35 @@ func (e *exam) share() {
 	}
 }
 
-// rewrites looks for what changes the path or the host behind the check.
-func (e *exam) rewrites(d *door, l leaf) {
+// rewrites are where a leaf changes the path, and where it changes the host, behind the check.
+func (l leaf) rewrites() (paths, hosts []value) {
 	for _, key := range []string{"prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite"} {
-		e.when(l.action.get(key).there(), "rewrite-after-check", l.action.get(key), d.subject)
+		if at := l.action.get(key); at.there() {
+			paths = append(paths, at)
+		}
 	}
 	for _, key := range []string{"host_rewrite_literal", "host_rewrite_header", "host_rewrite_path_regex", "host_rewrite"} {
-		e.when(l.action.get(key).there(), "host-rewrite", l.action.get(key), d.subject)
+		if at := l.action.get(key); at.there() {
+			hosts = append(hosts, at)
+		}
 	}
-	e.when(l.action.get("auto_host_rewrite").yes(), "host-rewrite", l.action.get("auto_host_rewrite"), d.subject)
-	if last := l.scopes[len(l.scopes)-1]; len(l.scopes) > 3 {
-		e.when(last.get("host_rewrite_literal").there(), "host-rewrite", last.get("host_rewrite_literal"), d.subject)
+	if at := l.action.get("auto_host_rewrite"); at.yes() {
+		hosts = append(hosts, at)
+	}
+	if at := l.cluster().get("host_rewrite_literal"); at.there() {
+		hosts = append(hosts, at)
+	}
+	return paths, hosts
+}
+
+// rewrites tells of what changes the path or the host behind the check.
+func (e *exam) rewrites(d *door, l leaf) {
+	paths, hosts := l.rewrites()
+	for _, at := range paths {
+		e.add("rewrite-after-check", at, d.subject, "")
+	}
+	for _, at := range hosts {
+		e.add("host-rewrite", at, d.subject, "")
 	}
 }
 

@@ -16,6 +16,16 @@ const (
 	wholeNames  = "match_typed_subject_alt_names:\n              - " + uri
 )
 
+// probeTo is an unchecked route for a probe of the policy, and where it leads.
+func probeTo(action string) string {
+	return "- match: {path: /healthz, headers: [{name: \":method\", string_match: {exact: GET}}]}\n                route: {" + action + "}\n                typed_per_filter_config: {envoy.filters.http.ext_authz: " +
+		"{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n              " + catch
+}
+
+func unprobed(rewrite string) fixture {
+	return set("unchecked-route", "edge.yaml", catch, probeTo("cluster: service, "+rewrite), ".disabled")
+}
+
 // The same mistakes in the other ways of making them, and what is not here or not known.
 func TestVariants(t *testing.T) {
 	headerRule := [2]string{"owner: none", "owner: {of: header.x-order, is: token.sub}"}
@@ -53,6 +63,17 @@ func TestVariants(t *testing.T) {
 		{id: "descriptor-without-limit", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost, onHost + "rate_limits: [{actions: [{generic_key: {descriptor_value: a}}]}]\n              "}, place: ".virtual_hosts[0].rate_limits[0]", limits: true},
 		{id: "limit-partial", file: "edge.yaml", old: "failure_mode_deny: true", new: "failure_mode_deny: true\n              filter_enabled: {default_value: {numerator: 9999, denominator: TEN_THOUSAND}}"},
 		set("descriptor-namespace", "sidecar.yaml", "metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: who}]}", "metadata_key: {key: envoy.filters.http.ext_authz/orders, path: [{key: plan}]}", ".metadata_key"),
+
+		// A probe's route that leads elsewhere is no probe's.
+		unprobed(`prefix_rewrite: /admin`),
+		unprobed(`path_rewrite: /admin`),
+		unprobed(`regex_rewrite: {pattern: {regex: ".*"}, substitution: /admin}`),
+		unprobed(`path_rewrite_policy: {name: a}`),
+		unprobed(`host_rewrite_literal: a`),
+		unprobed(`host_rewrite_header: a`),
+		unprobed(`host_rewrite_path_regex: {pattern: {regex: ".*"}, substitution: a}`),
+		unprobed(`auto_host_rewrite: true`),
+		{id: "unchecked-route", file: "edge.yaml", old: catch, new: probeTo("cluster_header: x-cluster"), place: ".disabled", also: []string{"cluster-from-client"}},
 
 		// Bodies of streams.
 		set("body-on-stream", "demo.yaml", "- match: {path: \"/orders:delete\"}\n                route: {cluster: service, timeout: 15s}", "- match: {path: \"/orders:delete\"}\n                route: {cluster: service, max_stream_duration: {max_stream_duration: 60s}}", ".with_request_body"),
@@ -111,6 +132,7 @@ func TestRightInOtherWays(t *testing.T) {
 		set("", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a}]\n", ""),
 		set("", "edge.yaml", catch, "- match: {prefix: /old}\n                redirect: {path_redirect: /new}\n                typed_per_filter_config: {envoy.filters.http.ext_authz: "+
 			"{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n              "+catch, ""),
+		set("", "edge.yaml", catch, probeTo("cluster: service"), ""),
 		set("", "edge.yaml", catch, "- match: {connect_matcher: {}}\n                route: {cluster: service}\n              "+catch, ""),
 		set("", "edge.yaml", catch, "- match: {path: /healthz, headers: [{name: \":method\", string_match: {exact: HEAD}}]}\n                route: {cluster: service}\n                typed_per_filter_config: {envoy.filters.http.ext_authz: "+
 			"{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n              "+catch, ""),
