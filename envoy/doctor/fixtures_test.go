@@ -147,6 +147,8 @@ var fixtures = []fixture{
 	{id: "certificate-withheld", file: "edge.yaml", policy: [2]string{"owner: none", "owner: none\n        sender: mtls"}, place: ".include_peer_certificate"},
 	set("forwarded-certificate", "sidecar.yaml", "forward_client_cert_details: SANITIZE_SET", "forward_client_cert_details: APPEND_FORWARD", ".forward_client_cert_details"),
 	set("address-from-client", "edge.yaml", "use_remote_address: true", "use_remote_address: false", ".use_remote_address"),
+	set("address-from-client", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a, typed_config: {\"@type\": type.googleapis.com/"+
+		"envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig, header_name: x-real-ip}}]\n", ".original_ip_detection_extensions[0]"),
 	{id: "hops-without-proxies", file: "edge.yaml", policy: [2]string{"trusted_proxies: [10.0.0.0/8]\n", ""}, place: ".xff_num_trusted_hops"},
 	set("proxies-without-hops", "edge.yaml", "xff_num_trusted_hops: 1", "xff_num_trusted_hops: 0", ".xff_num_trusted_hops"),
 	set("forwarded-for-hidden", "edge.yaml", "normalize_path: true", "normalize_path: true\n          skip_xff_append: true", ".skip_xff_append"),

@@ -260,12 +260,28 @@ func (e *exam) addresses(d *door) {
 	if counted && !remote.yes() && len(d.hcm.get("original_ip_detection_extensions").items()) == 0 {
 		e.add("address-from-client", remote, d.subject, "a limit counts by address (%s)", at.path())
 	}
+	for _, extension := range d.hcm.get("original_ip_detection_extensions").items() {
+		e.detection(d, extension, counted)
+	}
 	if e.policy == nil || !remote.yes() {
 		return
 	}
 	trusted := len(e.policy.TrustedProxies.Networks)+len(e.policy.TrustedProxies.Callers) > 0
 	e.when(hops.number() > 0 && !trusted, "hops-without-proxies", hops, d.subject)
 	e.when(hops.number() == 0 && trusted && counted, "proxies-without-hops", hops, d.subject)
+}
+
+// detection examines an extension that says which address is the client's.
+func (e *exam) detection(d *door, extension value, counted bool) {
+	switch kind, config := extension.get("typed_config").unpack(); kind {
+	case typeCustomHeader:
+		if counted {
+			e.add("address-from-client", extension, d.subject, "the address is what header %s says", quoted(config.get("header_name")))
+		}
+	case typeXFF:
+	default:
+		e.add("not-understood", extension, d.subject, "original IP detection %s", quoted(extension.get("name")))
+	}
 }
 
 // byAddress finds an action that counts by address.

@@ -43,6 +43,7 @@ func TestVariants(t *testing.T) {
 		set("elsewhere", "edge.yaml", "    filter_chains:\n    - transport_socket:", "    filter_chains:\n    - filters: [{name: a, config_discovery: {type_urls: []}}]\n    - transport_socket:", ".config_discovery"),
 		{id: "not-understood", file: "edge.yaml", old: asksAuthz, new: "google_grpc: {target_uri: a, stat_prefix: a}", place: ".google_grpc"},
 		set("not-understood", "edge.yaml", "route: {cluster: service, timeout: 15s}\n          http", "route: {cluster_specifier_plugin: own, timeout: 15s}\n          http", ".cluster_specifier_plugin"),
+		set("not-understood", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a}]\n", ".original_ip_detection_extensions[0]"),
 		{id: "not-understood", file: "edge.yaml", old: onHost, new: onHost + "matcher: {}\n              ", place: ".matcher"},
 		{id: "not-understood", file: "sidecar.yaml", old: firstAction, new: "{extension: {name: envoy.rate_limit_descriptors.expr}}", place: ".actions[0]"},
 		{id: "not-understood", file: "edge.yaml", old: "    filter_chains:\n", new: "    filter_chain_matcher: {}\n    filter_chains:\n", place: ".filter_chain_matcher"},
@@ -129,7 +130,8 @@ func TestRightInOtherWays(t *testing.T) {
 		set("", "edge.yaml", "    filter_chains:\n    - transport_socket:", "    filter_chains:\n    - filters: [{name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz, "+
 			"grpc_service: {envoy_grpc: {cluster_name: authz}}}}, {name: b, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy}}]\n    - transport_socket:", ""),
 		set("", "edge.yaml", "    filter_chains:\n    - transport_socket:", "    filter_chains:\n    - filters: [{name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC}}]\n    - transport_socket:", ""),
-		set("", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a}]\n", ""),
+		set("", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a, typed_config: {\"@type\": type.googleapis.com/"+
+			"envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}]\n", ""),
 		set("", "edge.yaml", catch, "- match: {prefix: /old}\n                redirect: {path_redirect: /new}\n                typed_per_filter_config: {envoy.filters.http.ext_authz: "+
 			"{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n              "+catch, ""),
 		set("", "edge.yaml", catch, probeTo("cluster: service"), ""),
