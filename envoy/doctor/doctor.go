@@ -83,6 +83,12 @@ func (f Finding) String(file string) string {
 // most is how many findings are told. A configuration with more is not mended by a longer list.
 const most = 1000
 
+// place is where a kind of finding was found. Neither tells all apart: long keys are cut in paths, and what is missing has the place of what would hold it.
+type place struct {
+	id, path string
+	pos      strictyaml.Pos
+}
+
 // exam is one examination.
 type exam struct {
 	config *Config
@@ -93,8 +99,8 @@ type exam struct {
 	here     value // the listener that is being examined
 	outbound bool  // it is for requests of the app itself
 
-	seen  map[[2]string]bool // id and path: a route configuration may serve many listeners
-	sites map[string]bool    // services of the policy that some route asks for
+	seen  map[place]bool  // a route configuration may serve many listeners
+	sites map[string]bool // services of the policy that some route asks for
 
 	expressions map[string]*regexp.Regexp  // compiled; nil where wrong
 	shared      map[string]map[string]bool // by route configuration: the filters of all doors that use it
@@ -105,7 +111,7 @@ type exam struct {
 // not spoken of. The findings are in the order of the file, at most 1,000. It is safe for concurrent use.
 func Examine(c *Config, p *policy.Policy, t *limits.Table) []Finding {
 	e := &exam{
-		config: c, policy: p, limits: t, seen: map[[2]string]bool{}, sites: map[string]bool{}, expressions: map[string]*regexp.Regexp{}, hosts: map[hosting]bool{},
+		config: c, policy: p, limits: t, seen: map[place]bool{}, sites: map[string]bool{}, expressions: map[string]*regexp.Regexp{}, hosts: map[hosting]bool{},
 	}
 	e.admin()
 	if c.listenersElsewhere.there() {
@@ -133,9 +139,12 @@ func (e *exam) add(id string, at value, subject, format string, args ...any) {
 	if !known {
 		panic("envoy/doctor: internal error: no kind of finding is called " + id) // every id is a constant, and has a test
 	}
+	if len(e.found) >= most {
+		return
+	}
 	path := at.path()
-	key := [2]string{id, path}
-	if e.seen[key] || len(e.found) >= most {
+	key := place{id: id, path: path, pos: at.pos}
+	if e.seen[key] {
 		return
 	}
 	e.seen[key] = true

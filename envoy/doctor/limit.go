@@ -56,11 +56,23 @@ type descriptor struct {
 	domain string
 }
 
+// sending is a list of descriptors, and the domain that they are sent to.
+type sending struct {
+	list   *node
+	domain string
+}
+
 // descriptors are all that a filter can send: its own, and those of routes.
 func (d *door) descriptors(f filter, routes []leaf) []descriptor {
 	domain := f.config.get("domain").str()
 	var all []descriptor
+	seen := map[sending]bool{} // a virtual host's stand on every one of its leaves
 	add := func(list value, domain string) {
+		once := sending{list.n, domain}
+		if !list.there() || seen[once] {
+			return
+		}
+		seen[once] = true
 		for _, at := range list.items() {
 			all = append(all, descriptor{at: at, domain: domain})
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
@@ -404,6 +405,48 @@ func TestScalarsAsEnvoyReadsThem(t *testing.T) {
 		got := ids(examine(t, text, parse(t, fitting+withBody), shippedLimits(t)))
 		if slices.Contains(got, "body-too-large") != (want != "") {
 			t.Errorf("max_request_bytes: %s: %q", number, got)
+		}
+	}
+}
+
+// The descriptors of a virtual host are looked at once, not for each of its routes.
+func TestManyRoutesOfManyDescriptors(t *testing.T) {
+	const many = 3000
+	root := tree(t, "edge.yaml")
+	hcm := in(t, root, "static_resources", "listeners", 0, "filter_chains", 0, "filters", 0, "typed_config").(map[string]any)
+	for _, f := range hcm["http_filters"].([]any) {
+		delete(in(t, f, "typed_config").(map[string]any), "rate_limits")
+	}
+	host := in(t, hcm, "route_config", "virtual_hosts", 0).(map[string]any)
+	var routes, limits []any
+	for i := range many {
+		routes = append(routes, map[string]any{"match": map[string]any{"prefix": fmt.Sprintf("/%d", i)}, "route": map[string]any{"cluster": "service"}})
+		limits = append(limits, map[string]any{"actions": []any{map[string]any{"masked_remote_address": map[string]any{}}}})
+	}
+	host["routes"], host["rate_limits"] = routes, limits
+	began := time.Now()
+	if got := ids(examine(t, compact(t, root), parse(t, fitting), shippedLimits(t))); !slices.Equal(got, []string{"descriptor-without-limit"}) {
+		t.Errorf("%q", got) // by the filter of the other domain
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// A long key does not make a long path, and two that begin alike are two places.
+func TestLongKeysInPaths(t *testing.T) {
+	settings := ""
+	for _, end := range []string{"a", "b"} {
+		settings += "                " + strings.Repeat("é", 500) + end + ": {\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig}\n"
+	}
+	text := strings.Replace(shipped(t, "edge.yaml"), "typed_per_filter_config:\n", "typed_per_filter_config:\n"+settings, 1)
+	found := examine(t, text, parse(t, fitting), shippedLimits(t))
+	if len(found) != 2 || !slices.Equal(ids(found), []string{"per-route-ignored"}) {
+		t.Fatalf("%d: %q", len(found), ids(found))
+	}
+	for _, f := range found {
+		if want := `["` + strings.Repeat("é", 50) + `..."]`; !strings.HasSuffix(f.Path, want) {
+			t.Errorf("%s does not end with %s", f.Path, want)
 		}
 	}
 }

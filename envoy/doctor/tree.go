@@ -191,7 +191,10 @@ func (v value) duration() (time.Duration, bool) {
 	return d, err == nil
 }
 
-// path is the way to the value as jq takes it.
+// mostOfKey bounds a key in a path, in bytes: a key may be as long as the file, and be on the way to a thousand findings.
+const mostOfKey = 100
+
+// path is the way to the value as jq takes it, but for keys that are too long.
 func (v value) path() string {
 	var steps []*step
 	for s := v.way; s != nil; s = s.before {
@@ -202,6 +205,8 @@ func (v value) path() string {
 		switch s := steps[i]; {
 		case s.index >= 0:
 			b.WriteString("[" + strconv.Itoa(s.index) + "]")
+		case len(s.name) > mostOfKey:
+			b.WriteString("[" + strconv.Quote(strings.ToValidUTF8(s.name[:mostOfKey], "")+"...") + "]")
 		case plainKey(s.name):
 			b.WriteString("." + s.name)
 		default:
