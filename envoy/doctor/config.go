@@ -84,12 +84,14 @@ func (c *Config) dump(parts []value) {
 	}
 }
 
-// named files the resources of a dump under their names.
+// named files the resources of a dump under their names. One that is warming serves nobody yet, and does not stand for the active one.
 func named(into map[string]value, dump value, inner string, lists ...string) {
 	for _, key := range lists {
 		for _, item := range dump.get(key).items() {
-			if resource := item.get(inner); resource.get("name").str() != "" {
-				into[resource.get("name").str()] = resource
+			resource := item.get(inner)
+			name := resource.get("name").str()
+			if _, active := into[name]; name != "" && !(active && strings.Contains(key, "_warming_")) {
+				into[name] = resource
 			}
 		}
 	}

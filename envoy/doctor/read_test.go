@@ -450,3 +450,38 @@ func TestLongKeysInPaths(t *testing.T) {
 		}
 	}
 }
+
+// A cluster that is warming does not hide the active one of its name, which is what is asked; alone it is known.
+func TestWarming(t *testing.T) {
+	root := tree(t, "sidecar.yaml")
+	static := in(t, root, "static_resources").(map[string]any)
+	listeners := []any{}
+	for _, listener := range static["listeners"].([]any) {
+		listeners = append(listeners, map[string]any{"listener": typed("envoy.config.listener.v3.Listener", listener)})
+	}
+	clusters := func(tls bool) []any {
+		all := []any{}
+		for _, cluster := range static["clusters"].([]any) {
+			cluster := typed("envoy.config.cluster.v3.Cluster", cluster)
+			if !tls && cluster["name"] == "authz" {
+				delete(cluster, "transport_socket")
+			}
+			all = append(all, map[string]any{"cluster": cluster})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		clusters map[string]any
+		want     []string
+	}{
+		{map[string]any{"dynamic_active_clusters": clusters(false), "dynamic_warming_clusters": clusters(true)}, []string{"gate-in-plaintext"}},
+		{map[string]any{"dynamic_active_clusters": clusters(true), "dynamic_warming_clusters": clusters(false)}, nil},
+		{map[string]any{"dynamic_warming_clusters": clusters(false)}, []string{"gate-in-plaintext"}},
+	} {
+		text := asJSON(t, dump(typed("envoy.admin.v3.ClustersConfigDump", c.clusters),
+			map[string]any{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "static_listeners": listeners}))
+		if diff := cmp.Diff(c.want, ids(examine(t, text, parse(t, fitting), shippedLimits(t)))); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
