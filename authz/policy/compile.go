@@ -172,7 +172,7 @@ func (c *compiler) errors() strictyaml.Errors {
 var (
 	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
 	laterRule = []string{"from", "not_from", "body", "params", "writable", "signed_by", "headers"}
-	laterSvc  = []string{"from", "not_from", "cors", "security_headers", "openapi"}
+	laterSvc  = []string{"from", "not_from", "openapi"}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )
 

@@ -12,7 +12,7 @@ import (
 )
 
 var serviceKeys = []string{
-	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "rules",
+	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "cors", "security_headers", "rules",
 }
 
 // methodChoosers are headers by which clients ask a forgiving upstream for another method or path than the one that was judged.
@@ -55,6 +55,8 @@ func (c *compiler) services(src *source) {
 		c.rules(src, n, m, s)
 		c.audience(src, m, n, s)
 		s.Headers = c.headers(src, m.Get("headers"), s)
+		s.CORS = c.cors(src, m.Get("cors"), s)
+		securityHeaders(src, m.Get("security_headers"), s)
 		c.policy.Services = append(c.policy.Services, s)
 		s.rules.build(s.Spelling)
 	}

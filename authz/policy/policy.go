@@ -85,6 +85,10 @@ type Service struct {
 	Audience string
 	// Headers are set for the upstream on an allow.
 	Headers []Header
+	// CORS says which web pages may call; nil says nothing, and lets no preflight pass.
+	CORS *CORS
+	// ResponseHeaders go into the upstream's answers, and TokenResponseHeaders instead of them into those to a verified token.
+	ResponseHeaders, TokenResponseHeaders []ResponseHeader
 	// Probes are exact paths that need no token.
 	Probes []Probe
 	// Spelling says whether the upstream is known to be exact about paths.

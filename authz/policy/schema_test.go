@@ -33,11 +33,14 @@ var levels = map[string]string{
 	"probe":      "services: [{probes: [{x: 1}]}]\n",
 	"header":     "services: [{headers: {a: {x: 1}}}]\n",
 	"shadow":     "services: [{shadow: {x: 1}}]\n",
-	"rule":       "services: [{rules: [{x: 1}]}]\n",
-	"branch":     "services: [{rules: [{either: [{x: 1}, {}]}]}]\n",
-	"owner":      "services: [{rules: [{owner: {x: 1}}]}]\n",
-	"tenant":     "services: [{rules: [{tenant: {x: 1}}]}]\n",
-	"metadata":   "services: [{rules: [{metadata: {a: {x: 1}}}]}]\n",
+	"cors":       "services: [{cors: {x: 1}}]\n",
+
+	"security_headers": "services: [{security_headers: {x: 1}}]\n",
+	"rule":             "services: [{rules: [{x: 1}]}]\n",
+	"branch":           "services: [{rules: [{either: [{x: 1}, {}]}]}]\n",
+	"owner":            "services: [{rules: [{owner: {x: 1}}]}]\n",
+	"tenant":           "services: [{rules: [{tenant: {x: 1}}]}]\n",
+	"metadata":         "services: [{rules: [{metadata: {a: {x: 1}}}]}]\n",
 }
 
 // knownTo are the keys that the loader knows where a policy has the unknown key x.
