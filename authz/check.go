@@ -30,6 +30,8 @@ type check struct {
 	match    pattern.Match
 	captures [8]string
 	hidden   bool
+	// preflight says that the rule is the one of the request that a browser asks about.
+	preflight bool
 
 	// body is what was read of the body, ids what the owner demand is about, and tenant the one that the request proved to stay within.
 	body   body.Values
@@ -59,6 +61,7 @@ var steps = [...]step{
 	{StepRule, (*check).holdUpgrade},
 	{StepRule, (*check).chooseBranch},
 	{StepCaller, (*check).holdCaller},
+	{StepCaller, (*check).admitPreflight}, // behind all that is asked of the connection, before all that is asked of a credential
 	{StepToken, (*check).holdToken},
 	{StepRevoked, (*check).holdRevocation},
 	{StepBound, (*check).holdSender},
@@ -73,6 +76,7 @@ var steps = [...]step{
 	{StepOwner, (*check).holdOwner},
 	{StepEffects, (*check).setHeaders},
 	{StepEffects, (*check).setMetadata},
+	{StepEffects, (*check).setResponse},
 }
 
 // decide takes the steps.
@@ -197,7 +201,7 @@ func (c *check) findRule() Reason {
 		return AmbiguousPath
 	default:
 		c.d.Service = c.choice.Sole()
-		return NoRule
+		return c.findPreflight()
 	}
 	c.d.Service = rule.Service
 	if rule.Excepts(&c.target) {
@@ -218,7 +222,11 @@ func (c *check) findRule() Reason {
 
 // holdUpgrade refuses to hand the connection over unless the rule says to what.
 func (c *check) holdUpgrade() Reason {
-	if asksUpgrade(&c.r.Headers, c.d.Rule.Upgrades) {
+	admitted := c.d.Rule.Upgrades
+	if c.preflight {
+		admitted = nil // a question hands nothing over
+	}
+	if asksUpgrade(&c.r.Headers, admitted) {
 		return Upgrade
 	}
 	return proceed
@@ -245,7 +253,7 @@ func asksUpgrade(h *Headers, admitted []string) bool {
 // the branch that asks for none. The choice is final: what the branch refuses, no other branch is asked about.
 func (c *check) chooseBranch() Reason {
 	branches := c.d.Rule.Either
-	if branches == nil {
+	if branches == nil || c.preflight {
 		return proceed
 	}
 	token, reason := bearer(&c.r.Headers)
@@ -277,7 +285,7 @@ func (c *check) chooseBranch() Reason {
 
 func (c *check) holdCaller() Reason {
 	rule := c.d.Rule
-	if !rule.CallersAdmit(c.d.Caller) {
+	if !rule.CallersAdmit(c.d.Caller) || c.preflight && !c.anyBranchAdmits() {
 		return Caller
 	}
 	if rule.Credential == policy.CredentialNone && (!rule.DemandsCaller() || c.d.Caller == "" || c.bundle.Policy.MayBeGateway(c.d.Caller)) {
