@@ -95,7 +95,7 @@ func (p *Policy) indexWorkloads() {
 func (p *Policy) edgeServices(host string) []*Service {
 	var services []*Service
 	for _, s := range p.Services {
-		if s.Edge && slices.ContainsFunc(s.Hosts, func(own string) bool { return covers(own, host) }) {
+		if s.Edge && s.Covers(host) {
 			services = append(services, s)
 		}
 	}

@@ -637,3 +637,16 @@ func (p *Policy) MayBeGateway(caller string) bool { return p.gatewaysUnknown || 
 func (p Probe) AdmitsCaller(caller string) bool {
 	return len(p.Callers) == 0 || anyMatches(p.Callers, caller)
 }
+
+// Covers reports whether the service answers to a host, or to every host of a `*.suffix` or of `*`: what its `hosts` say, and no more.
+func (s *Service) Covers(host string) bool {
+	return slices.ContainsFunc(s.Hosts, func(own string) bool { return covers(own, host) })
+}
+
+// Branches are the rule's own, or the rule itself where it has none.
+func (r *Rule) Branches() []*Rule {
+	if r.Either == nil {
+		return []*Rule{r}
+	}
+	return r.Either
+}
