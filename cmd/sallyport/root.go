@@ -35,7 +35,7 @@ Exit codes: 0 yes, 1 no (an invalid file, a story that did not hold), 2 could no
 	})
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.AddCommand(newAuthz(s), newRatelimit(s), newDemo(s), group(newPolicy(s), s), group(newLimits(s), s), group(newToken(s), s), group(newLookup(s), s),
-		newWhy(s), newVersion(s))
+		group(newEnvoy(s), s), newWhy(s), newVersion(s))
 	return group(root, s)
 }
 
