@@ -315,6 +315,9 @@ func checkUpstream(t *testing.T, where string, contexts []*tlsv3.UpstreamTlsCont
 	if tls.GetTlsParams().GetTlsMaximumProtocolVersion() != tlsv3.TlsParameters_TLSv1_3 {
 		t.Errorf("%s: Envoy would offer TLS 1.2 at most", where)
 	}
+	if got := tls.GetAlpnProtocols(); !slices.Equal(got, []string{"h2"}) {
+		t.Errorf("%s: ALPN %q: a gate hangs up on health checks that do not say h2", where, got)
+	}
 	sans := tls.GetValidationContext().GetMatchTypedSubjectAltNames()
 	if len(sans) != 1 || sans[0].GetSanType() != tlsv3.SubjectAltNameMatcher_URI || sans[0].GetMatcher().GetExact() != samples[KindSPIFFE] {
 		t.Errorf("%s: names %v", where, sans)
