@@ -86,7 +86,7 @@ func (c *compilation) host(w *writer, h *virtualHost) {
 	w.line(12, "  domains: [%s]", strings.Join(quotes, ", "))
 	w.line(12, "  typed_per_filter_config:")
 	if slices.ContainsFunc(h.services, func(s *policy.Service) bool { return s.CORS != nil }) {
-		w.line(16, "# A preflight from another origin is answered by Envoy, without CORS headers, and asks nobody anything.")
+		w.line(16, "# A preflight from another origin is answered by Envoy, without an Access-Control-Allow-Origin, and asks nobody anything.")
 	}
 	if sole != nil {
 		c.cors(w, 16, sole)
