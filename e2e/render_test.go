@@ -136,7 +136,7 @@ func (m *rendered) startService() int {
 		server.Start()
 	}
 	m.t.Cleanup(server.Close)
-	return server.Listener.Addr().(*net.TCPAddr).Port //nolint:errcheck // a TCP listener has a TCP address
+	return server.Listener.Addr().(*net.TCPAddr).Port
 }
 
 // run writes the configuration, has Envoy look at it, and starts it.

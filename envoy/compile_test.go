@@ -241,7 +241,7 @@ func TestCompiledIsTheReference(t *testing.T) {
 
 // withoutRoutes is a connection manager but for what the policy decides. The probe listener's routes are the reference's.
 func withoutRoutes(hcm *hcmv3.HttpConnectionManager) *hcmv3.HttpConnectionManager {
-	bare := proto.Clone(hcm).(*hcmv3.HttpConnectionManager) //nolint:errcheck // a clone is of the type of what was cloned
+	bare := proto.Clone(hcm).(*hcmv3.HttpConnectionManager)
 	if bare.GetStatPrefix() != "probes" {
 		bare.RouteSpecifier = nil
 	}
@@ -337,6 +337,36 @@ func TestCompiledRoutes(t *testing.T) {
 	}
 	if diff := gocmp.Diff(map[string][]routeLine{"*": orders}, routeLines(t, mustCompile(t, p, shippedLimits(t), m.whole(t, "sidecar", p, "orders")))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Probes are let through whatever the host, so they lead somewhere whatever the host.
+func TestCompiledProbes(t *testing.T) {
+	m := newMesh(t)
+	for name, test := range map[string]struct {
+		policy string
+		host   string
+		want   []routeLine
+	}{
+		"at the top, another host": {"probes: [/live, /grpc.health.v1.Health/Check]\n" + market, "*", []routeLine{
+			{Match: "GET|HEAD /live", Body: noBody}, {Match: "POST /grpc.health.v1.Health/Check", Body: noBody}, {Match: "/ 421", Body: noBody},
+		}},
+		"of the only service, another host": {`version: 1
+services: [{name: open, hosts: [a.test], probes: [/healthz], rules: [{name: all, match: "GET /{rest...}", public: true, except: []}]}]
+`, "*", []routeLine{{Match: "GET|HEAD /healthz", Body: noBody}, {Match: "/ 421", Body: noBody}}},
+		"of the only service, its own": {`version: 1
+services: [{name: open, hosts: [a.test], probes: [/healthz], rules: [{name: all, match: "GET /{rest...}", public: true, except: []}]}]
+`, "a.test", []routeLine{{Match: "/", Pin: "open", Body: noBody}}},
+		"on any host": {`version: 1
+services: [{name: open, hosts: ["*"], rules: [{name: all, match: "GET /{rest...}", public: true, except: []}]}]
+`, "*", []routeLine{{Match: "/", Pin: "open", Body: noBody}}},
+	} {
+		p := mustParse(t, test.policy)
+		compiled := mustCompile(t, p, nil, m.whole(t, "edge", p, ""))
+		if diff := gocmp.Diff(test.want, routeLines(t, compiled)[test.host]); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		m.accepted(t, name, compiled)
 	}
 }
 

@@ -34,7 +34,7 @@ func (c *compilation) virtualHosts() string {
 		c.host(w, &hosts[i])
 	}
 	if !slices.ContainsFunc(hosts, func(h virtualHost) bool { return slices.Contains(h.domains, "*") }) {
-		nobody(w)
+		c.nobody(w)
 	}
 	return w.String()
 }
@@ -61,13 +61,33 @@ func (c *compilation) edgeHosts() []virtualHost {
 }
 
 // nobody answers for hosts that no service has. The gate is asked all the same, so that its limits by address and its log know of them.
-func nobody(w *writer) {
+func (c *compilation) nobody(w *writer) {
 	w.line(12, "# Hosts that no service answers to: the gate refuses them, and has them in its log.")
 	w.line(12, "- name: nobody")
 	w.line(12, `  domains: ["*"]`)
 	w.line(12, "  routes:")
+	probes := c.policy.Probes
+	if len(c.policy.Services) == 1 {
+		probes = slices.Concat(c.services[0].Probes, probes)
+	}
+	c.probes(w, probes)
 	w.line(12, "  - match: {prefix: /}")
 	w.line(12, "    direct_response: {status: 421}")
+}
+
+// probes lead to the first service, where the host does not say which is meant.
+func (c *compilation) probes(w *writer, probes []policy.Probe) {
+	if len(probes) > 0 {
+		w.line(14, "# Probes ask for any host.")
+	}
+	for _, probe := range probes {
+		methods := "safe_regex: {regex: \"GET|HEAD\"}"
+		if probe.GRPC {
+			methods = "exact: POST"
+		}
+		w.line(14, `- match: {path: %s, headers: [{name: ":method", string_match: {%s}}]}`, strconv.Quote(probe.Path), methods)
+		w.line(14, "  route: {cluster: %s, timeout: 5s}", c.cluster(c.services[0]))
+	}
 }
 
 // host writes one virtual host.
@@ -111,6 +131,7 @@ func (c *compilation) host(w *writer, h *virtualHost) {
 // rest is what no route of a rule covers. A single service sees it, if the gate lets it through, which may be a probe or a preflight.
 func (c *compilation) rest(w *writer, sole *policy.Service) {
 	if sole == nil {
+		c.probes(w, c.policy.Probes)
 		w.line(14, "# The gate refuses it as well: it is asked before this answers.")
 		w.line(14, "- match: {prefix: /}")
 		w.line(14, "  direct_response: {status: 404}")
@@ -128,6 +149,10 @@ func (c *compilation) cluster(s *policy.Service) string {
 	}
 	return clusterOf(s)
 }
+
+// listenerBuffer is the reference files' per_connection_buffer_limit_bytes. A body that may be longer needs room on its own route, or it
+// hangs, or meets a 413 of Envoy's own.
+const listenerBuffer = 65536
 
 // route is one pattern of a rule that needs a route of its own.
 type route struct {
@@ -189,6 +214,9 @@ func (c *compilation) route(w *writer, r *route) {
 	}
 	w.line(14, "- name: %s.%s", service.Name, r.rule.Name)
 	w.line(14, "  match: %s", r.match())
+	if r.body && c.MaxRequestBytes > listenerBuffer {
+		w.line(14, "  request_body_buffer_limit: %d", c.MaxRequestBytes+listenerBuffer)
+	}
 	w.line(14, "  route: %s", r.action(c.cluster(service)))
 	w.line(14, "  typed_per_filter_config:")
 	if r.shared {
