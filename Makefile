@@ -59,7 +59,7 @@ say = @echo "--> $(1)"
 demo: ## Tell the whole story behind a real Envoy on this machine (ONCE=1: tell it once and exit)
 	$(call say,preparing the binary and the servers (the first time: a download of 50 MB and a build of a few minutes))
 	@$(MAKE) --no-print-directory -j2 build servers
-	@exec env -u SALLYPORT_BIN $(BIN) demo --require-envoy --envoy $(ENVOY) --valkey $(VALKEY) $(if $(filter 1,$(ONCE)),--once)
+	@exec env -u SALLYPORT_BIN -u SALLYPORT_OPENFGA -u SALLYPORT_POSTGRES -u SALLYPORT_EXAMPLE_OWNER $(BIN) demo --require-envoy --envoy $(ENVOY) --valkey $(VALKEY) $(if $(filter 1,$(ONCE)),--once)
 
 .PHONY: test
 test: lint build unit e2e manifests ## Everything that must hold: lint, build, unit tests with -race, e2e, Kubernetes manifests

@@ -17,6 +17,14 @@ type Recorder interface {
 	Record(d *Decision, r *Request)
 }
 
+// Witness has every allow on record before it is answered. It is told of an allow once, before the [Recorder] hears of the decision, and
+// of a denial never.
+type Witness interface {
+	// Witness returns nil when the allow is on record for good. It may wait, within ctx; with an error, or late, the request is denied. It
+	// must not keep or change either argument.
+	Witness(ctx context.Context, d *Decision, r *Request) error
+}
+
 // Options of an [Authorizer]. The zero value works.
 type Options struct {
 	// Service pins every request to one service of the policy (a sidecar's --service); "" pins none.
@@ -27,6 +35,8 @@ type Options struct {
 	Now func() time.Time
 	// Recorder hears every decision; nil records nothing.
 	Recorder Recorder
+	// Witness must have an allow on record before it is answered; nil lets allows be answered at once.
+	Witness Witness
 }
 
 // Authorizer decides requests by the bundle in use. It is safe for concurrent use.
@@ -74,10 +84,33 @@ func (a *Authorizer) Check(ctx context.Context, r *Request) *Decision {
 	if trial := a.trial.Load(); trial != nil && d.Shadow == nil {
 		a.try(ctx, d, r, trial)
 	}
+	if a.options.Witness != nil && d.Verdict == Allow {
+		a.witness(ctx, d, r)
+	}
 	if a.options.Recorder != nil {
 		a.record(d, r)
 	}
 	return d
+}
+
+// witness denies an allow that is not on record. That it may yet come to stand there is told by the denial, which is recorded behind it.
+func (a *Authorizer) witness(ctx context.Context, d *Decision, r *Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			deny(d, Panicked, fmt.Errorf("authz: recovered while recording: %v", p))
+		}
+	}()
+	err := a.options.Witness.Witness(ctx, d, r)
+	if late := ctx.Err(); err == nil && late != nil {
+		err = late // on record, and nobody waits for the answer any more
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, context.Canceled):
+		deny(d, Cancelled, err)
+	default:
+		deny(d, AuditUnavailable, err)
+	}
 }
 
 // decide fills in the decision by a bundle; a panic on the way becomes a denial. With shadows a service in shadow answers for its rules.

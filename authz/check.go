@@ -10,6 +10,8 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
 	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/schema"
+	"github.com/sallyport-dev/sallyport/authz/strictjson"
 	"github.com/sallyport-dev/sallyport/authz/target"
 )
 
@@ -32,6 +34,12 @@ type check struct {
 	hidden   bool
 	// preflight says that the rule is the one of the request that a browser asks about.
 	preflight bool
+
+	// format is how the body writes fields, and document all of it where the rule wants it whole.
+	format   policy.BodyFormat
+	document strictjson.Value
+	schema   *schema.Schema // of the body's media type
+	bodiless bool           // the rule takes a request without a body, and this is one
 
 	// body is what was read of the body, ids what the owner demand is about, and tenant the one that the request proved to stay within.
 	body   body.Values
@@ -61,14 +69,19 @@ var steps = [...]step{
 	{StepRule, (*check).holdUpgrade},
 	{StepRule, (*check).chooseBranch},
 	{StepCaller, (*check).holdCaller},
-	{StepCaller, (*check).admitPreflight}, // behind all that is asked of the connection, before all that is asked of a credential
+	{StepAddress, (*check).holdAddress},
+	{StepAddress, (*check).admitPreflight}, // behind all that is asked of the connection and the address, before all that is asked of a credential
 	{StepToken, (*check).holdToken},
 	{StepRevoked, (*check).holdRevocation},
 	{StepBound, (*check).holdSender},
+	{StepClient, (*check).holdClientKey},
 	{StepScopes, (*check).holdScopes},
 	{StepRoles, (*check).holdRoles},
+	{StepParams, (*check).holdParams},
 	{StepCondition, (*check).holdCondition},
+	{StepSignature, (*check).holdSignature},
 	{StepBody, (*check).readBody},
+	{StepBody, (*check).holdBody},
 	{StepOwner, (*check).readObjects},
 	{StepCondition, (*check).holdObjectCondition},
 	{StepOwner, (*check).holdTenants},
@@ -294,6 +307,17 @@ func (c *check) holdCaller() Reason {
 	return proceed
 }
 
+// holdAddress stands before the token, so that a stranger's is not even looked at.
+func (c *check) holdAddress() Reason {
+	if c.d.Rule.OriginAdmits(c.d.Address) {
+		return proceed
+	}
+	if !c.d.Address.IsValid() {
+		return c.because(Address, DetailUnreadable)
+	}
+	return Address
+}
+
 func (c *check) holdToken() Reason {
 	rule := c.d.Rule
 	if rule.Credential != policy.CredentialToken {
@@ -437,7 +461,7 @@ func (c *check) parametersInBody() bool {
 	if length, count := c.r.Headers.One("content-length"); count == 1 && length != "" && strings.Trim(length, "0") == "" {
 		return false
 	}
-	if c.r.Headers.respelled("content-type") {
+	if c.r.Headers.contested("content-type") {
 		return true
 	}
 	untyped := true
@@ -459,6 +483,8 @@ func (c *check) text(v policy.Value) (string, bool) {
 		return c.who(), true
 	case policy.ValueCaller:
 		return c.d.Caller, c.d.Caller != ""
+	case policy.ValueClient:
+		return c.d.Client, c.d.Client != ""
 	case policy.ValueClaim:
 		if c.d.Principal != nil {
 			return c.d.Principal.Token.Text(v.Claim)

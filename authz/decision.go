@@ -32,6 +32,8 @@ type Decision struct {
 	Principal *Principal
 	// Caller is the connection's proven SPIFFE ID, "" for none.
 	Caller string
+	// Client is the application whose API key came, "" for none. It is not who asks.
+	Client string
 	// Address is the judged address of the client; invalid where it is unknown.
 	Address netip.Addr
 	// Who is the name that limits count by; never empty after a Check.
@@ -43,6 +45,8 @@ type Decision struct {
 	// Shadow is what would have been decided, where a trial ran beside the decision: by the service's own rules while its `shadow` answers
 	// for them, or by a second policy. Nil where none ran.
 	Shadow *Decision
+	// Fault is where the request fails what the rule demands of its shape; the zero Fault says nothing.
+	Fault Fault
 	// Hidden says that the client is told NotFound whatever the Reason, so that existence does not show.
 	Hidden bool
 	// Set, Remove, Respond and Metadata are what an allow carries: headers for the upstream, each exactly once; headers that must not
@@ -92,7 +96,7 @@ func (d *Decision) ServiceName() string {
 var statuses = [reasonCount]int{
 	BadTarget: 400, AmbiguousPath: 400, NotHTTP: 400, InvalidRequest: 400, BadParameter: 400, BadBody: 400, BadHeader: 400,
 	NoToken: 401, InvalidToken: 401,
-	NoRule: 403, Caller: 403, InsufficientScope: 403, Role: 403, Owner: 403, Condition: 403, MetadataMissing: 403, HeaderValue: 403, Upgrade: 403, Forbidden: 403, Shadow: 403,
+	NoRule: 403, Caller: 403, Address: 403, Signature: 403, ClientKey: 403, InsufficientScope: 403, Role: 403, Owner: 403, Condition: 403, MetadataMissing: 403, HeaderValue: 403, Upgrade: 403, Forbidden: 403, Shadow: 403, FieldNotWritable: 403,
 	NotFound: 404, Gone: 410, BodyTooLarge: 413, MediaType: 415,
 	WrongService: 421,
 }

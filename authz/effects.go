@@ -9,11 +9,12 @@ import (
 // service's, whoever sent it. A value that cannot stand in a header denies; it is never trimmed to fit.
 func (c *check) setHeaders() Reason {
 	if c.d.Rule.Credential == policy.CredentialPublic {
-		c.d.Remove = c.bundle.Policy.Strip // a public rule looks at nobody, so it names nobody
+		c.d.Remove = c.d.Rule.Strip // a public rule looks at nobody, so it names nobody
 		return proceed
 	}
 	service := c.d.Rule.Service
-	c.d.Remove = service.Strip
+	strip := c.d.Rule.Strip
+	c.d.Remove = strip
 	c.d.Set = make([]Field, 0, len(service.Headers))
 	shared := true // Remove is the policy's own list until something is added to it
 	for i := range service.Headers {
@@ -26,7 +27,7 @@ func (c *check) setHeaders() Reason {
 			c.d.Set = append(c.d.Set, Field{header.Name, value})
 		default:
 			if shared {
-				c.d.Remove = append(make([]string, 0, len(service.Strip)+len(service.Headers)), service.Strip...)
+				c.d.Remove = append(make([]string, 0, len(strip)+len(service.Headers)), strip...)
 				shared = false
 			}
 			c.d.Remove = append(c.d.Remove, header.Name)

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -172,7 +173,7 @@ func (e *Explanation) steps(d *Decision) {
 // skips reports whether a step looked at nothing.
 func skips(step Step, d *Decision) bool {
 	switch step {
-	case StepRevoked, StepBound, StepScopes, StepRoles:
+	case StepRevoked, StepBound, StepClient, StepScopes, StepRoles:
 		return d.Principal == nil
 	}
 	return false
@@ -198,20 +199,28 @@ func tell(step Step, d *Decision) (demand, found string) {
 	switch step {
 	case StepCaller:
 		return callerDemand(rule), orNobody(d.Caller)
+	case StepAddress:
+		return with("an address ", originDemand(rule)), addressOf(d)
 	case StepToken:
 		return tokenDemand(rule), principal(d)
 	case StepRevoked:
 		return "a token that was not taken back", ""
 	case StepBound:
 		return boundDemand(rule), ""
+	case StepClient:
+		return clientKeyDemand(rule), clientOf(d)
 	case StepScopes:
 		return listDemand("scopes", rule.Scopes, "any of the scopes", rule.AnyScope), scopesOf(d)
 	case StepRoles:
 		return listDemand("roles", rule.Roles, "any of the roles", rule.AnyRole), rolesOf(d)
+	case StepParams:
+		return paramsDemand(rule), d.Fault.Parameter
 	case StepCondition:
 		return rule.ConditionText, ""
+	case StepSignature:
+		return signatureDemand(rule), ""
 	case StepBody:
-		return bodyDemand(rule), ""
+		return bodyDemand(rule), bodyFault(d)
 	case StepOwner:
 		return ownerDemand(rule), objectOf(d)
 	case StepEffects:
@@ -239,6 +248,27 @@ func callerDemand(rule *policy.Rule) string {
 		names = append(names, "the service's callers")
 	}
 	return "a connection from " + strings.Join(names, ", ")
+}
+
+// originDemand says where a request must come from; "" from anywhere.
+func originDemand(rule *policy.Rule) string {
+	var demands []string
+	for i := range rule.Origins {
+		if from := rule.Origins[i].From; from != nil {
+			demands = append(demands, "in "+from.Text)
+		}
+		if notFrom := rule.Origins[i].NotFrom; notFrom != nil {
+			demands = append(demands, "not in "+notFrom.Text)
+		}
+	}
+	return strings.Join(demands, " and ")
+}
+
+func addressOf(d *Decision) string {
+	if !d.Address.IsValid() {
+		return "none that can be read"
+	}
+	return d.Address.String()
 }
 
 func tokenDemand(rule *policy.Rule) string {
@@ -314,11 +344,74 @@ func bodyDemand(rule *policy.Rule) string {
 	if rule.Body == nil {
 		return ""
 	}
-	names := make([]string, len(rule.Body.References))
-	for i, ref := range rule.Body.References {
-		names[i] = ref.String()
+	var demands []string
+	for _, ref := range rule.Body.References {
+		demands = append(demands, ref.String())
 	}
-	return "a whole body with " + strings.Join(names, ", ")
+	if rule.Body.Schema != nil || slices.ContainsFunc(rule.Body.Types, func(t policy.MediaType) bool { return t.Schema != nil }) {
+		demands = append(demands, "what its schema demands")
+	}
+	if rule.Writable != nil {
+		demands = append(demands, "only fields that its sender may write")
+	}
+	if len(demands) == 0 {
+		return "a whole body of type " + typesOf(rule.Body)
+	}
+	return "a whole body with " + strings.Join(demands, ", ")
+}
+
+func paramsDemand(rule *policy.Rule) string {
+	var names []string
+	for i := range rule.Params {
+		names = append(names, rule.Params[i].Name())
+	}
+	switch {
+	case !rule.ClosedQuery:
+		return ""
+	case len(names) == 0:
+		return "no query parameter that the rule does not know"
+	}
+	return strings.Join(names, ", ") + " as declared, and no query parameter that the rule does not know"
+}
+
+// bodyFault is what was found in a body that fails.
+func bodyFault(d *Decision) string {
+	if d.Reason != FieldNotWritable && d.Detail != DetailSchema {
+		return ""
+	}
+	found := cmp.Or(d.Fault.Told(), "the root")
+	if d.Fault.Keyword != "" {
+		found += ", where `" + d.Fault.Keyword + "` fails"
+	}
+	return found
+}
+
+// clientKeyDemand says which API key must come; "" for none.
+func clientKeyDemand(rule *policy.Rule) string {
+	if rule.ClientKey == nil {
+		return ""
+	}
+	return "an application's key in " + rule.ClientKey.Header
+}
+
+func clientOf(d *Decision) string {
+	if d.Client == "" {
+		return "none that names one"
+	}
+	return "that of " + strconv.Quote(d.Client)
+}
+
+// signatureDemand says who must have signed the body, in the policy's words.
+func signatureDemand(rule *policy.Rule) string {
+	s := rule.SignedBy
+	if s == nil {
+		return ""
+	}
+	demand := "a body signed in " + s.Header + " by a key of " + strings.Join(s.Keys.Files, ", ")
+	if s.Form.Timed {
+		demand += " within " + s.Form.Tolerance.String()
+	}
+	return demand
 }
 
 func ownerDemand(rule *policy.Rule) string {

@@ -31,12 +31,16 @@ DENY  403 owner (not_theirs)
   service     passed       the service that this gate or this host stands for; found store
   rule        passed       a rule for the method and path; found each (POST /each)
   caller      not asked
+  address     not asked
   token       passed       a token of issuer shop; found person "alice", client "web"
   revoked     passed       a token that was not taken back
   bound       not asked
+  client      not asked
   scopes      not asked
   roles       not asked
+  params      not asked
   condition   not asked
+  signature   not asked
   body        passed       a whole body with body.items[*].id
   owner       FAILED       every body.items[*].id owned by token.sub, as orders (static) knows; found "o-3" (of 2)
 
@@ -56,12 +60,16 @@ DENY  403 insufficient_scope
   service     passed       the service that this gate or this host stands for; found store
   rule        passed       a rule for the method and path; found read (GET /orders/{id})
   caller      not asked
+  address     not asked
   token       passed       a token of issuer shop; found person "alice", client "web"
   revoked     passed       a token that was not taken back
   bound       not asked
+  client      not asked
   scopes      FAILED       scopes read:orders; found no scopes
   roles       not reached
+  params      not reached
   condition   not reached
+  signature   not reached
   body        not reached
   owner       not reached  path.id owned by token.sub, as orders (static) knows, unless the role admin
 
@@ -84,7 +92,7 @@ func TestExplanationFollowsTheDecision(t *testing.T) {
 	for _, step := range authz.Explain(a.Check(t.Context(), ask), ask).Steps {
 		told = append(told, step.Step+" "+step.Outcome.String())
 	}
-	if got := strings.Join(told[9:], ", "); got != "body passed, condition FAILED, owner not reached" {
+	if got := strings.Join(told[13:], ", "); got != "body passed, condition FAILED, owner not reached" {
 		t.Errorf("%s", got)
 	}
 }

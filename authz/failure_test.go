@@ -231,3 +231,52 @@ func TestNobodyIsMixedUp(t *testing.T) {
 	}
 	all.Wait()
 }
+
+type witnessFunc func(context.Context, *authz.Decision, *authz.Request) error
+
+func (f witnessFunc) Witness(ctx context.Context, d *authz.Decision, r *authz.Request) error {
+	return f(ctx, d, r)
+}
+
+// What must be on record before it is answered is denied where it is not, and the denial is what is recorded, counted and answered. A
+// denial waits for nobody.
+func TestWitness(t *testing.T) {
+	full := errors.New("no space left on device")
+	tests := map[string]struct {
+		witness witnessFunc
+		want    string
+	}{
+		"it is on record":    {func(context.Context, *authz.Decision, *authz.Request) error { return nil }, "200 allowed me"},
+		"the disk is full":   {func(context.Context, *authz.Decision, *authz.Request) error { return full }, "503 audit_unavailable me"},
+		"the disk is slow":   {func(ctx context.Context, _ *authz.Decision, _ *authz.Request) error { <-ctx.Done(); return ctx.Err() }, "503 audit_unavailable me"},
+		"on record too late": {func(ctx context.Context, _ *authz.Decision, _ *authz.Request) error { <-ctx.Done(); return nil }, "503 audit_unavailable me"},
+		"a defect":           {func(context.Context, *authz.Decision, *authz.Request) error { panic("a defect") }, "503 panic me"},
+	}
+	for name, test := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			asked, r := 0, &tape{}
+			a := gateWith(t, shop, authz.Options{Recorder: r, Witness: witnessFunc(func(ctx context.Context, d *authz.Decision, q *authz.Request) error {
+				if asked++; d.Verdict != authz.Allow || len(r.heard) != 0 {
+					t.Errorf("%s: told of %s after %d records", name, verdict(d), len(r.heard))
+				}
+				return test.witness(ctx, d, q)
+			})})
+			d := a.Check(t.Context(), get("/me", as("alice")))
+			if verdict(d) != test.want || asked != 1 || len(r.heard) != 1 || r.heard[0].Reason != d.Reason {
+				t.Errorf("%s: %s, want %s; asked %d times, recorded %d", name, verdict(d), test.want, asked, len(r.heard))
+			}
+			if d.Verdict == authz.Deny && (d.Set != nil || d.Remove != nil || d.Metadata != nil) {
+				t.Errorf("%s: the denial carries effects", name)
+			}
+			r.heard = nil
+			if d := a.Check(t.Context(), get("/me")); d.Reason != authz.NoToken || asked != 1 {
+				t.Errorf("%s: a denial asked the witness: %s", name, verdict(d))
+			}
+		})
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	a := gateWith(t, shop, authz.Options{Witness: witnessFunc(func(ctx context.Context, _ *authz.Decision, _ *authz.Request) error { cancel(); return ctx.Err() })})
+	if d := a.Check(gone, get("/me", as("alice"))); d.Reason != authz.Cancelled {
+		t.Errorf("a caller that goes meanwhile: %s", verdict(d))
+	}
+}

@@ -68,6 +68,8 @@ type Principal struct {
 	Session string
 	// Confirmation binds the token to a sender; see there.
 	Confirmation Confirmation
+	// KeyID is the `kid` that the token names its key by, "" for none, and Algorithm its `alg`; both for the audit record only.
+	KeyID, Algorithm string
 }
 
 // Confirmation is the `cnf` of a token that only one sender may use (RFC 7800). The zero value is a token that anybody may use.
@@ -129,6 +131,10 @@ type Bundle struct {
 	UnverifiedIssuer func(token string) (issuer string, ok bool)
 	// Lookups are the policy's, by name.
 	Lookups Lookups
+	// ClientKeys are the stores of API keys, by the name that the policy gives them; one that is missing here denies.
+	ClientKeys map[string]ClientKeys
+	// WebhookKeys are those of the policy's rules, by the name that the policy gives them; one that is missing here denies.
+	WebhookKeys map[string]WebhookKeys
 	// Revocations is nil where no store of them is configured; a policy that asks for it then denies.
 	Revocations Revocations
 }

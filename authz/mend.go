@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
@@ -19,11 +20,15 @@ var mends = [reasonCount]string{
 	NoToken:           "a bearer token in the Authorization header",
 	InvalidToken:      "a token that is accepted (`sallyport token inspect` shows why one is not)",
 	Caller:            "a connection from a workload that may",
+	Address:           "a request from an address that may",
+	Signature:         "a body that was signed just now, by who shares the rule's key",
+	ClientKey:         "a key of an application",
 	InsufficientScope: "a token with the scopes that the rule demands",
 	Owner:             "an object that is the caller's",
 	NoRule:            "a rule of the service for this method and path",
 	Role:              "a token with the roles that the rule demands",
 	Condition:         "a request for which the rule's condition holds",
+	FieldNotWritable:  "a body that writes only what its sender may",
 	MetadataMissing:   "a token with the claim that the rule hands to the rate limiter, or a `default` for it in the rule",
 	HeaderValue:       "a claim that can stand in a header, or `encode: percent` in the policy",
 	Upgrade:           "`upgrades: [websocket]` in the rule",
@@ -39,6 +44,7 @@ var mends = [reasonCount]string{
 	Cancelled:         "a client, or an Envoy, that waits for the answer",
 	Panicked:          "nothing that a client can do: this is a defect of the gate, please report it",
 	Stale:             "a store of revocations that answers, or `when_stale: allow` in the policy",
+	AuditUnavailable:  "an audit log that is written in time: /readyz says what fails",
 	NotReady:          "a policy: none is loaded",
 	Shadow:            "the end of the service's `shadow`, or `answer: allow` in it",
 }
@@ -63,6 +69,8 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 			return demand
 		}
 		return boundDemand(rule)
+	case Address:
+		return with("a request from an address ", originDemand(rule))
 	case InsufficientScope:
 		return with("a token with ", listDemand("the scopes", rule.Scopes, "any of the scopes", rule.AnyScope))
 	case Role:
@@ -71,7 +79,16 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 		return mendOwner(d)
 	case Condition:
 		return with("a request for which this holds: ", rule.ConditionText)
+	case ClientKey:
+		return clientKeyDemand(rule)
+	case Signature:
+		return signatureDemand(rule)
+	case FieldNotWritable:
+		return "a body that leaves " + cmp.Or(d.Fault.Told(), "/") + " alone, or `writable` that has it"
 	case BadParameter, BadBody:
+		if text := mendShape(d, rule); text != "" {
+			return text
+		}
 		if d.Detail == DetailNoBody {
 			return "a body; if the client sent one, Envoy's route does not show it to the gate (with_request_body)"
 		}
@@ -79,11 +96,39 @@ func mendRule(d *Decision, rule *policy.Rule) string {
 			return reads + ", there once, in its one form"
 		}
 	case MediaType:
+		if rule.SignedBy != nil && d.Detail == DetailCompressed {
+			return "a body that is not compressed"
+		}
 		if rule.Body != nil {
-			return "a body of type " + strings.Join(mediaTypes[rule.Body.Source], " or ") + ", not compressed"
+			return "a body of type " + typesOf(rule.Body) + ", not compressed"
 		}
 	}
 	return ""
+}
+
+// mendShape says what would satisfy a schema.
+func mendShape(d *Decision, rule *policy.Rule) string {
+	switch {
+	case d.Detail == DetailUnknown && len(rule.Query) == 0:
+		return "no query parameter: the rule knows none"
+	case d.Detail == DetailUnknown:
+		return "no query parameter but " + strings.Join(rule.Query, ", ")
+	case d.Detail == DetailSchema && d.Fault.Parameter != "":
+		return "another value of " + d.Fault.Parameter + ": `" + d.Fault.Keyword + "` fails"
+	case d.Detail == DetailSchema:
+		return "a body in which " + cmp.Or(d.Fault.Told(), "the root") + " satisfies `" + d.Fault.Keyword + "`"
+	case d.Fault.Parameter != "":
+		return d.Fault.Parameter + ", there once, in its one form"
+	}
+	return ""
+}
+
+func typesOf(b *policy.Body) string {
+	names := make([]string, len(b.Types))
+	for i, t := range b.Types {
+		names[i] = t.Name
+	}
+	return strings.Join(names, " or ")
 }
 
 // with puts a beginning before a text, if there is one.

@@ -3,6 +3,7 @@ package authz
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,16 +25,22 @@ func (c *check) readBody() Reason {
 	if plan == nil {
 		return proceed
 	}
-	if reason := c.wholeBody(plan.Source); reason != proceed {
+	if length, count := c.r.Headers.One("content-length"); plan.Optional && len(plan.References) == 0 && count == 1 && length == "0" {
+		c.bodiless = true
+		return proceed
+	}
+	if reason := c.wholeBody(plan); reason != proceed {
 		return reason
 	}
 	var err error
 	data := c.r.Body.Data
 	switch {
+	case c.format == policy.FormatForm:
+		c.body, err = plan.Form.Read(data)
+	case plan.JSON != nil && c.d.Rule.Whole():
+		c.body, c.document, err = plan.JSON.ReadWhole(data)
 	case plan.JSON != nil:
 		c.body, err = plan.JSON.Read(data)
-	case plan.Form != nil:
-		c.body, err = plan.Form.Read(data)
 	default:
 		message := plan.GRPC[c.target.Path]
 		if message == nil {
@@ -68,19 +75,25 @@ func (c *check) because(reason Reason, detail string) Reason {
 	return reason
 }
 
-// mediaTypes are what the body must say it is, by what the rule reads.
-var mediaTypes = map[policy.Source][]string{
-	policy.SourceBody: {"application/json"},
-	policy.SourceForm: {"application/x-www-form-urlencoded"},
-	policy.SourceGRPC: {"application/grpc", "application/grpc+proto"},
-}
-
-// wholeBody demands the body as the client sent it.
-func (c *check) wholeBody(source policy.Source) Reason {
+// wholeBody demands the body as the client sent it, of a type that the rule takes.
+func (c *check) wholeBody(plan *policy.Body) Reason {
 	kind, count := c.r.Headers.One("content-type")
-	if count != 1 || !isMediaType(kind, mediaTypes[source]) {
+	at := slices.IndexFunc(plan.Types, func(t policy.MediaType) bool { return isMediaType(kind, t.Name) })
+	if count != 1 || at < 0 {
 		return c.because(MediaType, DetailContentType)
 	}
+	c.format, c.schema = plan.Types[at].Format, plan.Types[at].Schema
+	if reason := c.deliveredWhole(); reason != proceed {
+		return reason
+	}
+	if plan.MaxBytes > 0 && len(c.r.Body.Data) > plan.MaxBytes {
+		return c.because(BodyTooLarge, DetailTooLarge)
+	}
+	return proceed
+}
+
+// deliveredWhole demands the body as the client sent it, of whatever type it is.
+func (c *check) deliveredWhole() Reason {
 	if coding, count := c.r.Headers.One("content-encoding"); count > 1 || count == 1 && !strings.EqualFold(coding, "identity") {
 		return c.because(MediaType, DetailCompressed)
 	}
@@ -102,9 +115,9 @@ func (c *check) wholeBody(source policy.Source) Reason {
 	return proceed
 }
 
-// isMediaType holds a Content-Type to some media types. The one parameter that changes nothing is charset=utf-8,
+// isMediaType holds a Content-Type to a media type. The one parameter that changes nothing is charset=utf-8,
 // which many clients write utf8.
-func isMediaType(value string, wanted []string) bool {
+func isMediaType(value, wanted string) bool {
 	kind, parameter, _ := strings.Cut(value, ";")
 	if parameter = strings.Trim(parameter, " \t"); parameter != "" { // RFC 9110 5.6.6 lets a parameter be empty
 		name, charset, _ := strings.Cut(parameter, "=")
@@ -113,13 +126,7 @@ func isMediaType(value string, wanted []string) bool {
 			return false
 		}
 	}
-	kind = strings.TrimRight(kind, " \t")
-	for _, name := range wanted {
-		if strings.EqualFold(kind, name) {
-			return true
-		}
-	}
-	return false
+	return strings.EqualFold(strings.TrimRight(kind, " \t"), wanted)
 }
 
 // readObjects finds the ids that the rule's owner demand is about: at least one, unless the rule takes an empty list.
@@ -265,6 +272,11 @@ func (c *check) queryValues(ref *policy.Reference, into []string) (values []stri
 	if !c.d.Rule.ParametersApart(*ref) && c.parametersInBody() {
 		return nil, DetailAmbiguous
 	}
+	return c.parameterValues(ref, into)
+}
+
+// parameterValues reads a parameter, or a list of them, out of the query.
+func (c *check) parameterValues(ref *policy.Reference, into []string) (values []string, detail string) {
 	before := len(into)
 	var err error
 	var present bool
@@ -296,7 +308,7 @@ func (c *check) queryValues(ref *policy.Reference, into []string) (values []stri
 
 // headerValues reads a header, or a list in it. Fields of one name are one list (RFC 9110 5.3), as Envoy may have joined them already.
 func (c *check) headerValues(ref *policy.Reference, into []string) (values []string, detail string) {
-	if c.r.Headers.respelled(ref.Name) {
+	if c.r.Headers.contested(ref.Name) {
 		return nil, DetailAmbiguous
 	}
 	before := len(into)

@@ -296,6 +296,8 @@ func TestLists(t *testing.T) {
 		{"two lists", get("/comma?ids=o-1&ids=o-3", as("alice")), "400 bad_parameter comma (ambiguous)"},
 		{"a header", get("/headers", as("alice"), header("x-ids", "o-1, o-2")), "200 allowed headers"},
 		{"two headers", get("/headers", as("alice"), header("x-ids", "o-1"), header("x-ids", "o-3")), "403 owner headers (not_theirs)"},
+		{"a header that a hop may take away", get("/headers", as("alice"), header("x-ids", "o-1"), header("connection", "close, X-Ids")), "400 bad_parameter headers (ambiguous)"},
+		{"a connection that names others", get("/headers", as("alice"), header("x-ids", "o-1"), header("connection", "close, x-id")), "200 allowed headers"},
 		{"an empty header", get("/headers", as("alice"), header("x-ids", "")), "403 owner headers (empty)"},
 	})
 	lookup.asked = nil
@@ -502,7 +504,7 @@ func TestSteps(t *testing.T) {
 			t.Errorf("%s: fell at %s, want %s (%s)", test.ask.Target, d.Step, test.want, detail(d))
 		}
 	}
-	if got := len(authz.Steps()); got != 13 {
+	if got := len(authz.Steps()); got != 17 {
 		t.Errorf("%d steps", got)
 	}
 }

@@ -55,11 +55,13 @@ const (
 	// in a query revoked.
 	InvalidRequest
 	// BadParameter says that a value which the rule reads from path, query or header is missing, stands there more than once or in another
-	// spelling, or is not of its type's one form. The detail says which. Have the client send it once, as the rule names it; if the value
-	// is a list, the rule says so with `[*]` or `[,]`.
+	// spelling, is not of its type's one form, or fails what `params` demands of it; or that the query holds a parameter which the rule
+	// does not know. The detail says which, and the answer's `parameter` and `keyword` where. Have the client send it once, as the rule
+	// names it; if the value is a list, the rule says so with `[*]` or `[,]`.
 	BadParameter
 	// BadBody says that a body which the rule reads is missing, did not come whole, or cannot be read in exactly one way: not JSON, a name
-	// twice or in two cases, an id of another type. The detail says which. Where it is `no_body` and the client did send one, Envoy's route
+	// twice or in two cases, an id of another type; or that it fails the rule's schema: the answer's `pointer` and `keyword` say where and
+	// how. The detail says which. Where it is `no_body` and the client did send one, Envoy's route
 	// does not show it: it needs `with_request_body` (docs/ownership.md).
 	BadBody
 	// BadHeader says that a client sent a second spelling of a header that only the gate may set (x_user_id beside x-user-id), or that a
@@ -82,6 +84,20 @@ const (
 	// may not come from this workload. Look at `caller` in the audit log: if it is empty, Envoy passed no identity that could be believed
 	// (mutual TLS, `peers`); else add the workload to `callers` if it should be there.
 	Caller
+	// Address says that the address which the request comes from is not one that the rule or its service takes (`from`, `not_from`), or,
+	// with the detail `unreadable`, that it is none: absent, a name, an octal spelling, one with a zone. Look at `address` in the audit
+	// log. If it is a proxy's, the policy must name that proxy in `trusted_proxies`, so that X-Forwarded-For is believed from it
+	// (docs/requests.md); else the client must come from elsewhere.
+	Address
+	// Signature says that the body of a webhook was not signed by who shares the rule's key (`signed_by`), or too long ago: the detail says
+	// which, and the client does not hear it. `missing` and `form` are somebody else, or a sender who signs in another form than the rule
+	// says; `mac` is a wrong key, or a body that something changed on its way; `timestamp` is a clock that is wrong, or somebody who sends
+	// an old message again. docs/requests.md has the forms.
+	Signature
+	// ClientKey says that the request brought no API key that the rule takes (`client_key`): none, two, one that nobody has, or one that has
+	// ended. The client does not hear which, the detail says it. Give the application a key, by a line in the file of keys or an entry in
+	// Redis; `sallyport client-key new` makes one.
+	ClientKey
 	// InsufficientScope says that the token lacks a scope that the rule demands; the challenge names it. The client must ask the issuer for
 	// it. Scopes are compared byte for byte.
 	InsufficientScope
@@ -101,6 +117,10 @@ const (
 	// HeaderValue says that a value which the service needs cannot stand in a header: a name with letters beyond ASCII, a comma, a list
 	// element that holds the separator. Write `encode: percent`, or another separator. Nothing is ever trimmed to fit.
 	HeaderValue
+	// FieldNotWritable says that the body writes a field which this caller may not: the answer's `pointer` names it. Nothing is taken out in
+	// silence. If it should be writable, add it to the rule's `writable`, for everyone or for a role; many of these from one subject are
+	// somebody trying names (mass assignment).
+	FieldNotWritable
 	// Upgrade says that the request asks to upgrade the connection, to a websocket for instance, and the rule does not say that it may.
 	// Write `upgrades: [websocket]` in the rule, and know that nothing is judged after the upgrade.
 	Upgrade
@@ -129,7 +149,8 @@ const (
 
 	// KeysUnavailable says that the issuer's keys could not be had: it never answered, not for longer than `max_stale`, or is being asked
 	// just now about a new key. The client may try again after a second. If it lasts, look at /readyz and at the way from here to the
-	// issuer.
+	// issuer. Where a rule has no issuer, it is the keys of its webhook that nobody could read, and with the
+	// detail `unavailable` they are those, or the API keys in Redis.
 	KeysUnavailable
 	// LookupFailed says that whose the object is could not be found out: the lookup's backend did not answer in time (`unavailable`), or
 	// answered what cannot be read (`answer`). Nothing is allowed meanwhile. /readyz names what is away, the log says why, and the metric
@@ -147,6 +168,10 @@ const (
 	// Stale says that the view of revoked tokens is too old to be believed (`stale_after`): the store of revocations is away. Bring it
 	// back; `when_stale: allow` goes on with what is known, if that is the lesser evil.
 	Stale
+	// AuditUnavailable says that the request would have been allowed, and that its audit record was not on disk in time, under `--audit-mode
+	// strict`. Look at the disk and at /readyz; docs/audit.md says what is waited for. An allow of the same decision_id that stands before
+	// this denial was not answered.
+	AuditUnavailable
 	// NotReady says that no policy is loaded, so that everything is denied. The log says why the policy does not load.
 	NotReady
 
@@ -187,10 +212,23 @@ const (
 	DetailInQuery       = "token_in_query"
 )
 
-// Detail words behind NotFound, NoRule, Owner, BadParameter, BadBody, MediaType, Condition and Lookup.
+// TokenDetails lists the details with which a token itself is refused, before anything is known of revocation or of its sender: those that
+// a [Verifier] says, and none of a request that bears its token in the wrong way.
+func TokenDetails() []string {
+	return []string{
+		DetailMalformed, DetailTooLarge, DetailHeader, DetailType, DetailAlgorithm, DetailUnknownKey, DetailSignature, DetailIssuer, DetailAudience,
+		DetailExpired, DetailNotYet, DetailLifetime, DetailClaim, DetailWhere, DetailTokenKind, DetailScopes, DetailConfirm,
+	}
+}
+
+// Detail words behind NotFound, NoRule, Owner, Address, Signature, ClientKey, BadParameter, BadBody, MediaType, Condition and Lookup.
 const (
 	DetailNotTheirs   = "not_theirs"   // the object is somebody else's
 	DetailNotThere    = "not_there"    // the lookup knows no such object
+	DetailUnreadable  = "unreadable"   // the address that the request comes from is absent, or none
+	DetailMAC         = "mac"          // no key of the rule made this signature of this body
+	DetailTimestamp   = "timestamp"    // the time that was signed is too far from now
+	DetailUnknown     = "unknown"      // an API key that no client has, or has still; a query parameter that the rule does not know, where it says which there are
 	DetailTenant      = "tenant"       // the tenant is another
 	DetailDisagree    = "disagree"     // values that `agrees` holds together differ
 	DetailMissing     = "missing"      // a value that the rule reads is not there
@@ -206,6 +244,7 @@ const (
 	DetailError       = "error"        // an expression could not be evaluated
 	DetailUnavailable = "unavailable"  // the lookup could not be asked
 	DetailAnswer      = "answer"       // the lookup's answer could not be read
+	DetailSchema      = "schema"       // a value or the body fails what the rule's schema demands; the fault says where
 	DetailCORSOrigin  = "cors_origin"  // a preflight of a page that the service's `cors` does not list, or of several
 	DetailCORSMethod  = "cors_method"  // a preflight about a method that it does not list
 	DetailCORSHeaders = "cors_headers" // a preflight about a header that it does not list
@@ -217,10 +256,10 @@ var reasonNames = [reasonCount]string{
 	BadTarget: "bad_target", AmbiguousPath: "ambiguous_path", NotHTTP: "not_http", InvalidRequest: "invalid_request",
 	BadParameter: "bad_parameter", BadBody: "bad_body", BadHeader: "bad_header",
 	NoToken: "no_token", InvalidToken: "invalid_token",
-	NoRule: "no_rule", Caller: "caller", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
-	MetadataMissing: "metadata_missing", HeaderValue: "header_value", Upgrade: "upgrade", Forbidden: "forbidden",
+	NoRule: "no_rule", Caller: "caller", Address: "address", Signature: "signature", ClientKey: "client_key", InsufficientScope: "insufficient_scope", Role: "role", Owner: "owner", Condition: "condition",
+	MetadataMissing: "metadata_missing", HeaderValue: "header_value", FieldNotWritable: "field_not_writable", Upgrade: "upgrade", Forbidden: "forbidden",
 	NotFound: "not_found", Gone: "gone", BodyTooLarge: "body_too_large", MediaType: "media_type", WrongService: "wrong_service",
-	KeysUnavailable: "keys_unavailable", LookupFailed: "lookup", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", NotReady: "not_ready",
+	KeysUnavailable: "keys_unavailable", LookupFailed: "lookup", Deadline: "deadline", Cancelled: "cancelled", Panicked: "panic", Stale: "revocation_stale", AuditUnavailable: "audit_unavailable", NotReady: "not_ready",
 	Shadow: "shadow",
 }
 

@@ -39,11 +39,23 @@ func (h *Headers) All(name string) []string {
 	return values
 }
 
-// respelled reports whether a field has another name that some upstream reads as this one: CGI and what descends from it (WSGI, PHP)
-// make one variable of X-Account and X_Account, and some do so with every byte that is no letter or digit.
-func (h *Headers) respelled(name string) bool {
+// contested reports whether some upstream may read another value of a header, or none. CGI and what descends from it (WSGI, PHP) make one
+// variable of X-Account and X_Account, and some do so with every byte that is no letter or digit; and a hop that obeys Connection (RFC 9110
+// section 7.6.1) takes away what it names.
+func (h *Headers) contested(name string) bool {
 	for i := range h.Fields {
-		if other := h.Fields[i].Name; len(other) == len(name) && other != name && respells(other, name) {
+		field := &h.Fields[i]
+		if len(field.Name) == len(name) && field.Name != name && respells(field.Name, name) || field.Name == "connection" && lists(field.Value, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// lists reports whether a name is one of those between commas.
+func lists(names, name string) bool {
+	for option := range strings.SplitSeq(names, ",") {
+		if strings.EqualFold(strings.Trim(option, " \t"), name) {
 			return true
 		}
 	}

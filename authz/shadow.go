@@ -29,7 +29,7 @@ func (c *check) shadow() {
 	d.Set, d.Remove, d.Respond, d.Metadata = nil, nil, nil, nil
 	if d.Verdict = Deny; d.Service.Shadow.Allow {
 		// Who asks was not necessarily proved, so nobody is named, and no client can name itself.
-		d.Verdict, d.Remove = Allow, c.bundle.Policy.Strip
+		d.Verdict, d.Remove = Allow, d.Service.StripAll
 	}
 }
 

@@ -15,19 +15,27 @@ const (
 	StepRule
 	// StepCaller holds the connection's identity to the rule.
 	StepCaller
+	// StepAddress holds the address that the request comes from to the rule.
+	StepAddress
 	// StepToken verifies the token.
 	StepToken
 	// StepRevoked asks whether the token was taken back.
 	StepRevoked
 	// StepBound holds the token to its sender.
 	StepBound
+	// StepClient holds the application's key to the rule.
+	StepClient
 	// StepScopes holds the token's scopes to the rule.
 	StepScopes
 	// StepRoles holds its roles to the rule.
 	StepRoles
+	// StepParams holds path, query and headers to the forms that the rule declares.
+	StepParams
 	// StepCondition evaluates the rule's condition. A condition that reads the object waits until the body was read.
 	StepCondition
-	// StepBody reads what the rule needs of the body.
+	// StepSignature holds the body to who must have signed it.
+	StepSignature
+	// StepBody reads what the rule needs of the body, and holds it to its schema and to the fields that its sender may write.
 	StepBody
 	// StepOwner holds tenant, agreement and ownership to the rule.
 	StepOwner
@@ -38,7 +46,7 @@ const (
 )
 
 var stepNames = [stepCount]string{
-	"none", "target", "service", "rule", "caller", "token", "revoked", "bound", "scopes", "roles", "condition", "body", "owner", "effects",
+	"none", "target", "service", "rule", "caller", "address", "token", "revoked", "bound", "client", "scopes", "roles", "params", "condition", "signature", "body", "owner", "effects",
 }
 
 // String is the step's name in explanations.

@@ -90,7 +90,7 @@ func (f recorder) Record(*Decision, *Request) { f() }
 // Every reason has a name of its own and a status of its own choice: a denial answers 400 or more, and what was never written down
 // answers 503.
 func TestReasons(t *testing.T) {
-	undecided := []Reason{Undecided, KeysUnavailable, LookupFailed, Deadline, Cancelled, Panicked, Stale, NotReady}
+	undecided := []Reason{Undecided, KeysUnavailable, LookupFailed, Deadline, Cancelled, Panicked, Stale, AuditUnavailable, NotReady}
 	allows := []Reason{Allowed, Public, Probe, Preflight}
 	names := map[string]Reason{}
 	all := Reasons()
@@ -137,7 +137,7 @@ func TestStatuses(t *testing.T) {
 	for status, reasons := range map[int][]Reason{
 		400: {BadTarget, AmbiguousPath, NotHTTP, InvalidRequest, BadParameter, BadHeader},
 		401: {NoToken, InvalidToken},
-		403: {NoRule, Caller, InsufficientScope, Role, Owner, MetadataMissing, HeaderValue, Upgrade, Forbidden},
+		403: {NoRule, Caller, Address, Signature, ClientKey, InsufficientScope, Role, Owner, MetadataMissing, HeaderValue, Upgrade, Forbidden},
 		404: {NotFound}, 410: {Gone}, 421: {WrongService},
 	} {
 		for _, r := range reasons {

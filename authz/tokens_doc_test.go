@@ -1,10 +1,14 @@
 package authz_test
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/sallyport-dev/sallyport/authz"
 )
 
 // Every word that an audit record can have for a refused token is explained to operators, and no word that it cannot have.
@@ -33,6 +37,16 @@ func TestEveryDetailIsDocumented(t *testing.T) {
 	}
 	for word := range documented {
 		t.Errorf("docs/tokens.md explains `%s`, which no record has", word)
+	}
+}
+
+// The words with which a token itself is refused are those of the page and of the constants, but for the few that say something else.
+func TestTokenDetails(t *testing.T) {
+	others := []string{authz.DetailRevoked, authz.DetailSender, authz.DetailNoCertificate, authz.DetailCredentials, authz.DetailInQuery}
+	want := slices.Sorted(maps.Values(detailWords(t, "Detail words, for audit")))
+	got := slices.Sorted(slices.Values(append(authz.TokenDetails(), others...)))
+	if !slices.Equal(got, want) {
+		t.Errorf("the words are\n%q, and the constants\n%q", got, want)
 	}
 }
 

@@ -363,6 +363,8 @@ type meshOptions struct {
 	limits string // the mesh domain's limits; "" is generous
 	store  string // --store; "" is memory
 	policy func(issuerURL string) string
+	// files stand beside the policy, by name.
+	files map[string]string
 	// authz are further flags of the authorization gate.
 	authz []string
 	// authzPort and limitsPort put something else in a gate's place, and no gate is started there.
@@ -441,9 +443,12 @@ func newMesh(t testing.TB, o meshOptions) *mesh {
 		o.policy = shopPolicy
 	}
 	m.policy = filepath.Join(m.dir, "policy.yaml")
+	for name, text := range o.files {
+		write(t, filepath.Join(m.dir, name), text)
+	}
 	write(t, m.policy, o.policy(m.issuerAt.URL))
 	if o.authzPort == 0 {
-		m.authz = serve(t, "authz", append([]string{"--policy", m.policy, "--audit", filepath.Join(m.dir, "audit.jsonl")}, o.authz...)...)
+		m.authz = serve(t, "authz", append([]string{"--policy", m.policy, "--audit", filepath.Join(m.dir, "audit.jsonl"), "--audit-subjects", "plain"}, o.authz...)...)
 		o.authzPort = m.authz.listen
 	}
 	if o.limitsPort == 0 {

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sallyport-dev/sallyport/envoy"
 )
 
 var (
@@ -32,6 +34,18 @@ func pages(t *testing.T) map[string]string {
 	return texts
 }
 
+// lists are the lists of networks that a page has, by their names: blocks of text that begin with `# NAME.cidr`. They stand beside its policies.
+func lists(page string) map[string]string {
+	found := map[string]string{}
+	for _, b := range block.FindAllStringSubmatch(page, -1) {
+		first, _, _ := strings.Cut(b[2], "\n")
+		if name := strings.TrimPrefix(first, "# "); b[1] == "text" && strings.HasSuffix(name, ".cidr") {
+			found[name] = b[2]
+		}
+	}
+	return found
+}
+
 // Every YAML block of the documents is a policy or a limits file, as its first line says, and loads.
 func TestDocumentedFilesLoad(t *testing.T) {
 	count := 0
@@ -49,6 +63,9 @@ func TestDocumentedFilesLoad(t *testing.T) {
 			}
 			path := filepath.Join(t.TempDir(), name)
 			write(t, path, found[2])
+			for name, list := range lists(text) {
+				write(t, filepath.Join(filepath.Dir(path), name), list)
+			}
 			p := start(t, "sallyport", sallyport(t), command, "check", path)
 			if code := p.wait(); code != 0 {
 				t.Errorf("%s: %s does not load:\n%s", page, name, p.output.String())
@@ -68,6 +85,12 @@ func TestDocumentedCommandsRun(t *testing.T) {
 			name := strings.TrimSpace(strings.TrimPrefix(strings.SplitN(found[2], "\n", 2)[0], "#"))
 			write(t, filepath.Join(dir, name), found[2])
 		}
+	}
+	// What docs/envoy.md examines.
+	config, _ := filledIn(t, "sidecar.yaml")
+	write(t, filepath.Join(dir, "envoy.yaml"), config)
+	if err := os.CopyFS(filepath.Join(dir, "limits"), envoy.Limits); err != nil {
+		t.Fatal(err)
 	}
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {

@@ -157,7 +157,7 @@ func TestForeignBytesAreLimited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]int{"\n": 103, `"reason":"over_limit"`: 1, `"reason":"unjudged","detail":"undecodable"`: 1} {
+	for text, want := range map[string]int{`"verdict"`: 103, `"reason":"over_limit"`: 1, `"reason":"unjudged","detail":"undecodable"`: 1} {
 		if got := bytes.Count(data, []byte(text)); got != want {
 			t.Errorf("%d times %q in the audit log, want %d", got, text, want)
 		}

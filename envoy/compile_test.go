@@ -445,7 +445,7 @@ func TestOriginMatchAgreesWithThePolicy(t *testing.T) {
 		"https://evilpreview.example.com", "https://evil.test/.preview.example.com", "https://evil.test?.preview.example.com", "https://.preview.example.com", "https://a..preview.example.com",
 		"http://a.preview.example.com", "https://a.previewXexample.com", "null", "",
 	} {
-		envoys := slices.ContainsFunc(orders.CORS.Origins, func(o policy.Origin) bool { return envoyAdmits(t, originMatch(o), value) })
+		envoys := slices.ContainsFunc(orders.CORS.Origins, func(o policy.WebOrigin) bool { return envoyAdmits(t, originMatch(o), value) })
 		if envoys != orders.CORS.Admits(value) {
 			t.Errorf("%q: Envoy %v, the gate %v", value, envoys, !envoys)
 		}

@@ -181,7 +181,7 @@ func perRoute(t *testing.T, packed *anypb.Any) []*extauthzv3.ExtAuthzPerRoute {
 	return []*extauthzv3.ExtAuthzPerRoute{&m}
 }
 
-// Bodies pass the gate unseen but on the demo's one route for them, where they come whole. What the comments of the other files say of
+// Bodies pass the gate unseen but on the demo's two routes for them, where they come whole. What the comments of the other files say of
 // such a route is that route.
 func TestBodies(t *testing.T) {
 	for _, file := range Files() {
@@ -206,7 +206,7 @@ func TestBodies(t *testing.T) {
 						}
 					}
 				}
-				if want := map[bool]int{true: 1}[file == "demo.yaml"]; readers != want {
+				if want := map[bool]int{true: 2}[file == "demo.yaml"]; readers != want {
 					t.Errorf("%s: listener %s has %d routes with bodies, want %d", file, name, readers, want)
 				}
 			}

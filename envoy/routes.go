@@ -170,7 +170,7 @@ func (c *compilation) routes(services []*policy.Service) []route {
 	for _, service := range services {
 		for _, rule := range service.Rules {
 			for _, p := range rule.Patterns {
-				all = append(all, route{rule: rule, pattern: p, shared: len(services) > 1, body: waitsForBody(rule)})
+				all = append(all, route{rule: rule, pattern: p, shared: len(services) > 1, body: rule.ReadsBody()})
 			}
 		}
 	}
@@ -195,11 +195,6 @@ func (r *route) shadows(later *route) bool {
 	methods := later.pattern.Methods()
 	return r.pattern.Overlaps(later.pattern) &&
 		slices.ContainsFunc(r.pattern.Methods(), func(method string) bool { return slices.Contains(methods, method) })
-}
-
-// waitsForBody reports whether the gate needs the body to decide by a rule.
-func waitsForBody(rule *policy.Rule) bool {
-	return slices.ContainsFunc(rule.Branches(), func(b *policy.Rule) bool { return b.Body != nil })
 }
 
 func (c *compilation) route(w *writer, r *route) {
@@ -378,7 +373,7 @@ func (c *compilation) cors(w *writer, indent int, s *policy.Service) {
 
 // originMatch says to Envoy what the policy's origin admits. A domain is an expression, not a suffix: `.example.com` also ends
 // https://evil.test/.example.com.
-func originMatch(o policy.Origin) string {
+func originMatch(o policy.WebOrigin) string {
 	if o.Exact != "" {
 		return "{exact: " + strconv.Quote(o.Exact) + "}"
 	}

@@ -41,6 +41,9 @@ func NewKey(id string, secret []byte) (*Key, error) {
 	return &Key{id: id, secret: slices.Clone(secret)}, nil
 }
 
+// ID is the name that the records made with the key bear.
+func (k *Key) ID() string { return k.id }
+
 // The domains of digests: a subject, an object and a token of one spelling have three digests.
 const (
 	domainSubject = "subject"
@@ -51,23 +54,48 @@ const (
 // encoder writes records as JSON without reflection and, in its own scratch space, without allocation. It belongs to one
 // goroutine.
 type encoder struct {
-	instance string
-	keyID    string
-	hash     hash.Hash // keyed if there is a key
-	scratch  []byte
+	instance, run string
+	rate          string // of the allows that are recorded
+	ids           eventIDs
+	key           *Key
+	hash          hash.Hash // keyed if there is a key
+	scratch       []byte
 }
 
 func newEncoder(opt Options) encoder {
-	if opt.Pseudonymise == nil {
-		return encoder{instance: opt.Instance, hash: sha256.New()}
-	}
-	return encoder{instance: opt.Instance, keyID: opt.Pseudonymise.id, hash: hmac.New(sha256.New, opt.Pseudonymise.secret)}
+	e := encoder{instance: opt.Instance, run: opt.Run, rate: opt.Allows.rate, ids: newEventIDs(opt.Run)}
+	e.use(opt.Pseudonymise)
+	return e
 }
 
-// record appends r as one line.
-func (e *encoder) record(b []byte, r *Record) []byte {
+// use makes pseudonyms by a key from now on; nil makes none.
+func (e *encoder) use(k *Key) {
+	e.key = k
+	if k == nil {
+		e.hash = sha256.New()
+		return
+	}
+	e.hash = hmac.New(sha256.New, k.secret)
+}
+
+// entry appends what waited as one line.
+func (e *encoder) entry(b []byte, in *entry) []byte {
+	if in.event != nil {
+		return e.event(b, in.record.Sequence, in.event)
+	}
+	return e.record(b, &in.record, &in.repeats)
+}
+
+// record appends r as one line; if it was repeated, as the line that counts the repetitions.
+func (e *encoder) record(b []byte, r *Record, again *repeats) []byte {
 	b = e.open(b, r.Time, r.Instance)
 	b = appendNumber(b, "sequence", r.Sequence)
+	if again.count > 0 {
+		b = appendNumber(b, "repeated", again.count)
+		b = appendTime(b, "first_time", again.since)
+		b = appendNumber(b, "first_sequence", again.first)
+		b = appendNumber(b, "last_sequence", again.last)
+	}
 	b = appendText(b, "decision_id", r.DecisionID)
 	verdict := r.Verdict
 	if verdict == "" {
@@ -76,6 +104,8 @@ func (e *encoder) record(b []byte, r *Record) []byte {
 	b = appendText(b, "verdict", verdict)
 	b = appendText(b, "reason", r.Reason)
 	b = appendText(b, "detail", r.Detail)
+	b = appendText(b, "place", r.Place)
+	b = appendText(b, "keyword", r.Keyword)
 	if r.Status > 0 {
 		b = appendNumber(b, "status", uint64(r.Status))
 	}
@@ -88,6 +118,9 @@ func (e *encoder) record(b []byte, r *Record) []byte {
 	b = e.who(b, r)
 	b = appendText(b, "caller", r.Caller)
 	b = appendText(b, "address", r.Address)
+	if r.Forwarded {
+		b = append(b, `,"forwarded":true`...)
+	}
 	b = e.person(b, domainObject, "", r.Object)
 	b = appendText(b, "request_id", r.RequestID)
 	b = appendText(b, "traceparent", r.Traceparent)
@@ -96,7 +129,12 @@ func (e *encoder) record(b []byte, r *Record) []byte {
 	b = appendText(b, "shadow_detail", r.ShadowDetail)
 	b = appendText(b, "shadow_rule", r.ShadowRule)
 	b = appendText(b, "shadow_policy", r.ShadowPolicy)
-	b = appendNumber(b, "latency_us", uint64(max(r.Latency, 0)/time.Microsecond))
+	if r.sampled {
+		b = append(append(b, `,"sample_rate":`...), e.rate...)
+	}
+	if again.count == 0 {
+		b = appendNumber(b, "latency_us", uint64(max(r.Latency, 0)/time.Microsecond))
+	}
 	return append(b, "}\n"...)
 }
 
@@ -106,18 +144,22 @@ func (e *encoder) who(b []byte, r *Record) []byte {
 	b = e.person(b, domainSubject, r.Issuer, r.Subject)
 	b = appendText(b, "kind", r.Kind)
 	b = appendText(b, "client_id", r.ClientID)
+	b = appendText(b, "client", r.Client)
 	if r.TokenID != "" {
 		b = e.appendDigest(appendKey(b, "token_id"), domainToken, r.Issuer, r.TokenID)
 	}
-	if e.keyID != "" {
-		b = appendText(b, "key_id", e.keyID)
+	b = appendText(b, "token_kid", r.TokenKey)
+	b = appendText(b, "token_alg", r.Algorithm)
+	b = appendText(b, "token_cnf", r.Confirmation)
+	if e.key != nil {
+		b = appendText(b, "key_id", e.key.id)
 	}
 	return b
 }
 
 // person appends a text that may name a person: as it is, or, under a key, as its pseudonym.
 func (e *encoder) person(b []byte, domain, issuer, text string) []byte {
-	if e.keyID == "" || text == "" {
+	if e.key == nil || text == "" {
 		return appendText(b, domain, text)
 	}
 	return e.appendDigest(appendKey(b, domain), domain, issuer, text)
@@ -141,18 +183,44 @@ func (e *encoder) appendDigest(b []byte, domain, issuer, text string) []byte {
 // gap is the record of records that are not there.
 type gap struct {
 	Time  time.Time
-	Lost  uint64 // since the gap record before
+	Lost  loss   // since the gap record before
 	Total uint64 // since the start
 	After uint64 // sequence of the last record that was written
 }
 
-// gap appends g as one line.
+// gap appends g as one line. It has no number of its own: it speaks of those that no line has.
 func (e *encoder) gap(b []byte, g gap) []byte {
 	b = e.open(b, g.Time, "")
-	b = appendText(b, "event", "gap")
-	b = appendNumber(b, "lost", g.Lost)
+	b = appendText(b, "event", eventGap)
+	b = appendNumber(b, "lost", g.Lost.count)
 	b = appendNumber(b, "lost_total", g.Total)
 	b = appendNumber(b, "after", g.After)
+	b = appendNumber(b, "first_sequence", g.Lost.first)
+	b = appendNumber(b, "last_sequence", g.Lost.last)
+	return append(b, "}\n"...)
+}
+
+// event appends an event as one line.
+func (e *encoder) event(b []byte, sequence uint64, v *Event) []byte {
+	b = e.open(b, v.Time, "")
+	b = appendNumber(b, "sequence", sequence)
+	b = appendText(b, "event", v.Name)
+	b = appendText(b, "outcome", v.Outcome)
+	b = appendText(b, "part", v.Part)
+	b = appendText(b, "detail", v.Detail)
+	b = appendText(b, "policy", v.Policy)
+	b = appendText(b, "policy_before", v.PolicyBefore)
+	b = appendList(b, "files", v.Files)
+	b = appendList(b, "added", v.Added)
+	b = appendList(b, "removed", v.Removed)
+	if v.Count > 0 {
+		b = appendNumber(b, "count", v.Count)
+	}
+	b = appendText(b, "mode", v.Mode)
+	b = appendText(b, "allows", v.Allows)
+	if v.Fold > 0 {
+		b = appendText(b, "fold", v.Fold.String())
+	}
 	return append(b, "}\n"...)
 }
 
@@ -160,13 +228,37 @@ func (e *encoder) gap(b []byte, g gap) []byte {
 func (e *encoder) open(b []byte, t time.Time, instance string) []byte {
 	b = append(b, `{"v":`...)
 	b = strconv.AppendUint(b, version, 10)
-	b = append(b, `,"time":"`...)
-	b = t.UTC().AppendFormat(b, time.RFC3339Nano)
-	b = append(b, '"')
+	b = appendTime(b, "time", t)
 	if instance == "" {
 		instance = e.instance
 	}
-	return appendText(b, "instance", instance)
+	b = appendText(b, "instance", instance)
+	b = appendText(b, "run", e.run)
+	b = append(appendKey(b, "event_id"), '"')
+	b = e.ids.append(b, t)
+	return append(b, '"')
+}
+
+// appendTime appends an instant in UTC (RFC 3339).
+func appendTime(b []byte, key string, t time.Time) []byte {
+	b = append(appendKey(b, key), '"')
+	b = t.UTC().AppendFormat(b, time.RFC3339Nano)
+	return append(b, '"')
+}
+
+// appendList appends a list of texts; nothing if it is empty.
+func appendList(b []byte, key string, texts []string) []byte {
+	if len(texts) == 0 {
+		return b
+	}
+	b = append(appendKey(b, key), '[')
+	for i, text := range texts[:min(len(texts), maxList)] {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendQuoted(b, text)
+	}
+	return append(b, ']')
 }
 
 func appendKey(b []byte, key string) []byte {
@@ -184,9 +276,14 @@ func appendText(b []byte, key, text string) []byte {
 	if text == "" {
 		return b
 	}
-	b = append(appendKey(b, key), '"')
+	return appendQuoted(appendKey(b, key), text)
+}
+
+// appendQuoted appends a text as a JSON string.
+func appendQuoted(b []byte, text string) []byte {
+	b = append(b, '"')
 	if holdsToken(text) {
-		return append(b, `[token]"`...)
+		return append(append(b, token...), '"')
 	}
 	if len(text) <= MaxField {
 		b = appendEscaped(b, text)
@@ -195,6 +292,9 @@ func appendText(b []byte, key, text string) []byte {
 	}
 	return append(b, '"')
 }
+
+// token is written in place of one.
+const token = "[token]"
 
 // holdsToken tells whether a text looks like a JSON Web Token, or a part of one that would still be dangerous: the
 // beginning of base64url({") and a dot after it. A client can put its token anywhere, a request id for example.

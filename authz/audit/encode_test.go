@@ -2,7 +2,7 @@ package audit
 
 import (
 	"bytes"
-	"context"
+	"regexp"
 	"testing"
 	"time"
 )
@@ -24,32 +24,40 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 	}
 	for _, opt := range []Options{{}, {Pseudonymise: k}} {
 		e, r := newEncoder(opt), sample()
-		buf := e.record(nil, &r)
-		if n := testing.AllocsPerRun(100, func() { buf = e.record(buf[:0], &r) }); n != 0 {
-			t.Errorf("key %q: %v allocations a record", e.keyID, n)
+		var once repeats
+		buf := e.record(nil, &r, &once)
+		if n := testing.AllocsPerRun(100, func() { buf = e.record(buf[:0], &r, &once) }); n != 0 {
+			t.Errorf("key %v: %v allocations a record", e.key != nil, n)
 		}
 	}
 }
 
-// A record that slipped into the queue while Run was ending is not written, and so is counted.
-func TestLateRecordIsCounted(t *testing.T) {
-	l := New(&bytes.Buffer{}, Options{})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := l.Run(ctx); err != nil {
-		t.Fatal(err)
+// Names of lines are UUIDs of version 7, in the order of their lines, and no two runs have one.
+func TestEventIDs(t *testing.T) {
+	shape := regexp.MustCompile(`^019ca945-0a00-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	seen := map[string]bool{}
+	for _, run := range []string{"one", "two"} {
+		ids, last := newEventIDs(run), ""
+		for range 1000 {
+			id := string(ids.append(nil, time.Unix(1772366400, 0)))
+			if !shape.MatchString(id) || seen[id] || id <= last {
+				t.Fatalf("run %s: %s after %s", run, id, last)
+			}
+			seen[id], last = true, id
+		}
 	}
-	l.queue <- Record{} // past the check for the end, and too late
-	if got := l.Dropped(); got != 1 {
-		t.Errorf("dropped %d, want 1", got)
+	ids := newEventIDs("one")
+	if id := string(ids.append(nil, time.Time{})); id[:15] != "00000000-0000-7" {
+		t.Errorf("before 1970: %s", id)
 	}
 }
 
 func BenchmarkEncode(b *testing.B) {
 	e, r := newEncoder(Options{}), sample()
 	var buf []byte
+	var once repeats
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = e.record(buf[:0], &r)
+		buf = e.record(buf[:0], &r, &once)
 	}
 }

@@ -13,9 +13,12 @@ const Stdout = "stdout"
 
 // File is where a log is written: a file, or the standard output. It is safe for concurrent use.
 type File struct {
-	path string // "" is the standard output
+	path     string // "" is the standard output
+	rotation Rotation
+
 	mu   sync.Mutex
 	f    *os.File
+	size int64 // of a regular file
 }
 
 // Open opens a destination: Stdout, or the path of a file. A file is appended to; a new one can be read by its owner only.
@@ -26,19 +29,11 @@ func Open(dest string) (*File, error) {
 	case Stdout:
 		return &File{f: os.Stdout}, nil
 	}
-	f, err := openAppend(dest)
+	f, size, err := openAppend(dest)
 	if err != nil {
 		return nil, err
 	}
-	return &File{path: dest, f: f}, nil
-}
-
-func openAppend(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("audit: open: %w", err)
-	}
-	return f, nil
+	return &File{path: dest, f: f, size: size}, nil
 }
 
 // Write appends whole lines. If a regular file takes a part only (the disk is full), what stands of a line that is not
@@ -49,14 +44,17 @@ func (f *File) Write(p []byte) (int, error) {
 	if f.f == nil {
 		return 0, fmt.Errorf("audit: write: %w", os.ErrClosed)
 	}
+	f.rotateLocked(len(p))
 	n, err := f.f.Write(p)
 	if err == nil {
+		f.size += int64(n)
 		return n, nil
 	}
 	whole := bytes.LastIndexByte(p[:n], '\n') + 1
 	if f.cutLocked(n-whole) == nil {
 		n = whole
 	}
+	f.size += int64(n)
 	return n, fmt.Errorf("audit: write: %w", err)
 }
 
@@ -81,7 +79,7 @@ func (f *File) Reopen() error {
 	if f.path == "" {
 		return nil
 	}
-	fresh, err := openAppend(f.path)
+	fresh, size, err := openAppend(f.path)
 	if err != nil {
 		return err
 	}
@@ -91,7 +89,7 @@ func (f *File) Reopen() error {
 		return errors.Join(fmt.Errorf("audit: open: %w", os.ErrClosed), fresh.Close())
 	}
 	old := f.f
-	f.f = fresh
+	f.f, f.size = fresh, size
 	if err := old.Close(); err != nil {
 		return fmt.Errorf("audit: close the rotated file: %w", err)
 	}

@@ -9,14 +9,14 @@ import (
 // Of a torn line only the torn part is taken back, and only from a file that has an end.
 func TestCutTornLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	if err := os.WriteFile(path, []byte("one\ntwo\nthr"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	f, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	if _, err := f.Write([]byte("one\ntwo\nthr")); err != nil {
+		t.Fatal(err)
+	}
 	if err := f.cutLocked(3); err != nil {
 		t.Fatal(err)
 	}

@@ -121,3 +121,104 @@ func TestStdout(t *testing.T) {
 		t.Errorf("the standard output is closed: %v", err)
 	}
 }
+
+// A file that would grow too large is set aside under the next name; of those so many are kept; lines stay whole.
+func TestRotation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	rotations := 0
+	f, err := audit.OpenRotated(path, audit.Rotation{Size: 10, Keep: 2, Observe: func(err error) {
+		if rotations++; err != nil {
+			t.Error(err)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"one\n", "two\n", "three\n", "four\nfive\n", "longer than ten\n", "six\n"} {
+		write(t, f, text)
+	}
+	wantFile(t, path, "six\n")
+	wantFile(t, path+".1", "longer than ten\n")
+	wantFile(t, path+".2", "four\nfive\n")
+	if _, err := os.Stat(path + ".3"); err == nil || rotations != 4 {
+		t.Errorf("%d rotations, want 4 and no third file", rotations)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A file is never set aside empty, however much is written at once.
+	whole := filepath.Join(t.TempDir(), "audit.jsonl")
+	empty, err := audit.OpenRotated(whole, audit.Rotation{Size: 3, Keep: 1, Observe: func(error) { t.Error("an empty file was set aside") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Close()
+	write(t, empty, "longer\n")
+	// What was there before counts.
+	f, err = audit.OpenRotated(path, audit.Rotation{Size: 10, Keep: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	write(t, f, "seven\n")
+	write(t, f, "eight\n")
+	wantFile(t, path+".1", "six\nseven\n")
+}
+
+// A rotation that fails loses no line: the file in use stays in use, and the operator is told.
+func TestRotationFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	if err := os.MkdirAll(filepath.Join(path+".1", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var heard []error
+	f, err := audit.OpenRotated(path, audit.Rotation{Size: 5, Keep: 1, Observe: func(err error) { heard = append(heard, err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	write(t, f, "one\n")
+	write(t, f, "two\n")
+	wantFile(t, path, "one\ntwo\n")
+	if len(heard) != 1 || heard[0] == nil {
+		t.Errorf("heard %v", heard)
+	}
+}
+
+func TestOpenRotatedErrors(t *testing.T) {
+	if _, err := audit.OpenRotated(filepath.Join(t.TempDir(), "a"), audit.Rotation{Size: 1}); err == nil {
+		t.Error("kept nothing")
+	}
+	if _, err := audit.OpenRotated(os.DevNull, audit.Rotation{Size: 1, Keep: 1}); err == nil {
+		t.Error("rotated a device")
+	}
+	if _, err := audit.OpenRotated(audit.Stdout, audit.Rotation{Size: 1, Keep: 1}); err == nil {
+		t.Error("rotated the standard output")
+	}
+}
+
+// The torn last line of a process that was killed is ended where the next begins.
+func TestTornLastLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	if err := os.WriteFile(path, []byte("one\ntw"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(t, open(t, path), "three\n")
+	wantFile(t, path, "one\ntw\nthree\n")
+}
+
+// Only what is on a disk can be made durable.
+func TestDurable(t *testing.T) {
+	f := open(t, filepath.Join(t.TempDir(), "audit.jsonl"))
+	write(t, f, "one\n")
+	if err := f.Sync(); err != nil || !f.Durable() {
+		t.Errorf("a file: %v", err)
+	}
+	if open(t, os.DevNull).Durable() {
+		t.Error("a device is durable")
+	}
+	_ = f.Close()
+	if err := f.Sync(); !errors.Is(err, os.ErrClosed) || f.Durable() {
+		t.Errorf("a closed file: %v", err)
+	}
+}

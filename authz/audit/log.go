@@ -2,12 +2,19 @@
 // token or a secret. It is a room of its own because it sits between a request that must not wait and a disk that may: a
 // bounded queue takes records without waiting, one goroutine writes them, and what does not fit is counted and said in the
 // log itself, so that a reader of the log knows what the log does not know.
+//
+// Everything that is meant for the log has a number of its own, from 1 without gaps for each run of a process. A number stands on a line,
+// is counted by the summary of denials that were alike, or is told by a gap record; what is none of these was lost with the process, or
+// taken out of the log. An allow that sampling leaves out has no number. docs/audit.md is the page for readers of the log.
 package audit
 
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -18,7 +25,7 @@ import (
 type Record struct {
 	// Time is when the decision fell; it is written in UTC.
 	Time time.Time
-	// Sequence is the record's number, set by [Log.Record] from 1 without gaps: a number that is missing in the log was lost.
+	// Sequence is the record's number, set by the log.
 	Sequence uint64
 	// Instance names the process; "" is Options.Instance.
 	Instance string
@@ -26,8 +33,11 @@ type Record struct {
 	DecisionID string
 	// Verdict is "allow" or "deny"; "" is written as "deny".
 	Verdict string
-	// Reason is the public reason, Detail the true cause that the client did not hear.
+	// Reason is the true reason, which may be more than the client was told, and Detail the cause behind it.
 	Reason, Detail string
+	// Place is where the request fails what is demanded of its shape: a parameter (query.page) or a JSON Pointer into the body, of names
+	// and no values. Keyword is the keyword of JSON Schema that fails there.
+	Place, Keyword string
 	// Service and Rule are the policy's names; PolicyDigest is the policy they stand in.
 	Service, Rule, PolicyDigest string
 	// Method and Host are the request's. Route is the rule's pattern: the path itself holds identifiers.
@@ -36,10 +46,17 @@ type Record struct {
 	Issuer, Subject, Kind string
 	// ClientID is the application that the token was issued to.
 	ClientID string
+	// Client is the application that an API key names; it is no caller, and "" where none was asked for.
+	Client string
 	// TokenID is the token's identifier (jti), or another text that names the token. It is never written, only a digest.
 	TokenID string
+	// TokenKey is the `kid` of the key that verified the token, Algorithm its `alg`, and Confirmation the kind of its `cnf` that was proved
+	// (RFC 7800), such as "x5t#S256". "" where there is none.
+	TokenKey, Algorithm, Confirmation string
 	// Caller is the SPIFFE ID of the connection; Address is the judged address.
 	Caller, Address string
+	// Forwarded says that the request spoke of its origin itself, in X-Forwarded-For; whether that was believed shows in Address.
+	Forwarded bool
 	// Object is what the request was about, as the rule read it.
 	Object string
 	// RequestID and Traceparent are what the request was called on its way (W3C Trace Context for the second).
@@ -50,20 +67,40 @@ type Record struct {
 	Status int
 	// Latency is how long the decision took; it is written in microseconds, rounded down.
 	Latency time.Duration
+	// Kept has a line of its own whatever else holds: it is neither sampled nor folded. What an operator did, for instance.
+	Kept bool
+
+	sampled bool // it stands for others too, which sampling left out
 }
+
+// verdictAllow is the one Verdict that is no denial.
+const verdictAllow = "allow"
 
 // DefaultQueue is how many records wait when Options.Queue is 0: a second of a busy gate.
 const DefaultQueue = 8192
 
-// batchSize is when a batch of encoded records is written, in bytes, although more records wait.
+// DefaultFold is how long denials that are alike are counted together when Options.Fold is 0.
+const DefaultFold = 10 * time.Second
+
+// batchSize is how many bytes of encoded records are handed to the writer at once.
 const batchSize = 64 << 10
 
 // Options are the settings of a Log; the zero value is usable.
 type Options struct {
-	// Queue is how many records may wait for the writer; 0 or less is DefaultQueue.
+	// Queue is how many records may wait for the writer; 0 or less is DefaultQueue. A quarter of it is kept for what is no denial, so
+	// that a flood of denials neither hides an allow nor, where allows wait for the log, refuses one.
 	Queue int
+	// Allows is how many of the allows are recorded; the zero value is all. An allow beside which a trial denies is always recorded.
+	Allows Share
+	// Fold is how long denials that are alike in all but their time and their names are counted together: the first is written at once,
+	// the others as one summary at the end. 0 is DefaultFold, less than 0 writes each.
+	Fold time.Duration
+	// Sync makes durable what was written; it is called once for everybody who waits in [Log.Commit] meanwhile. Nil does nothing.
+	Sync func() error
 	// Instance names this process in every record that names none.
 	Instance string
+	// Run tells this run of the process from others in every line, since each counts from 1; "" is a random one.
+	Run string
 	// Pseudonymise, if set, replaces subjects and objects by keyed pseudonyms, and keys the digests of token identifiers:
 	// whoever has the key can look a person up, and destroying it makes the log forget people.
 	Pseudonymise *Key
@@ -74,27 +111,41 @@ type Options struct {
 	Observe func(error)
 }
 
-// Log takes records and writes them in the order they came. Record, Dropped and WriteErrors are safe for concurrent use.
+// Counts is what a Log has seen.
+type Counts struct {
+	// Recorded is everything that was meant for the log, Folded of it what is in summaries only, and Dropped what was lost: the queue
+	// was full, the writer failed, or Run had ended.
+	Recorded, Folded, Dropped uint64
+	// Unsampled are the allows that sampling left out.
+	Unsampled uint64
+	// WriteErrors counts the writes that returned an error, a full disk for example.
+	WriteErrors uint64
+	// Waiting is how many lines wait for the writer now.
+	Waiting int
+}
+
+// Log takes records and writes them in the order of their numbers. Its methods but Run are safe for concurrent use.
 // A nil *Log is an audit log that is off: it records nothing and has lost nothing.
 type Log struct {
 	w       io.Writer
+	sync    func() error
 	now     func() time.Time
 	observe func(error)
-	queue   chan Record
-	encoder encoder
+	allows  Share
+	every   time.Duration // between summaries; 0 where nothing is folded
+	queue   *queue
+	wake    chan struct{}
 
-	sequence atomic.Uint64
-	lost     atomic.Uint64 // records that will never be written
-	failed   atomic.Uint64 // writes that returned an error
-	stopping atomic.Bool   // Run takes no more records than are queued
-	stopped  atomic.Bool   // what is queued now stays there
+	unsampled atomic.Uint64
+	failed    atomic.Uint64 // writes that returned an error
+	key       atomic.Pointer[Key]
 
 	// The rest belongs to Run.
-	buf  []byte
-	told uint64 // of lost, how many a gap record has told
-	last uint64 // sequence of the last record handed to the writer
-	torn bool   // the last write ended within a line
-	bad  bool   // the last write failed
+	encoder encoder
+	buf     []byte
+	last    uint64 // sequence of the last record handed to the writer
+	torn    bool   // the last write ended within a line
+	bad     bool   // the last write failed
 }
 
 // New makes a Log that writes to w, one Write for one or more whole lines. It writes nothing until Run is called.
@@ -102,50 +153,132 @@ func New(w io.Writer, opt Options) *Log {
 	if opt.Queue <= 0 {
 		opt.Queue = DefaultQueue
 	}
+	if opt.Fold == 0 {
+		opt.Fold = DefaultFold
+	}
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
 	if opt.Observe == nil {
 		opt.Observe = func(error) {}
 	}
-	return &Log{w: w, now: opt.Now, observe: opt.Observe, queue: make(chan Record, opt.Queue), encoder: newEncoder(opt)}
+	if opt.Sync == nil {
+		opt.Sync = func() error { return nil }
+	}
+	if opt.Run == "" {
+		opt.Run = rand.Text()
+	}
+	l := &Log{
+		w: w, sync: opt.Sync, now: opt.Now, observe: opt.Observe, allows: opt.Allows, every: max(opt.Fold, 0), encoder: newEncoder(opt),
+		queue: &queue{size: opt.Queue, denialsMost: opt.Queue - opt.Queue/4, fold: opt.Fold > 0, folds: map[Record]*repeats{}},
+		wake:  make(chan struct{}, 1),
+	}
+	l.key.Store(opt.Pseudonymise)
+	return l
 }
 
-// Record queues one record and returns at once. If the queue is full, or Run has ended, the record is dropped and counted.
+// Record queues one record and returns at once. If there is no place, or Run has ended, the record is dropped and counted.
 func (l *Log) Record(r Record) {
+	if l == nil || l.leavesOut(&r) {
+		return
+	}
+	bound(&r)
+	if _, wake, _ := l.queue.record(&r, false); wake { // a loss is counted, and told by the log itself
+		l.wakeUp()
+	}
+}
+
+// Commit queues one record and waits until it is durable, together with whatever else waits. It returns nil then, and otherwise why it
+// is not known to be: [ErrFull] and [ErrStopped] at once, the context's error, or that of the writer. A record whose Commit failed may
+// yet come to stand in the log.
+func (l *Log) Commit(ctx context.Context, r Record) error {
+	if l == nil {
+		return ErrStopped
+	}
+	bound(&r)
+	c, wake, err := l.queue.record(&r, true)
+	if wake {
+		l.wakeUp()
+	}
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return nil // a denial like one that is on record; nobody waits for those
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return fmt.Errorf("audit: wait for the record: %w", ctx.Err())
+	}
+}
+
+// Event queues an event and returns at once. Where decisions have filled the queue there is still a place for some.
+func (l *Log) Event(e Event) {
 	if l == nil {
 		return
 	}
-	r.Sequence = l.sequence.Add(1)
-	if l.stopping.Load() {
-		l.lost.Add(1)
-		return
+	if l.queue.event(&e) {
+		l.wakeUp()
 	}
-	select {
-	case l.queue <- r:
-	default:
-		l.lost.Add(1)
+}
+
+// SetKey makes pseudonyms by another key from the next batch on; nil makes none.
+func (l *Log) SetKey(k *Key) {
+	if l != nil {
+		l.key.Store(k)
 	}
+}
+
+// Counts are the log's figures at this moment.
+func (l *Log) Counts() Counts {
+	if l == nil {
+		return Counts{}
+	}
+	c := l.queue.counts()
+	c.Unsampled, c.WriteErrors = l.unsampled.Load(), l.failed.Load()
+	return c
 }
 
 // Dropped counts the records that were lost: the queue was full, the writer failed, or Run had ended.
-func (l *Log) Dropped() uint64 {
-	if l == nil {
-		return 0
-	}
-	n := l.lost.Load()
-	if l.stopped.Load() {
-		n += uint64(len(l.queue)) // came in while Run was ending
-	}
-	return n
-}
+func (l *Log) Dropped() uint64 { return l.Counts().Dropped }
 
 // WriteErrors counts the writes that returned an error, a full disk for example. The records in them count as dropped.
-func (l *Log) WriteErrors() uint64 {
-	if l == nil {
-		return 0
+func (l *Log) WriteErrors() uint64 { return l.Counts().WriteErrors }
+
+// leavesOut draws whether an allow is one that sampling leaves out.
+func (l *Log) leavesOut(r *Record) bool {
+	if l.allows.All() || r.Verdict != verdictAllow || r.Kept || r.ShadowVerdict != "" && r.ShadowVerdict != verdictAllow {
+		return false
 	}
-	return l.failed.Load()
+	if l.allows.leavesOut() {
+		l.unsampled.Add(1)
+		return true
+	}
+	r.sampled = true
+	return false
+}
+
+// bound cuts the texts that a client chooses before they are queued: what is never written is not to fill the memory meanwhile. What goes
+// into a digest stays whole, and is bounded where it is read.
+func bound(r *Record) {
+	for _, text := range [...]*string{&r.Method, &r.Host, &r.Detail, &r.RequestID, &r.Traceparent} {
+		switch {
+		case len(*text) <= MaxField:
+		case holdsToken(*text):
+			*text = token // which a shorter text might not show any more
+		default:
+			*text = strings.Clone((*text)[:MaxField+1]) // still too long, so that the line says that it was cut
+		}
+	}
+}
+
+func (l *Log) wakeUp() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Run writes records until ctx ends, then writes what is queued and returns nil. It is called once. A writer that fails
@@ -156,62 +289,92 @@ func (l *Log) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	defer l.stopped.Store(true)
-	for {
-		select {
-		case r := <-l.queue:
-			l.writeFrom(&r)
-		case <-ctx.Done():
-			l.stopping.Store(true)
-			for len(l.queue) > 0 {
-				r := <-l.queue
-				l.writeFrom(&r)
-			}
-			l.writeGap()
-			return nil
-		}
+	var summaries <-chan time.Time
+	if l.every > 0 {
+		ticker := time.NewTicker(l.every)
+		defer ticker.Stop()
+		summaries = ticker.C
 	}
+	var room []entry
+	for ended := false; !ended; {
+		select {
+		case <-l.wake:
+		case <-summaries:
+			l.queue.summarise()
+		case <-ctx.Done():
+			l.queue.close()
+			ended = true
+		}
+		b := l.queue.take(room)
+		l.settle(&b, l.writeBatch(b.entries))
+		clear(b.entries) // what it holds of requests is not to live until the batch after the next
+		room = b.entries
+	}
+	l.writeGap()
+	return nil
 }
 
-// writeFrom writes one batch: the first record and those that wait behind it, as far as they fit.
-func (l *Log) writeFrom(first *Record) {
-	l.writeGap()
-	l.buf = l.encoder.record(l.buf[:0], first)
-	last, n := first.Sequence, uint64(1)
-	for len(l.buf) < batchSize {
-		select {
-		case r := <-l.queue:
-			l.buf = l.encoder.record(l.buf, &r)
-			last = r.Sequence
-			n++
-			continue
-		default:
-		}
-		break
-	}
-	if written := l.write(l.buf); written < n {
-		l.lost.Add(n - written)
+// settle tells those who wait what became of their batch.
+func (l *Log) settle(b *batch, err error) {
+	if b.commit == nil {
 		return
 	}
-	l.last = last
+	if err == nil {
+		if err = l.sync(); err != nil {
+			l.judge(err)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("audit: not on record: %w", err)
+	}
+	b.commit.err = err
+	close(b.commit.done)
+}
+
+// writeBatch writes what was taken, in parts. The error is the first of those that lost something.
+func (l *Log) writeBatch(entries []entry) (failed error) {
+	if k := l.key.Load(); k != l.encoder.key {
+		l.encoder.use(k)
+	}
+	for len(entries) > 0 {
+		l.writeGap()
+		l.buf = l.buf[:0]
+		n := 0
+		for n < len(entries) && len(l.buf) < batchSize {
+			l.buf = l.encoder.entry(l.buf, &entries[n])
+			n++
+		}
+		written, err := l.write(l.buf)
+		if written > 0 {
+			l.last = entries[written-1].record.Sequence
+		}
+		if written < n {
+			l.queue.lose(entries[written:n])
+			if failed == nil {
+				failed = err
+			}
+		}
+		entries = entries[n:]
+	}
+	return failed
 }
 
 // writeGap says in the log how many records the log lost since it last said so. If that cannot be written either, it is
 // said later.
 func (l *Log) writeGap() {
-	lost := l.lost.Load()
-	if lost == l.told {
+	untold, total := l.queue.takeUntold()
+	if untold.count == 0 {
 		return
 	}
-	l.buf = l.encoder.gap(l.buf[:0], gap{Time: l.now(), Lost: lost - l.told, Total: lost, After: l.last})
-	if l.write(l.buf) == 1 {
-		l.told = lost
+	l.buf = l.encoder.gap(l.buf[:0], gap{Time: l.now(), Lost: untold, Total: total, After: l.last})
+	if written, _ := l.write(l.buf); written == 0 {
+		l.queue.giveBack(untold)
 	}
 }
 
 // write hands whole lines to the writer and returns how many of them arrived whole. After a write that ended within a
 // line, the next begins with a line feed, so that the torn line spoils no other.
-func (l *Log) write(p []byte) uint64 {
+func (l *Log) write(p []byte) (whole int, err error) {
 	if l.torn {
 		p = append(p, 0)
 		copy(p[1:], p)
@@ -230,7 +393,7 @@ func (l *Log) write(p []byte) uint64 {
 	if n > 0 {
 		l.torn = p[n-1] != '\n'
 	}
-	return uint64(lines)
+	return lines, err
 }
 
 // judge counts a write that failed, and tells the observer of it and of its end.

@@ -20,13 +20,16 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.FixedZone("CET", 3600))
 
+// allow is a record that nothing folds.
+var allow = audit.Record{Verdict: "allow"}
+
 // full is a record with every field set.
 func full() audit.Record {
 	return audit.Record{
 		Time: noon, Instance: "gate-1", DecisionID: "d-1", Verdict: "allow", Reason: "allowed", Detail: "none", Service: "orders",
 		Rule: "read-order", PolicyDigest: "sha256:aa", Method: "GET", Host: "orders.shop", Route: "GET /orders/{order_id}",
 		Issuer: "shop", Subject: "alice", Kind: "person", ClientID: "web", TokenID: "jti-1", Caller: "spiffe://cluster.local/ns/web/sa/frontend",
-		Address: "192.0.2.1", Object: "17", RequestID: "r-1", Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+		TokenKey: "2026-11", Algorithm: "ES256", Confirmation: "x5t#S256", Address: "192.0.2.1", Forwarded: true, Object: "17", RequestID: "r-1", Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		Status: 200, Latency: 1234567 * time.Nanosecond,
 	}
 }
@@ -35,6 +38,7 @@ func full() audit.Record {
 func logged(t *testing.T, opt audit.Options, records ...audit.Record) string {
 	t.Helper()
 	var out bytes.Buffer
+	opt.Run = "run-1"
 	l := audit.New(&out, opt)
 	for _, r := range records {
 		l.Record(r)
@@ -80,11 +84,12 @@ func TestShadowInTheLine(t *testing.T) {
 
 // The line as a reader finds it, whole.
 func TestRecordLine(t *testing.T) {
-	const want = `{"v":1,"time":"2026-03-01T11:00:00.123456789Z","instance":"gate-1","sequence":1,"decision_id":"d-1","verdict":"allow",` +
+	const want = `{"v":1,"time":"2026-03-01T11:00:00.123456789Z","instance":"gate-1","run":"run-1",` +
+		`"event_id":"019ca90e-1bfb-7adc-b92d-07f7cfa2165e","sequence":1,"decision_id":"d-1","verdict":"allow",` +
 		`"reason":"allowed","detail":"none","status":200,"service":"orders","rule":"read-order","policy":"sha256:aa","method":"GET",` +
 		`"host":"orders.shop","route":"GET /orders/{order_id}","issuer":"shop","subject":"alice","kind":"person","client_id":"web",` +
-		`"token_id":"ac0a235246886acf9b90c6441ccf13dc4defb84e9af8c54bd45a5ccf0b1183d4",` +
-		`"caller":"spiffe://cluster.local/ns/web/sa/frontend","address":"192.0.2.1","object":"17","request_id":"r-1",` +
+		`"token_id":"ac0a235246886acf9b90c6441ccf13dc4defb84e9af8c54bd45a5ccf0b1183d4","token_kid":"2026-11","token_alg":"ES256","token_cnf":"x5t#S256",` +
+		`"caller":"spiffe://cluster.local/ns/web/sa/frontend","address":"192.0.2.1","forwarded":true,"object":"17","request_id":"r-1",` +
 		`"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","latency_us":1234}` + "\n"
 	if diff := cmp.Diff(want, logged(t, audit.Options{}, full())); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
@@ -93,7 +98,7 @@ func TestRecordLine(t *testing.T) {
 
 // A record of nothing is a denial, and has what every line has.
 func TestEmptyRecord(t *testing.T) {
-	const want = `{"v":1,"time":"0001-01-01T00:00:00Z","instance":"gate-2","sequence":1,"verdict":"deny","latency_us":0}` + "\n"
+	const want = `{"v":1,"time":"0001-01-01T00:00:00Z","instance":"gate-2","run":"run-1","event_id":"00000000-0000-7adc-b92d-07f7cfa2165e","sequence":1,"verdict":"deny","latency_us":0}` + "\n"
 	if diff := cmp.Diff(want, logged(t, audit.Options{Instance: "gate-2"}, audit.Record{Latency: -1, Status: -1})); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
 	}
@@ -102,7 +107,7 @@ func TestEmptyRecord(t *testing.T) {
 // The sequence is the log's own: a caller cannot repeat or skip a number.
 func TestSequence(t *testing.T) {
 	var got []any
-	for _, m := range parse(t, logged(t, audit.Options{}, audit.Record{Sequence: 9}, audit.Record{Sequence: 9}, audit.Record{})) {
+	for _, m := range parse(t, logged(t, audit.Options{Fold: -1}, audit.Record{Sequence: 9}, audit.Record{Sequence: 9}, audit.Record{})) {
 		got = append(got, m["sequence"])
 	}
 	if diff := cmp.Diff([]any{1.0, 2.0, 3.0}, got); diff != "" {
@@ -165,12 +170,13 @@ func TestCanaries(t *testing.T) {
 	places := map[string]func(*audit.Record, string){
 		"instance": func(r *audit.Record, s string) { r.Instance = s }, "decision_id": func(r *audit.Record, s string) { r.DecisionID = s },
 		"verdict": func(r *audit.Record, s string) { r.Verdict = s }, "reason": func(r *audit.Record, s string) { r.Reason = s },
-		"detail": func(r *audit.Record, s string) { r.Detail = s }, "service": func(r *audit.Record, s string) { r.Service = s },
+		"detail": func(r *audit.Record, s string) { r.Detail = s }, "place": func(r *audit.Record, s string) { r.Place = s },
+		"keyword": func(r *audit.Record, s string) { r.Keyword = s }, "service": func(r *audit.Record, s string) { r.Service = s },
 		"rule": func(r *audit.Record, s string) { r.Rule = s }, "policy": func(r *audit.Record, s string) { r.PolicyDigest = s },
 		"method": func(r *audit.Record, s string) { r.Method = s }, "host": func(r *audit.Record, s string) { r.Host = s },
 		"route": func(r *audit.Record, s string) { r.Route = s }, "issuer": func(r *audit.Record, s string) { r.Issuer = s },
 		"subject": func(r *audit.Record, s string) { r.Subject = s }, "kind": func(r *audit.Record, s string) { r.Kind = s },
-		"client_id": func(r *audit.Record, s string) { r.ClientID = s }, "caller": func(r *audit.Record, s string) { r.Caller = s },
+		"client_id": func(r *audit.Record, s string) { r.ClientID = s }, "client": func(r *audit.Record, s string) { r.Client = s }, "caller": func(r *audit.Record, s string) { r.Caller = s },
 		"address": func(r *audit.Record, s string) { r.Address = s }, "object": func(r *audit.Record, s string) { r.Object = s },
 		"request_id": func(r *audit.Record, s string) { r.RequestID = s }, "traceparent": func(r *audit.Record, s string) { r.Traceparent = s },
 	}
@@ -271,22 +277,22 @@ func (g *gate) Write(p []byte) (int, error) {
 func TestBlockedWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{})}
-		l := audit.New(g, audit.Options{Queue: 8, Now: func() time.Time { return noon }})
+		l := audit.New(g, audit.Options{Queue: 8, Run: "run-1", Now: func() time.Time { return noon }})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- l.Run(ctx) }()
 
-		l.Record(audit.Record{})
+		l.Record(allow)
 		synctest.Wait() // the first record is in the writer's hands
 		for range 8 + 5 {
-			l.Record(audit.Record{})
+			l.Record(allow)
 		}
 		if got := l.Dropped(); got != 5 {
 			t.Errorf("dropped %d, want 5", got)
 		}
 		close(g.open)
 		synctest.Wait()
-		l.Record(audit.Record{})
+		l.Record(allow)
 		synctest.Wait()
 		cancel()
 		if err := <-done; err != nil {
@@ -301,7 +307,7 @@ func TestBlockedWriter(t *testing.T) {
 		if diff := cmp.Diff(want, shape(lines)); diff != "" {
 			t.Errorf("lines (-want +got):\n%s", diff)
 		}
-		const gap = `{"v":1,"time":"2026-03-01T11:00:00.123456789Z","event":"gap","lost":5,"lost_total":5,"after":1}`
+		const gap = `{"v":1,"time":"2026-03-01T11:00:00.123456789Z","run":"run-1","event_id":"019ca90e-1bfb-7adc-b92d-07f7cfa2165f","event":"gap","lost":5,"lost_total":5,"after":1,"first_sequence":10,"last_sequence":14}`
 		if !strings.Contains(g.out.String(), gap+"\n") {
 			t.Errorf("no gap record %s in\n%s", gap, g.out.String())
 		}
@@ -346,7 +352,7 @@ func TestGapAtStop(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- l.Run(ctx) }()
-		l.Record(audit.Record{})
+		l.Record(allow)
 		synctest.Wait() // the record is lost
 		d.room = 1 << 20
 		cancel()
@@ -379,13 +385,13 @@ func (d *disk) Write(p []byte) (int, error) {
 // line that was torn spoils no other.
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &disk{room: 150}
+		d := &disk{room: 300}
 		l := audit.New(d, audit.Options{Now: func() time.Time { return noon }})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- l.Run(ctx) }()
 		record := func() {
-			l.Record(audit.Record{Time: noon})
+			l.Record(audit.Record{Time: noon, Verdict: "allow"})
 			synctest.Wait()
 		}
 
@@ -419,13 +425,13 @@ func TestFullDisk(t *testing.T) {
 func TestHalfABatch(t *testing.T) {
 	var one bytes.Buffer
 	l := audit.New(&one, audit.Options{})
-	l.Record(audit.Record{})
+	l.Record(allow)
 	stop(t, l)
 
 	d := &disk{room: 3*one.Len() + 10}
 	l = audit.New(d, audit.Options{})
 	for range 8 {
-		l.Record(audit.Record{})
+		l.Record(allow)
 	}
 	stop(t, l)
 	if l.Dropped() != 5 || strings.Count(d.out.String(), "\n") != 3 {
@@ -455,7 +461,7 @@ func TestObserve(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- l.Run(ctx) }()
 		for next < len(outcomes) {
-			l.Record(audit.Record{})
+			l.Record(allow)
 			synctest.Wait()
 			if next == len(outcomes)-1 {
 				break // the gap record of the end is the last write
@@ -475,7 +481,7 @@ func TestObserve(t *testing.T) {
 func TestLyingWriter(t *testing.T) {
 	for _, n := range []int{-5, 0, 1 << 30} {
 		l := audit.New(writerFunc(func([]byte) (int, error) { return n, errors.New("lie") }), audit.Options{})
-		l.Record(audit.Record{})
+		l.Record(allow)
 		stop(t, l)
 		if l.WriteErrors() == 0 {
 			t.Errorf("a writer that returns %d: no write error", n)
@@ -528,6 +534,16 @@ func TestConcurrentRecords(t *testing.T) {
 	}
 	if lost := l.Dropped(); uint64(len(seen))+lost != 1600 || told != float64(lost) {
 		t.Errorf("%d written, %d dropped, %v told; 1600 were recorded", len(seen), lost, told)
+	}
+}
+
+// A long text is cut before it waits, and a token in it is seen first, wherever it is cut.
+func TestLongTextsAreBounded(t *testing.T) {
+	for _, before := range []int{0, 200, 250, 255, 300, 5000} {
+		out := logged(t, audit.Options{}, audit.Record{Host: strings.Repeat("h", before) + "eyJ" + strings.Repeat("a", 400) + ".x"})
+		if got := parse(t, out)[0]["host"]; got != "[token]" {
+			t.Errorf("%d bytes before a token: %v", before, got)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package body
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"strings"
 
@@ -15,14 +16,14 @@ import (
 // MaxBytes is the longest body that is read: 1 MiB.
 const MaxBytes = 1 << 20
 
-// maxDepth is how deeply a JSON body or a message may be nested.
-const maxDepth = 64
+// MaxDepth is how deeply a JSON body or a message may be nested.
+const MaxDepth = 64
 
-// maxMembers is the most members of one object of a JSON body, maxElements the most elements of one of its arrays and the most pairs of a
+// MaxMembers is the most members of one object of a JSON body, MaxElements the most elements of one of its arrays and the most pairs of a
 // form: far beyond what a list of ids needs, and few enough that a body of nothing else costs little.
 const (
-	maxMembers  = 1000
-	maxElements = 10_000
+	MaxMembers  = 1000
+	MaxElements = 10_000
 )
 
 // maxValues is the most values that one place gives, as many as a request may name ids.
@@ -108,7 +109,10 @@ func (e *Error) Error() string { return "body: " + e.Why }
 func refuse(kind ErrorKind, why string) error { return &Error{Kind: kind, Why: why} }
 
 // JSONPlan reads places of a JSON document (RFC 8259). It is immutable and safe for concurrent use.
-type JSONPlan struct{ selection *strictjson.Selection }
+type JSONPlan struct {
+	selection *strictjson.Selection
+	limits    strictjson.Limits
+}
 
 // JSON compiles the places to read: names joined by dots, [*] for each element of an array, such as id, owner.id or items[*].id.
 func JSON(paths []string) (*JSONPlan, error) {
@@ -116,26 +120,57 @@ func JSON(paths []string) (*JSONPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &JSONPlan{selection}, nil
+	return &JSONPlan{selection, jsonLimits}, nil
 }
 
-var jsonLimits = strictjson.Limits{Bytes: MaxBytes, Depth: maxDepth, Members: maxMembers, Elements: maxElements}
+// Within is the plan with narrower limits; zero leaves one as it is.
+func (p *JSONPlan) Within(l strictjson.Limits) *JSONPlan {
+	narrow := func(limit, most int) int { return min(cmp.Or(limit, most), most) }
+	return &JSONPlan{p.selection, strictjson.Limits{
+		Bytes: narrow(l.Bytes, p.limits.Bytes), Depth: narrow(l.Depth, p.limits.Depth),
+		Members: narrow(l.Members, p.limits.Members), Elements: narrow(l.Elements, p.limits.Elements),
+	}}
+}
+
+// ReadWhole reads the places, and gives the document itself too. The error is an *Error.
+func (p *JSONPlan) ReadWhole(data []byte) (Values, strictjson.Value, error) {
+	document, err := strictjson.Parse(data, p.limits)
+	if err != nil {
+		return Values{}, strictjson.Value{}, refusedJSON(err)
+	}
+	places, err := p.selection.Of(document)
+	if err != nil {
+		return Values{}, strictjson.Value{}, refusedJSON(err)
+	}
+	return valuesOf(places), document, nil
+}
+
+var jsonLimits = strictjson.Limits{Bytes: MaxBytes, Depth: MaxDepth, Members: MaxMembers, Elements: MaxElements}
 
 // Read reads the document. The error is an *Error.
 func (p *JSONPlan) Read(data []byte) (Values, error) {
-	places, err := strictjson.Select(data, jsonLimits, p.selection)
+	places, err := strictjson.Select(data, p.limits, p.selection)
 	if err != nil {
-		var why *strictjson.Error
-		switch {
-		case !errors.As(err, &why):
-			return Values{}, refuse(Malformed, "the document cannot be read")
-		case why.TooLarge:
-			return Values{}, refuse(TooLarge, why.Why)
-		case why.Folded, why.Ambiguous:
-			return Values{}, refuse(Ambiguous, why.Why)
-		}
-		return Values{}, refuse(Malformed, why.Why)
+		return Values{}, refusedJSON(err)
 	}
+	return valuesOf(places), nil
+}
+
+// refusedJSON puts the reader's complaint into words of this package.
+func refusedJSON(err error) error {
+	var why *strictjson.Error
+	switch {
+	case !errors.As(err, &why):
+		return refuse(Malformed, "the document cannot be read")
+	case why.TooLarge:
+		return refuse(TooLarge, why.Why)
+	case why.Folded, why.Ambiguous:
+		return refuse(Ambiguous, why.Why)
+	}
+	return refuse(Malformed, why.Why)
+}
+
+func valuesOf(places []strictjson.Place) Values {
 	values := Values{places: make([]List, len(places))}
 	for i, place := range places {
 		list := List{State: jsonStates[place.State]}
@@ -147,7 +182,7 @@ func (p *JSONPlan) Read(data []byte) (Values, error) {
 		}
 		values.places[i] = list
 	}
-	return values, nil
+	return values
 }
 
 // What strictjson finds, in the words of this package.
@@ -207,7 +242,7 @@ func (p *FormPlan) Read(data []byte) (Values, error) {
 	if len(data) > MaxBytes {
 		return Values{}, refuse(TooLarge, "the form is too long")
 	}
-	if bytes.Count(data, []byte("&")) >= maxElements {
+	if bytes.Count(data, []byte("&")) >= MaxElements {
 		return Values{}, refuse(TooLarge, "the form has too many fields")
 	}
 	text := string(data)

@@ -273,7 +273,7 @@ func (r *reader) put(place int, many bool, v Value) error {
 
 // message walks one message; many says that it is in a list.
 func (r *reader) message(m *message, data []byte, many bool, depth int) error {
-	if depth > maxDepth {
+	if depth > MaxDepth {
 		return refuse(TooLarge, "the message is nested too deeply")
 	}
 	outer := len(r.marks)

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"cmp"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -99,7 +100,7 @@ func denied(d *authz.Decision, grpcCaller bool) *authv3.CheckResponse {
 		body = reason.String() + " " + d.ID
 	} else {
 		fields = append(fields, overwrite("content-type", "application/problem+json"))
-		body = problem(how.title, status, reason, d.ID)
+		body = problem(how.title, status, reason, d)
 	}
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(how.grpc), Message: reason.String()},
@@ -112,10 +113,40 @@ func denied(d *authz.Decision, grpcCaller bool) *authv3.CheckResponse {
 	}
 }
 
-// problem is RFC 9457's document. Every part of it is ours, so nothing needs escaping.
-func problem(title string, status int, reason authz.Reason, id string) string {
-	return `{"type":"about:blank","title":"` + title + `","status":` + strconv.Itoa(status) + `,"reason":"` + reason.String() +
-		`","decision_id":"` + id + `"}` + "\n"
+// problem is RFC 9457's document. All of it is ours but the pointer, whose names a client may have chosen.
+func problem(title string, status int, reason authz.Reason, d *authz.Decision) string {
+	text := `{"type":"about:blank","title":"` + title + `","status":` + strconv.Itoa(status) + `,"reason":"` + reason.String() + `"`
+	if !d.Hidden {
+		text += fault(d.Fault)
+	}
+	return text + `,"decision_id":"` + d.ID + `"}` + "\n"
+}
+
+// maxPointer is how many bytes of a pointer are told: the client knows what it sent.
+const maxPointer = 512
+
+// fault tells a client where its request fails, by names alone.
+func fault(f authz.Fault) string {
+	text := ""
+	if f.Parameter != "" {
+		text += `,"parameter":` + quoted(f.Parameter)
+	}
+	if f.Pointer != "" && len(f.Pointer) <= maxPointer {
+		text += `,"pointer":` + quoted(f.Pointer)
+	}
+	if f.Keyword != "" {
+		text += `,"keyword":` + quoted(f.Keyword)
+	}
+	return text
+}
+
+// quoted is a text as JSON has it, with nothing in it that acts where the document is shown.
+func quoted(text string) string {
+	out, err := json.Marshal(text) // escapes <, > and & too
+	if err != nil {
+		return `""`
+	}
+	return string(out)
 }
 
 // challenge is the WWW-Authenticate of RFC 6750 section 3: no error code where no credentials came, and the scopes that are missing
@@ -187,7 +218,7 @@ type metadataText struct {
 // metadata is what access logs and the rate limiter read under envoy.filters.http.ext_authz, on every answer. All values are
 // non-empty strings: Envoy leaves a descriptor out, and its limit with it, where a value is absent or of another type.
 func metadata(d *authz.Decision) *structpb.Struct {
-	ours := 12 // of the names below
+	ours := 13 // of the names below
 	if d.Shadow != nil {
 		ours += 4
 	}
@@ -213,6 +244,7 @@ func metadata(d *authz.Decision) *structpb.Struct {
 	put("policy", cmp.Or(d.Policy, "none"))
 	put("who", cmp.Or(d.Who, "ip|unknown"))
 	put("caller", d.Caller)
+	put("client", d.Client)
 	if d.Address.IsValid() {
 		put("address", d.Address.String())
 	}

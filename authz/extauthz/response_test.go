@@ -3,6 +3,7 @@ package extauthz_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -295,6 +296,12 @@ func TestMetadata(t *testing.T) {
 		if got["policy"] != "none" || got["who"] != "ip|unknown" || got["rule"] != "none" || got["service"] != "none" {
 			t.Errorf("a decision of nothing: %v", got)
 		}
+		if client, has := got["client"]; has {
+			t.Errorf("nobody's API key names %q", client)
+		}
+	}
+	if got := texts(t, answer(t, &authz.Decision{Verdict: authz.Allow, Client: "partner"}, "").GetDynamicMetadata()); got["client"] != "partner" {
+		t.Errorf("the application of an API key is %q", got["client"])
 	}
 }
 
@@ -336,7 +343,7 @@ func TestAnswersAreSafe(t *testing.T) {
 		service := &policy.Service{Name: text.Draw(rt, "service")}
 		d := &authz.Decision{
 			Verdict: rapid.SampledFrom([]authz.Verdict{authz.Deny, authz.Allow}).Draw(rt, "verdict"), Reason: rapid.SampledFrom(append(authz.Reasons(), 255)).Draw(rt, "reason"),
-			Detail: text.Draw(rt, "detail"), ID: text.Draw(rt, "id"), Policy: text.Draw(rt, "policy"), Who: text.Draw(rt, "who"), Caller: text.Draw(rt, "caller"), Object: text.Draw(rt, "object"),
+			Detail: text.Draw(rt, "detail"), ID: text.Draw(rt, "id"), Policy: text.Draw(rt, "policy"), Who: text.Draw(rt, "who"), Caller: text.Draw(rt, "caller"), Client: text.Draw(rt, "client"), Object: text.Draw(rt, "object"),
 			Hidden: rapid.Bool().Draw(rt, "hidden"), Service: service,
 			Rule:      &policy.Rule{Name: text.Draw(rt, "rule"), Service: service, Scopes: []string{text.Draw(rt, "scope")}},
 			Principal: &authz.Principal{ClientID: text.Draw(rt, "client"), Identity: authz.Identity{Issuer: text.Draw(rt, "issuer"), Subject: text.Draw(rt, "subject")}},
@@ -388,5 +395,38 @@ func TestResponseHeaders(t *testing.T) {
 		if out := answer(t, d, ""); len(out.GetOkResponse().GetResponseHeadersToAdd()) > 0 || len(out.GetDeniedResponse().GetHeaders()) > 4 {
 			t.Errorf("%s carries headers for an answer: %v", name, out)
 		}
+	}
+}
+
+// A client hears where its request fails, by names alone, and nothing of it where existence is hidden.
+func TestFaultsAreAnswered(t *testing.T) {
+	problem := func(status float64, reason string, more map[string]any) map[string]any {
+		all := map[string]any{"type": "about:blank", "title": title(int(status)), "status": status, "reason": reason, "decision_id": "ID"}
+		maps.Copy(all, more)
+		return all
+	}
+	for name, c := range map[string]struct {
+		d    authz.Decision
+		want map[string]any
+	}{
+		"a field":     {authz.Decision{Reason: authz.FieldNotWritable, Fault: authz.Fault{Pointer: "/role"}}, problem(403, "field_not_writable", map[string]any{"pointer": "/role"})},
+		"a schema":    {authz.Decision{Reason: authz.BadBody, Fault: authz.Fault{Pointer: "/a~1b/0", Keyword: "type"}}, problem(400, "bad_body", map[string]any{"pointer": "/a~1b/0", "keyword": "type"})},
+		"a parameter": {authz.Decision{Reason: authz.BadParameter, Fault: authz.Fault{Parameter: "query.page", Keyword: "minimum"}}, problem(400, "bad_parameter", map[string]any{"parameter": "query.page", "keyword": "minimum"})},
+		"an odd name": {authz.Decision{Reason: authz.FieldNotWritable, Fault: authz.Fault{Pointer: "/\"},\"reason\":\"allowed\u2028<script>\r\n"}},
+			problem(403, "field_not_writable", map[string]any{"pointer": "/\"},\"reason\":\"allowed\u2028<script>\r\n"})},
+		"a long name": {authz.Decision{Reason: authz.FieldNotWritable, Fault: authz.Fault{Pointer: "/" + strings.Repeat("a", 600)}}, problem(403, "field_not_writable", nil)},
+		"hidden":      {authz.Decision{Reason: authz.BadBody, Hidden: true, Fault: authz.Fault{Pointer: "/a", Keyword: "type"}}, problem(404, "not_found", nil)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.d.ID = "ID"
+			body := answer(t, &c.d, "application/json").GetDeniedResponse().GetBody()
+			sameProblem(t, body, c.want)
+			if strings.ContainsAny(strings.TrimSuffix(body, "\n"), "<>\r\n") || strings.Contains(body, "\u2028") {
+				t.Errorf("what is shown acts: %q", body)
+			}
+			if grpc := answer(t, &c.d, "application/grpc").GetDeniedResponse().GetBody(); grpc != c.d.PublicReason().String()+" ID" {
+				t.Errorf("a gRPC caller hears %q", grpc)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -105,7 +106,9 @@ func (s *Set) end(keys *keySet, answer answer, err error) error {
 	case err == nil && answer.unchanged:
 		s.current.Store(&published{keys: old.keys, fetched: now})
 	case err == nil:
-		attempt.Changed = s.publish(keys, old, now)
+		if attempt.Changed = s.publish(keys, old, now); attempt.Changed {
+			attempt.Added, attempt.Removed = keys.without(old.set()), old.set().without(keys)
+		}
 	}
 	s.account(err, now, answer.stay)
 	if p := s.current.Load(); p != nil {
@@ -132,6 +135,32 @@ func (s *Set) publish(keys *keySet, old *published, now time.Time) (changed bool
 	}
 	s.current.Store(&published{keys: keys, fetched: now})
 	return changed
+}
+
+// set is the published keys; nil where there are none.
+func (p *published) set() *keySet {
+	if p == nil {
+		return nil
+	}
+	return p.keys
+}
+
+// without lists the kids of k that the other does not have, in order. Either may be nil.
+func (k *keySet) without(other *keySet) []string {
+	if k == nil {
+		return nil
+	}
+	var names []string
+	for kid := range k.kids {
+		if other != nil {
+			if _, known := other.kids[kid]; known {
+				continue
+			}
+		}
+		names = append(names, kid)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // account keeps the books after an attempt and sets the time of the next. Called with mu held.

@@ -57,6 +57,8 @@ type Attempt struct {
 	Err error
 	// Changed says that the set's material is another than before.
 	Changed bool
+	// Added and Removed are the kids that came and went where Changed is true, in order. A key without one shows in neither.
+	Added, Removed []string
 	// Keys, Refused and Skipped count the keys of the set in service, as in Stats.
 	Keys, Refused, Skipped int
 	// Refusals say why keys were refused, at most eight of them, with their kids quoted.

@@ -299,6 +299,29 @@ func TestNotModified(t *testing.T) {
 	}
 }
 
+// A rotation names the keys that came and went, the first set all of its keys, and an unchanged one none.
+func TestRotationNamesKids(t *testing.T) {
+	h, at := newHost(t, serve(authztest.JWKS(authztest.RSA()))), newClock()
+	var last Attempt
+	s := New(fromURL(h.URL), authztest.Issuer, Options{Now: at.Now, Observe: func(a Attempt) { last = a }})
+	for _, step := range []struct {
+		keys           []*authztest.Key
+		added, removed string
+	}{
+		{[]*authztest.Key{authztest.RSA()}, "rsa-1", ""},
+		{[]*authztest.Key{authztest.RSA(), authztest.EC()}, "ec-1", ""},
+		{[]*authztest.Key{authztest.RSA(), authztest.EC()}, "", ""},
+		{[]*authztest.Key{authztest.EC()}, "", "rsa-1"},
+	} {
+		h.says(serve(authztest.JWKS(step.keys...)))
+		mustTry(t, s)
+		if strings.Join(last.Added, " ") != step.added || strings.Join(last.Removed, " ") != step.removed {
+			t.Errorf("%d keys: added %q, removed %q", len(step.keys), last.Added, last.Removed)
+		}
+		at.advance(time.Hour)
+	}
+}
+
 // Cache-Control is followed within bounds, and what forbids caching says nothing about how long keys live.
 func TestStay(t *testing.T) {
 	s := New(fromURL("https://issuer.test/jwks"), authztest.Issuer, Options{})

@@ -100,6 +100,7 @@ func (v *Verifier) restore(r *record) *authz.Principal {
 	c, in := r.common, unpacker(r.text)
 	p := &authz.Principal{
 		Identity: authz.Identity{Issuer: v.issuer.Name}, Issuer: v.issuer.Issuer, ClientID: c.clientID, Scopes: c.scopes, Audiences: c.audiences,
+		KeyID: c.kid, Algorithm: c.alg,
 		Expires: time.Unix(0, r.expires).UTC(), IssuedAt: time.Unix(0, r.issued).UTC(),
 	}
 	flags := in.next(1)[0]

@@ -30,7 +30,8 @@ func (u *Unproved) Verify(_ context.Context, token string, now time.Time) (*auth
 	if err != nil {
 		return nil, err
 	}
-	if _, err := u.verifier.header(parts.header); err != nil {
+	head, err := u.verifier.header(parts.header)
+	if err != nil {
 		return nil, err
 	}
 	var p proof
@@ -40,6 +41,7 @@ func (u *Unproved) Verify(_ context.Context, token string, now time.Time) (*auth
 	if err := p.times.judge(now, u.verifier.issuer.Leeway); err != nil {
 		return nil, err
 	}
+	p.principal.KeyID, p.principal.Algorithm = head.kid, head.alg
 	return p.principal, nil
 }
 

@@ -174,6 +174,7 @@ func (v *Verifier) prove(ctx context.Context, token string, now time.Time, p *pr
 	if err := v.claims(parts.payload, p); err != nil {
 		return err
 	}
+	p.principal.KeyID, p.principal.Algorithm = head.kid, head.alg
 	p.dated = true
 	return p.times.judge(now, v.issuer.Leeway)
 }

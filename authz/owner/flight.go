@@ -14,7 +14,11 @@ import (
 var (
 	errFull  = errors.New("too many questions wait")
 	errPanic = errors.New("the backend panicked")
+	errLong  = errors.New("a long list was not answered in time")
 )
+
+// fewObjects is how many objects a backend that is well answers in time, one by one if it must.
+const fewObjects = 8
 
 // fetch asks the world for what is missing among the answers, or joins those who are asking just that.
 func (l *Lookup) fetch(ctx context.Context, q *authz.Question, answers []authz.Standing, missing int) error {
@@ -112,6 +116,9 @@ func (l *Lookup) put(q *authz.Question) (standings []authz.Standing, err error) 
 	}()
 	standings = make([]authz.Standing, len(q.Objects))
 	if err := l.backend.Ask(ctx, q, standings); err != nil {
+		if ctx.Err() != nil && len(q.Objects) > fewObjects {
+			return nil, unavailable(errLong)
+		}
 		return nil, classified(err)
 	}
 	for _, standing := range standings {

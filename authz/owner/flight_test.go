@@ -278,19 +278,23 @@ func TestBreaker(t *testing.T) {
 // What one caller can bring about opens no breaker: leaving, and asking what cannot be answered. What the world does wrong opens it.
 func TestWhatOpensABreaker(t *testing.T) {
 	for name, c := range map[string]struct {
-		say    func(context.Context, *authz.Question, []authz.Standing) error
-		leaves bool
-		opens  bool
+		say     func(context.Context, *authz.Question, []authz.Standing) error
+		leaves  bool
+		objects int // in a question; 0 is one
+		opens   bool
 	}{
 		"outage":      {say: fails(errors.New("cut")), opens: true},
 		"unavailable": {say: fails(authz.ErrLookupUnavailable), opens: true},
 		"some of both": {
 			say: fails(errors.Join(authz.ErrLookupAnswer, authz.ErrLookupUnavailable)), opens: true,
 		},
-		"timeout":          {say: takes(time.Hour, all(authz.Theirs)), opens: true},
-		"unreadable":       {say: fails(fmt.Errorf("docs: %w: a list", authz.ErrLookupAnswer))},
-		"no standing said": {say: all(authz.StandingUnknown)},
-		"leaving":          {say: takes(40*time.Millisecond, all(authz.Theirs)), leaves: true},
+		"timeout":             {say: takes(time.Hour, all(authz.Theirs)), opens: true},
+		"unreadable":          {say: fails(fmt.Errorf("docs: %w: a list", authz.ErrLookupAnswer))},
+		"no standing said":    {say: all(authz.StandingUnknown)},
+		"a timeout of few":    {say: takes(time.Hour, all(authz.Theirs)), objects: 8, opens: true},
+		"a long list":         {say: takes(time.Hour, all(authz.Theirs)), objects: 9},
+		"an outage of a list": {say: fails(errors.New("cut")), objects: 9, opens: true},
+		"leaving":             {say: takes(40*time.Millisecond, all(authz.Theirs)), leaves: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -301,7 +305,11 @@ func TestWhatOpensABreaker(t *testing.T) {
 					if c.leaves {
 						ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 					}
-					_ = l.Ask(ctx, alices(fmt.Sprint(i)), make([]authz.Standing, 1))
+					objects := []string{fmt.Sprint(i)}
+					for n := 1; n < c.objects; n++ {
+						objects = append(objects, fmt.Sprint(i, "-", n))
+					}
+					_ = l.Ask(ctx, alices(objects...), make([]authz.Standing, len(objects)))
 					cancel()
 					if !c.leaves {
 						synctest.Wait() // a flight may land just after its last caller's timeout

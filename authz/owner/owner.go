@@ -94,7 +94,9 @@ func New(b Backend, o Options) *Lookup {
 		Timeout:     o.Breaker.Pause,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return int(c.ConsecutiveFailures) >= o.Breaker.Failures },
 		// An answer that cannot be read is an answer: the world is there.
-		IsSuccessful:  func(err error) bool { return err == nil || errors.Is(err, authz.ErrLookupAnswer) },
+		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, authz.ErrLookupAnswer) },
+		// How long a list is, its caller chooses: one that took too long says nothing about the world.
+		IsExcluded:    func(err error) bool { return errors.Is(err, errLong) },
 		OnStateChange: func(_ string, _, to gobreaker.State) { l.meters.breaker(to != gobreaker.StateClosed) },
 	})
 	return l

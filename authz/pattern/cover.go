@@ -1,5 +1,7 @@
 package pattern
 
+import "strings"
+
 // The questions of this file are asked when a policy is read, about rules that can never be what they say.
 
 // Taken reports whether no request can select an entry, because for each of its methods more specific patterns take every path. Only a
@@ -94,4 +96,34 @@ func (p Prefix) Misses(q Pattern, spelling Spelling) bool {
 		}
 	}
 	return false
+}
+
+// Covers reports whether every path that q takes is one that p takes too, whatever the methods. The zero pattern covers nothing and is
+// covered by nothing.
+func (p Pattern) Covers(q Pattern) bool {
+	if len(p.segments) == 0 || len(q.segments) == 0 {
+		return false
+	}
+	for i, s := range p.segments {
+		if s.kind == rest {
+			return i <= len(q.segments)-1 // "/a/{rest...}" needs the slash behind "/a"
+		}
+		if i >= len(q.segments) || !s.covers(q.segments[i]) {
+			return false
+		}
+	}
+	return len(p.segments) == len(q.segments)
+}
+
+// covers reports whether every text that o takes is one that s, which is no rest, takes too.
+func (s segment) covers(o segment) bool {
+	switch {
+	case o.kind == rest:
+		return false
+	case s.kind == literal:
+		return o.kind == literal && o.text == s.text
+	case s.kind == suffixed:
+		return (o.kind == suffixed && strings.HasSuffix(o.text, s.text)) || o.kind == literal && len(o.text) > len(s.text) && strings.HasSuffix(o.text, s.text)
+	}
+	return o.kind != literal || o.text != ""
 }

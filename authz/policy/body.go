@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/body"
+	"github.com/sallyport-dev/sallyport/authz/schema"
+	"github.com/sallyport-dev/sallyport/authz/strictjson"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
@@ -14,6 +16,18 @@ type Body struct {
 	Source Source
 	// References are what is read, in the order of their Index.
 	References []Reference
+	// Types are the media types that are taken.
+	Types []MediaType
+	// Declared says that the rule demands something of the body as a whole: Schema, unless it is nil, and Types.
+	Declared bool
+	// Schema is what a document must satisfy; Strict says that it is closed to fields that it does not name.
+	Schema *schema.Schema
+	Strict bool
+	// Optional takes a request that says by `content-length: 0` that it has no body.
+	Optional bool
+	// MaxBytes is the longest body that is taken; 0 is the gate's own bound.
+	MaxBytes int
+	limits   strictjson.Limits
 
 	// One of them reads the body: JSON, a form, or the message of each gRPC method that the rule matches, by its path.
 	JSON *body.JSONPlan
@@ -40,6 +54,7 @@ func (r *ruleSource) bodyReference(n *strictyaml.Node, ref Reference) (Reference
 
 // finishBody compiles what was gathered into one reading of the body.
 func (r *ruleSource) finishBody() {
+	r.finishShape()
 	b := r.body
 	if b == nil {
 		return
@@ -50,7 +65,12 @@ func (r *ruleSource) finishBody() {
 	var err error
 	switch b.Source {
 	case SourceBody:
-		b.JSON, err = body.JSON(b.names())
+		if b.JSON, err = body.JSON(b.names()); err == nil {
+			b.JSON, b.MaxBytes = b.JSON.Within(b.limits), b.limits.Bytes
+		}
+		if slices.ContainsFunc(b.Types, func(t MediaType) bool { return t.Format == FormatForm }) {
+			b.Form, _ = body.Form(nil) // its fields are held to the allow list; no names can be wrong
+		}
 	case SourceForm:
 		b.Form, err = body.Form(b.names())
 	case SourceGRPC:

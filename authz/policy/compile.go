@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -86,6 +87,8 @@ type source struct {
 	*strictyaml.Decoder
 	root    *strictyaml.Mapping
 	issuers []*Issuer
+	// networks are those of a list of them, which is no YAML.
+	networks []netip.Prefix
 }
 
 // readSource parses a file's YAML. Every source counts as changed until a loader says otherwise.
@@ -94,6 +97,16 @@ func readSource(file File) (*source, strictyaml.Errors) {
 		if err := body.CheckDescriptors(file.Data); err != nil {
 			return nil, strictyaml.Errors{{File: file.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: err.Error(), Hint: "make it with `buf build -o " + path.Base(file.Name) + "`"}}
 		}
+		return &source{name: file.Name, data: file.Data, changed: true}, nil
+	}
+	if strings.HasSuffix(file.Name, NetworksSuffix) {
+		networks, errs := readNetworks(file)
+		if len(errs) > 0 {
+			return nil, errs
+		}
+		return &source{name: file.Name, data: file.Data, networks: networks, changed: true}, nil
+	}
+	if strings.HasSuffix(file.Name, SchemaSuffix) || strings.HasSuffix(file.Name, OpenAPISuffix) {
 		return &source{name: file.Name, data: file.Data, changed: true}, nil
 	}
 	doc, errs := strictyaml.Parse(file.Name, file.Data)
@@ -113,7 +126,7 @@ type compiler struct {
 	// ghostLookups are the same for lookups.
 	ghostLookups map[string]*Lookup
 	lookupFiles  map[string]*source
-	// blobs are the files that are no YAML: descriptor sets, by their name in the folder.
+	// blobs are the files that are no YAML, descriptor sets and lists of networks, by their name in the folder.
 	blobs map[string]*source
 
 	// partial says that other files of the folder were set aside: what they say is missing here, and is nobody's error.
@@ -153,8 +166,24 @@ func (c *compiler) add(src *source) {
 	c.sources = append(c.sources, src)
 }
 
-// BlobSuffix ends the name of a file that is no YAML but a FileDescriptorSet, which services name as `descriptors`.
-const BlobSuffix = ".binpb"
+// The endings of files that are no YAML and that others speak of.
+const (
+	// BlobSuffix is a FileDescriptorSet's, which services name as `descriptors`.
+	BlobSuffix = ".binpb"
+	// SchemaSuffix is a JSON Schema's, which rules name as `schema`. It is read where it is named, and not before.
+	SchemaSuffix = ".json"
+)
+
+// OpenAPISuffix ends the name of an OpenAPI document in YAML, which services name as `openapi`; one in JSON ends in SchemaSuffix.
+const OpenAPISuffix = ".openapi.yaml"
+
+// Beside are the endings of files that belong to the policy files among which they stand.
+func Beside() []string { return []string{BlobSuffix, SchemaSuffix, NetworksSuffix, OpenAPISuffix} }
+
+// isData reports whether a file is no YAML: it serves nothing by itself.
+func isData(name string) bool {
+	return slices.ContainsFunc(Beside(), func(suffix string) bool { return strings.HasSuffix(name, suffix) })
+}
 
 // filepathSlash makes a name that was joined on any system one of slashes.
 func filepathSlash(name string) string { return strings.ReplaceAll(name, "\\", "/") }
@@ -171,8 +200,8 @@ func (c *compiler) errors() strictyaml.Errors {
 
 var (
 	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
-	laterRule = []string{"from", "not_from", "body", "params", "writable", "signed_by", "headers"}
-	laterSvc  = []string{"from", "not_from", "openapi"}
+	laterRule = []string{"headers"}
+	laterSvc  = []string{}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )
 

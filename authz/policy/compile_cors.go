@@ -28,7 +28,7 @@ func (c *compiler) cors(src *source, n *strictyaml.Node, s *Service) *CORS {
 	m := src.Map(n, "origins", "methods", "headers", "credentials", "max_age")
 	cors := &CORS{Methods: s.methods(), Headers: defaultCORSHeaders, Credentials: flag(src, m, "credentials"), MaxAge: defaultCORSAge}
 	if origins := src.Require(m, "origins", "write `origins: [https://app.example.com]`"); origins != nil {
-		cors.Origins = c.origins(src, origins, cors.Credentials)
+		cors.Origins = c.webOrigins(src, origins, cors.Credentials)
 	}
 	if methods := m.Get("methods"); methods != nil {
 		cors.Methods = c.corsMethods(src, methods, s)
@@ -61,8 +61,8 @@ func (s *Service) methods() []string {
 	return methods
 }
 
-func (c *compiler) origins(src *source, n *strictyaml.Node, credentials bool) []Origin {
-	var origins []Origin
+func (c *compiler) webOrigins(src *source, n *strictyaml.Node, credentials bool) []WebOrigin {
+	var origins []WebOrigin
 	items := src.List(n)
 	if n.Kind() == strictyaml.List && len(items) == 0 {
 		src.Errorf(n, "write `origins: [https://app.example.com]`, or leave `cors` out", "`origins` names nobody")
@@ -92,47 +92,47 @@ func (c *compiler) origins(src *source, n *strictyaml.Node, credentials bool) []
 }
 
 // parseOrigin reads an origin as browsers write it; why says what is wrong with it.
-func parseOrigin(text string) (origin Origin, why, hint string) {
+func parseOrigin(text string) (origin WebOrigin, why, hint string) {
 	if text == "*" {
-		return Origin{Exact: "*"}, "", ""
+		return WebOrigin{Exact: "*"}, "", ""
 	}
 	if text == "null" {
-		return Origin{}, "every sandboxed page and local file calls itself that", "name the page's own origin"
+		return WebOrigin{}, "every sandboxed page and local file calls itself that", "name the page's own origin"
 	}
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok || scheme != "http" && scheme != "https" {
-		return Origin{}, "it begins with http:// or https://", "write https://app.example.com"
+		return WebOrigin{}, "it begins with http:// or https://", "write https://app.example.com"
 	}
 	if at := strings.IndexAny(rest, "/?#@"); at >= 0 {
-		return Origin{}, "it is a scheme, a host and perhaps a port, and nothing else", "write " + scheme + "://" + rest[:at]
+		return WebOrigin{}, "it is a scheme, a host and perhaps a port, and nothing else", "write " + scheme + "://" + rest[:at]
 	}
 	if strings.HasSuffix(rest, ":") {
-		return Origin{}, "the port is missing", "write " + scheme + "://" + strings.TrimSuffix(rest, ":")
+		return WebOrigin{}, "the port is missing", "write " + scheme + "://" + strings.TrimSuffix(rest, ":")
 	}
 	if strings.ToLower(text) != text {
-		return Origin{}, "browsers write it in lower case", "write " + strings.ToLower(text)
+		return WebOrigin{}, "browsers write it in lower case", "write " + strings.ToLower(text)
 	}
 	host, port := splitPort(rest)
 	if port != "" && (!validPort(port) || port == map[string]string{"http": "80", "https": "443"}[scheme]) {
-		return Origin{}, "browsers leave a scheme's own port out, and a port is a number up to 65535", "write " + scheme + "://" + host
+		return WebOrigin{}, "browsers leave a scheme's own port out, and a port is a number up to 65535", "write " + scheme + "://" + host
 	}
 	if domain, wild := strings.CutPrefix(host, "*."); wild {
 		return wildOrigin(text, scheme, domain)
 	}
 	if folded, err := target.ParseHost(host); err != nil || folded != host {
-		return Origin{}, "the host is none", "write https://app.example.com, or https://*.example.com"
+		return WebOrigin{}, "the host is none", "write https://app.example.com, or https://*.example.com"
 	}
-	return Origin{Exact: text}, "", ""
+	return WebOrigin{Exact: text}, "", ""
 }
 
 // wildOrigin is every host below a domain, which is somebody's: not of a whole top-level domain, and no address.
-func wildOrigin(text, scheme, domain string) (origin Origin, why, hint string) {
+func wildOrigin(text, scheme, domain string) (origin WebOrigin, why, hint string) {
 	_, err := netip.ParseAddr(domain)
 	if err == nil || !areLabels(domain) || !strings.Contains(domain, ".") || len(domain) > maxWildOrigin {
-		return Origin{}, "a star stands for the hosts below one domain of yours", "write https://*.example.com"
+		return WebOrigin{}, "a star stands for the hosts below one domain of yours", "write https://*.example.com"
 	}
 	prefix := scheme + "://"
-	return Origin{Prefix: prefix, Suffix: strings.TrimPrefix(text, prefix+"*")}, "", ""
+	return WebOrigin{Prefix: prefix, Suffix: strings.TrimPrefix(text, prefix+"*")}, "", ""
 }
 
 // maxWildOrigin keeps the expression that tells Envoy the same within what Envoy compiles (RE2 programs of up to 100 instructions).

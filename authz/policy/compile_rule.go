@@ -15,6 +15,8 @@ import (
 var ruleKeys = []string{
 	"name", "match", "public", "token", "deny", "issuer", "scopes", "any_scope", "roles", "any_role", "callers", "owner", "metadata",
 	"upgrades", "max_connection", "except", "extension", "body_parameters", "either", "sender", "clients", "condition", "tenant", "agrees",
+	"from", "not_from", "signed_by", "client_key",
+	"params", "body", "writable",
 }
 
 // branchKeys are what a branch of `either` demands; what is said of the request's shape stays with the rule.
@@ -73,6 +75,7 @@ func (c *compiler) rule(r *ruleSource) {
 		}
 	}
 	r.match()
+	c.origins(r)
 	if r.m.Get("either") != nil {
 		c.either(r)
 		return
@@ -83,7 +86,9 @@ func (c *compiler) rule(r *ruleSource) {
 	r.upgrades()
 	c.demands(r)
 	r.except()
+	c.clientKeys(r)
 	c.metadata(r)
+	r.signedBy()
 	r.connection()
 	r.extension()
 }
@@ -112,12 +117,13 @@ func (c *compiler) demands(r *ruleSource) {
 	if r.rule.Credential == CredentialToken || r.rule.Credential == CredentialNone {
 		r.condition()
 	}
+	c.demandsShape(r)
 	r.finishBody()
 }
 
 // either compiles a rule of several branches. Each names one issuer, or asks for no token; two of a kind would leave the choice open.
 func (c *compiler) either(r *ruleSource) {
-	r.refuse("`either` says in its branches who may come", slices.Concat(branchKeys, []string{"public", "deny"})...)
+	r.refuse("`either` says in its branches who may come", slices.Concat(branchKeys, []string{"public", "deny", "signed_by"})...)
 	r.bodyParameters()
 	r.upgrades()
 	n := r.m.Get("either")
@@ -155,6 +161,7 @@ func (r *ruleSource) shared(c *compiler) {
 	}
 	r.except()
 	r.rule.Credential = CredentialToken
+	c.clientKeys(r)
 	c.metadata(r)
 	r.connection()
 	r.extension()
@@ -513,7 +520,7 @@ func (c *compiler) publicRule(r *ruleSource) {
 }
 
 func (r *ruleSource) denyRule() {
-	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters", "condition", "tenant", "agrees"})...)
+	r.refuse("a `deny` rule refuses everybody and asks nothing", slices.Concat(whoKeys, []string{"callers", "metadata", "upgrades", "max_connection", "except", "body_parameters", "condition", "tenant", "agrees", "from", "not_from", "signed_by", "client_key"})...)
 }
 
 func (r *ruleSource) except() {
@@ -544,7 +551,7 @@ func (r *ruleSource) except() {
 
 // builtinMetadata are the names that every answer carries.
 var builtinMetadata = []string{
-	"decision", "reason", "rule", "service", "decision_id", "policy", "who", "subject", "issuer", "client_id", "caller", "address", "max_connection",
+	"decision", "reason", "rule", "service", "decision_id", "policy", "who", "subject", "issuer", "client_id", "client", "caller", "address", "max_connection",
 	"ext_authz_duration", "shadow_decision", "shadow_reason", "shadow_rule", "shadow_policy",
 }
 
@@ -573,6 +580,9 @@ func (c *compiler) metadata(r *ruleSource) {
 			continue
 		}
 		entry.Value, _ = c.value(r.source, value, issuers, text, condition.String)
+		if entry.Value.Kind == ValueClient && !r.rule.demandsClientKey() {
+			r.Errorf(value, "write `client_key:` into the rule or its service", "the rule demands no API key, so `client` is never set")
+		}
 		r.rule.Metadata = append(r.rule.Metadata, entry)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 var serviceKeys = []string{
-	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "cors", "security_headers", "rules",
+	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "cors", "security_headers", "rules", "from", "not_from", "client_key", "openapi",
 }
 
 // methodChoosers are headers by which clients ask a forgiving upstream for another method or path than the one that was judged.
@@ -46,15 +46,21 @@ func (c *compiler) services(src *source) {
 		if node := m.Get("callers"); node != nil {
 			s.Callers = c.callers(src, node)
 		}
+		s.Origin = c.origin(src, m)
+		if node := m.Get("client_key"); node != nil {
+			s.ClientKey = c.clientKey(src, node)
+		}
 		s.Audience = optionalText(src, m, "audience", "")
 		s.Spelling = spelling(src, m.Get("spelling"))
 		s.Probes = c.probes(src, m.Get("probes"))
 		s.tenant = m.Get("tenant")
 		s.Shadow = c.shadow(src, m.Get("shadow"))
 		c.descriptors(src, m, s)
+		s.description = c.describedBy(src, m.Get("openapi"))
 		c.rules(src, n, m, s)
 		c.audience(src, m, n, s)
 		s.Headers = c.headers(src, m.Get("headers"), s)
+		clientHeaders(src, m.Get("headers"), s)
 		s.CORS = c.cors(src, m.Get("cors"), s)
 		securityHeaders(src, m.Get("security_headers"), s)
 		c.policy.Services = append(c.policy.Services, s)
@@ -69,7 +75,7 @@ func (c *compiler) descriptors(src *source, m *strictyaml.Mapping, s *Service) {
 	if name == "" {
 		return
 	}
-	if blob := c.blobs[name]; blob != nil {
+	if blob := c.blobs[name]; blob != nil && blob.networks == nil {
 		s.descriptors = blob.data
 		return
 	}
@@ -241,6 +247,9 @@ func (c *compiler) headers(src *source, n *strictyaml.Node, s *Service) []Header
 			kind = condition.Strings
 		}
 		header.Value, ok = c.value(src, value, s.issuers(), text, kind)
+		if header.Value.Kind == ValueClient && !slices.ContainsFunc(s.Rules, (*Rule).demandsClientKey) {
+			src.Errorf(value, "write `client_key:` into the service", "no rule of the service demands an API key, so `client` is never set")
+		}
 		if ok && header.Value.Kind == ValueClaim {
 			c.headerClaim(src, value, s, header)
 		}
@@ -345,12 +354,14 @@ func (c *compiler) headerClaim(src *source, n *strictyaml.Node, s *Service, head
 	}
 }
 
-// value reads a source of text: token.<claim>, token.who or caller. Every issuer that can provide it must declare the claim with
+// value reads a source of text: token.<claim>, token.who, caller or client. Every issuer that can provide it must declare the claim with
 // the wanted type.
 func (c *compiler) value(src *source, n *strictyaml.Node, issuers []*Issuer, text string, kind condition.Type) (Value, bool) {
 	switch claim, isClaim := strings.CutPrefix(text, "token."); {
 	case text == "caller" && kind == condition.String:
 		return Value{Kind: ValueCaller}, true
+	case text == "client" && kind == condition.String:
+		return Value{Kind: ValueClient}, true
 	case text == "token.who" && kind == condition.String:
 		return Value{Kind: ValueWho}, true
 	case isClaim:
@@ -361,7 +372,7 @@ func (c *compiler) value(src *source, n *strictyaml.Node, issuers []*Issuer, tex
 		}
 		return Value{Kind: ValueClaim, Claim: claim}, true
 	}
-	src.Errorf(n, "write token.<claim>, token.who or caller", "%q is no source of a value", text)
+	src.Errorf(n, "write token.<claim>, token.who, caller or client", "%q is no source of a value", text)
 	return Value{}, false
 }
 

@@ -68,6 +68,9 @@ func (c *compiler) link() {
 		}
 	}
 	p.Strip = append(names, methodChoosers...)
+	for _, s := range p.Services {
+		s.stripKeys(p.Strip)
+	}
 	for _, g := range built {
 		g.sources = nil
 	}

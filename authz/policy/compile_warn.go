@@ -32,6 +32,7 @@ func (c *compiler) doubts() {
 		return // what is half read proves nothing
 	}
 	for _, s := range c.policy.Services {
+		c.undescribed(s)
 		entry := 0
 		for _, r := range s.rules.sources {
 			c.unreached(s, r, entry)
@@ -39,10 +40,12 @@ func (c *compiler) doubts() {
 			c.vainExceptions(s, r)
 			c.unheldCaptures(r)
 			c.bodiless(r)
+			c.disjointOrigins(r)
 			for _, b := range r.branches() {
 				c.disjointCallers(b)
 				c.disjointClients(b)
 				c.ownerless(b)
+				c.oneByOne(b)
 			}
 		}
 	}
@@ -70,7 +73,7 @@ func (c *compiler) unheldCaptures(r *ruleSource) {
 
 // bodiless warns of a rule that reads a body of requests which clients send without one (RFC 9110 sections 9.3.1 and 9.3.2).
 func (c *compiler) bodiless(r *ruleSource) {
-	if !slices.ContainsFunc(r.branches(), func(b *ruleSource) bool { return b.rule.Body != nil }) {
+	if !r.rule.ReadsBody() {
 		return
 	}
 	for _, p := range r.rule.Patterns {
@@ -79,6 +82,15 @@ func (c *compiler) bodiless(r *ruleSource) {
 		}
 	}
 	c.warn(r.source, r.m.Pos("match"), "match POST, or read the path or the query", "the rule reads a body, and clients send GET and HEAD without one: nobody will pass")
+}
+
+// oneByOne warns of a list whose ids are asked about one after another, which is slow and can be made so by whoever writes the list.
+func (c *compiler) oneByOne(b *ruleSource) {
+	owner := b.rule.Owner
+	if owner != nil && owner.Of.List() && owner.Lookup != nil && owner.Lookup.HTTP != nil && owner.Lookup.HTTP.Batch == "" {
+		c.warn(b.source, b.m.Pos("owner"), "write `batch: URL` at the lookup",
+			"the rule reads a list, and the lookup `%s` asks for one id at a time: a long list is answered by 503", owner.Lookup.Name)
+	}
 }
 
 // branches are a rule's, or the rule alone.

@@ -9,7 +9,7 @@ import (
 // rules do: it is for browsers, which keep a page from reading what it may not.
 type CORS struct {
 	// Origins are the pages that may call. Never empty.
-	Origins []Origin
+	Origins []WebOrigin
 	// Methods that pages may use, as written; those of the service's rules where the policy names none.
 	Methods []string
 	// Headers that pages may send, lower case.
@@ -31,8 +31,8 @@ func (c *CORS) Admits(origin string) bool {
 	return false
 }
 
-// Origin is one web origin (RFC 6454 section 6.1), a whole domain's, or every one.
-type Origin struct {
+// WebOrigin is one web origin (RFC 6454 section 6.1), a whole domain's, or every one.
+type WebOrigin struct {
 	// Exact is scheme, host and perhaps a port, byte for byte; "*" is every origin. "" where the origin is a domain's.
 	Exact string
 	// Prefix is the scheme and Suffix the domain with its leading dot, and perhaps a port, of `https://*.example.com`: between them
@@ -41,7 +41,7 @@ type Origin struct {
 }
 
 // String is the origin as policies write it.
-func (o Origin) String() string {
+func (o WebOrigin) String() string {
 	if o.Exact != "" {
 		return o.Exact
 	}
@@ -49,7 +49,7 @@ func (o Origin) String() string {
 }
 
 // Admits reports whether an Origin header's value is this origin, or one of the domain's.
-func (o Origin) Admits(origin string) bool {
+func (o WebOrigin) Admits(origin string) bool {
 	switch o.Exact {
 	case "":
 		inner, ok := strings.CutPrefix(origin, o.Prefix)

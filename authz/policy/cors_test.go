@@ -41,7 +41,7 @@ func TestCORS(t *testing.T) {
 	}
 	short := parseOne(t, withService(`    cors: {origins: ["https://app.example.com"]}`)).CORS
 	want := &CORS{
-		Origins: []Origin{{Exact: "https://app.example.com"}}, Methods: []string{"GET", "HEAD", "POST"},
+		Origins: []WebOrigin{{Exact: "https://app.example.com"}}, Methods: []string{"GET", "HEAD", "POST"},
 		Headers: []string{"authorization", "content-type"}, MaxAge: 10 * time.Minute,
 	}
 	if diff := cmp.Diff(want, short); diff != "" {
@@ -49,7 +49,7 @@ func TestCORS(t *testing.T) {
 	}
 	long := parseOne(t, withService(`    cors: {origins: ["https://*.example.com:8443", "http://localhost:3000"], methods: [POST], headers: [Idempotency-Key], credentials: true, max_age: 0s}`)).CORS
 	want = &CORS{
-		Origins: []Origin{{Prefix: "https://", Suffix: ".example.com:8443"}, {Exact: "http://localhost:3000"}},
+		Origins: []WebOrigin{{Prefix: "https://", Suffix: ".example.com:8443"}, {Exact: "http://localhost:3000"}},
 		Methods: []string{"POST"}, Headers: []string{"idempotency-key"}, Credentials: true,
 	}
 	if diff := cmp.Diff(want, long); diff != "" {

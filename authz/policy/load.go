@@ -75,7 +75,7 @@ type loader struct {
 
 // miss notes that nothing of a file is in force: what it would serve is answered by nobody else.
 func (p *Policy) miss(file File) {
-	if strings.HasSuffix(file.Name, BlobSuffix) {
+	if isData(file.Name) {
 		return // it serves nothing by itself: what needs it does not load without it
 	}
 	p.partial = true

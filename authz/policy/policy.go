@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/condition"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
 	"github.com/sallyport-dev/sallyport/authz/target"
+	"github.com/sallyport-dev/sallyport/authz/webhook"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
@@ -79,6 +81,10 @@ type Service struct {
 	Workloads []CallerPattern
 	// Callers are demanded of every connection; nil demands none.
 	Callers []CallerPattern
+	// Origin is demanded of the address of every request but a probe's.
+	Origin Origin
+	// ClientKey is demanded of every request that a token is asked of; nil demands none. Rules hold it too.
+	ClientKey *ClientKey
 	// Shadow, unless nil, is what the service answers until its rules are enforced.
 	Shadow *Shadow
 	// Audience is the one audience of its issuers that this service answers to; "" where the issuer has only one.
@@ -98,6 +104,9 @@ type Service struct {
 	// Strip are the header names that an allow removes when it sets none of them: every identity header of the policy, and the
 	// headers by which clients try to choose another method or path.
 	Strip []string
+	// StripAll are the header names that are removed where the service's rules do not decide: every identity header of the policy, those by which
+	// clients choose, and every API key of the service.
+	StripAll []string
 
 	pos   strictyaml.Pos
 	file  string
@@ -105,6 +114,8 @@ type Service struct {
 	// tenant is the node of the service's demand, and descriptors the FileDescriptorSet of its gRPC messages, while it is compiled.
 	tenant, descriptorsNode *strictyaml.Node
 	descriptors             []byte
+	// description is the service's OpenAPI document; nil where it names none.
+	description *description
 	// probes are its own and, for an edge service, those at the top of the files.
 	probes []Probe
 }
@@ -152,6 +163,8 @@ type Rule struct {
 	// Callers are demanded beside the service's; AnyCaller sets the service's aside for a public rule.
 	Callers   []CallerPattern
 	AnyCaller bool
+	// Origins are demanded of the address that a request comes from, all of them: the service's and the rule's own. Nil demands nothing.
+	Origins []Origin
 	// Either are the branches of a rule that takes credentials of several kinds, each with its own demands; the credential chooses
 	// the branch, and what the branch refuses is refused. The rule itself then demands nothing. Nil: the rule is its only branch.
 	Either []*Rule
@@ -166,6 +179,12 @@ type Rule struct {
 	Tenants []Tenant
 	// Agrees are references whose values must be one and the same.
 	Agrees []Reference
+	// ClientKey is the key of an application that is demanded beside a token, the service's or the rule's own; nil demands none.
+	ClientKey *ClientKey
+	// Strip are the header names that an allow removes, but for those that the service sets.
+	Strip []string
+	// SignedBy is who must have signed the body; nil demands no signature. It stands beside no token.
+	SignedBy *SignedBy
 	// Condition must hold; nil demands nothing.
 	Condition *condition.Program
 	// ConditionText is the condition as it is written.
@@ -185,6 +204,7 @@ type Rule struct {
 	Except []pattern.Prefix
 	// SeparateBody says that the upstream never merges body fields into query parameters.
 	SeparateBody bool
+	Shape
 }
 
 // Sender says how a token must be bound to whoever sends it. A token that is bound (`cnf`) is always held to it.
@@ -228,6 +248,60 @@ type Owner struct {
 	AllowEmpty bool
 	// Hidden answers 404 for everything that is refused after scopes, so that existence does not show.
 	Hidden bool
+}
+
+// SignedBy demands that the body was signed by somebody who shares a key with the gate: the sender of a webhook.
+type SignedBy struct {
+	// Header holds the signatures, lower case.
+	Header string
+	// Form is how they are written, and Timestamp the header of its own that holds the time; "" where there is none.
+	Form      webhook.Form
+	Timestamp string
+	// Keys are the files of the keys, any of which may have signed.
+	Keys WebhookKeys
+}
+
+// ClientKey demands that a request brings an API key, which names the application that makes it and never who asks.
+type ClientKey struct {
+	// Header holds the key, lower case.
+	Header string
+	// Forward hands the key on to the upstream, which then knows every client's. False removes it.
+	Forward bool
+	// Keys says where the keys are known.
+	Keys ClientKeys
+}
+
+// ClientKeys names a store of API keys. Exactly one of File and Redis is set. It is read by whoever runs the policy.
+type ClientKeys struct {
+	// File is a file of keys, in the form of package clientkey.
+	File  string
+	Redis *ClientKeyRedis
+	// Name is the same for the same store, and another for others.
+	Name string
+	// PolicyFile and Pos say where the policy names it.
+	PolicyFile string
+	Pos        strictyaml.Pos
+}
+
+// ClientKeyRedis is a Redis in which the client's name stands under Prefix and the SHA-256 of its key, in lower-case hexadecimal digits.
+type ClientKeyRedis struct {
+	URL, Username, PasswordFile, CAFile string
+	Prefix                              string
+	// Timeout bounds one question. Positive.
+	Timeout time.Duration
+}
+
+// WebhookKeys names keys in files. They are read, and read again, by whoever runs the policy.
+type WebhookKeys struct {
+	// Files hold one key each.
+	Files []string
+	// Base64 says that the files hold base64.
+	Base64 bool
+	// Name is the same for the same keys, and another for others.
+	Name string
+	// File and Pos say where the policy names them.
+	File string
+	Pos  strictyaml.Pos
 }
 
 // Tenant demands that a request stays within its caller's tenant.
@@ -367,9 +441,11 @@ const (
 	ValueWho
 	// ValueCaller is the connection's SPIFFE ID.
 	ValueCaller
+	// ValueClient is the application that an API key names.
+	ValueClient
 )
 
-// Value is a source of text: a claim, `token.who` or `caller`.
+// Value is a source of text: a claim, `token.who`, `caller` or `client`.
 type Value struct {
 	Kind  ValueKind
 	Claim string
@@ -411,6 +487,38 @@ func (p Probe) Admits(method, path string) bool {
 		return method == "POST"
 	}
 	return method == "GET" || method == "HEAD"
+}
+
+// WebhookKeys are the keys that rules demand signatures by, each once.
+func (p *Policy) WebhookKeys() []*WebhookKeys {
+	var all []*WebhookKeys
+	for _, s := range p.Services {
+		for _, rule := range s.Rules {
+			if rule.SignedBy == nil {
+				continue
+			}
+			keys := &rule.SignedBy.Keys
+			if !slices.ContainsFunc(all, func(other *WebhookKeys) bool { return other.Name == keys.Name }) {
+				all = append(all, keys)
+			}
+		}
+	}
+	return all
+}
+
+// ClientKeys are the stores of API keys that rules ask, each once.
+func (p *Policy) ClientKeys() []*ClientKeys {
+	var all []*ClientKeys
+	for _, s := range p.Services {
+		for _, rule := range s.Rules {
+			for _, b := range append([]*Rule{rule}, rule.Either...) {
+				if b.ClientKey != nil && !slices.ContainsFunc(all, func(other *ClientKeys) bool { return other.Name == b.ClientKey.Keys.Name }) {
+					all = append(all, &b.ClientKey.Keys)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // Service by its name; nil if the policy has none.
@@ -598,7 +706,7 @@ func (r *Rule) Excepts(t *target.Target) bool {
 // ParametersApart reports whether a query parameter cannot be replaced by what a body holds: because the upstream merges none into the
 // parameters, or because the rule holds the body's to agree.
 func (r *Rule) ParametersApart(query Reference) bool {
-	if r.SeparateBody {
+	if r.SeparateBody || r.Writable != nil && !r.Writable.Knows(query.Name) {
 		return true
 	}
 	if !slices.Contains(r.Agrees, query) {
@@ -615,6 +723,22 @@ func (r *Rule) CallersAdmit(caller string) bool {
 		return false
 	}
 	return len(r.Callers) == 0 || anyMatches(r.Callers, caller)
+}
+
+// ReadsBody reports whether the rule, or one of its branches, needs the request's body, which Envoy must then show whole.
+func (r *Rule) ReadsBody() bool {
+	return r.Body != nil || r.SignedBy != nil || slices.ContainsFunc(r.Either, (*Rule).ReadsBody)
+}
+
+// OriginAdmits reports whether the address that a request comes from satisfies both the service and the rule; the invalid address, which
+// nobody could read, satisfies neither.
+func (r *Rule) OriginAdmits(address netip.Addr) bool {
+	for i := range r.Origins {
+		if !r.Origins[i].Admits(address) {
+			return false
+		}
+	}
+	return true
 }
 
 // ClientAdmits reports whether an application may come by the connection's identity; caller is "" for none.

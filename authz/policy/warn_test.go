@@ -197,6 +197,18 @@ func TestDoubtsOfLookups(t *testing.T) {
 	}
 }
 
+// A list is asked about in one question, where the backend has been told how.
+func TestDoubtsOfLists(t *testing.T) {
+	text := strings.Replace(doubtful, "  plain:\n    static: {o-1: alice}\n", "  plain:\n    http: {url: \"https://orders.internal/owners/{id}\", owner: owner}\n", 1) +
+		"      - {name: l, match: POST /l, owner: {of: \"body.ids[*]\", is: token.sub, lookup: plain}}\n"
+	if got, want := doubts(t, text), "21:35: the rule reads a list, and the lookup `plain` asks for one id at a time: a long list is answered by 503 (write `batch: URL` at the lookup)"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := doubts(t, strings.Replace(text, ", owner: owner}", ", owner: owner, batch: \"https://orders.internal/owners\"}", 1)); got != "" {
+		t.Error(got)
+	}
+}
+
 // A folder of which a file is missing is not doubted for what that file may demand.
 func TestNoDoubtsOfWhatIsMissing(t *testing.T) {
 	issuers := "version: 1\ntrust_domain: t\npeers: envoy\nissuers:\n  shop:\n    issuer: https://auth.example\n    audiences: [api]\n    scopes: [\"read:orders\"]\n"

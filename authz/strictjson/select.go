@@ -240,13 +240,8 @@ func (w *walker) array(p *place, depth int) error {
 	var each *place
 	if p != nil {
 		each = p.each
-		for _, leaf := range p.within {
-			if each != nil && each.holds(leaf.index) {
-				continue
-			}
-			if err := w.take(p, leaf, Array, ""); err != nil {
-				return err
-			}
+		if err := w.arrayAt(p); err != nil {
+			return err
 		}
 	}
 	w.at++
@@ -273,6 +268,19 @@ func (w *walker) array(p *place, depth int) error {
 	}
 }
 
+// arrayAt notes an array for the paths that do not go on into its elements.
+func (w *walker) arrayAt(p *place) error {
+	for _, leaf := range p.within {
+		if p.each != nil && p.each.holds(leaf.index) {
+			continue
+		}
+		if err := w.take(p, leaf, Array, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // empty notes a list without elements: within another list it is an element that does not hold the place.
 func (w *walker) empty(p, each *place) error {
 	if p.many {
@@ -290,13 +298,8 @@ func (w *walker) object(p *place, depth int) error {
 	}
 	seen := uint64(0)
 	if p != nil {
-		for _, leaf := range p.within {
-			if p.below(leaf.index) {
-				continue
-			}
-			if err := w.take(p, leaf, Object, ""); err != nil {
-				return err
-			}
+		if err := w.objectAt(p); err != nil {
+			return err
 		}
 	}
 	outer := len(w.names)
@@ -339,12 +342,31 @@ func (w *walker) object(p *place, depth int) error {
 	}
 	w.at++
 	w.names = w.names[:outer]
-	if p != nil {
-		for i, child := range p.children {
-			if seen&(1<<i) == 0 {
-				if err := w.absent(child); err != nil {
-					return err
-				}
+	if p == nil {
+		return nil
+	}
+	return w.unseen(p, seen)
+}
+
+// objectAt notes an object for the paths that do not go on into its members.
+func (w *walker) objectAt(p *place) error {
+	for _, leaf := range p.within {
+		if p.below(leaf.index) {
+			continue
+		}
+		if err := w.take(p, leaf, Object, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unseen notes that members of an object are not there.
+func (w *walker) unseen(p *place, seen uint64) error {
+	for i, child := range p.children {
+		if seen&(1<<i) == 0 {
+			if err := w.absent(child); err != nil {
+				return err
 			}
 		}
 	}

@@ -224,6 +224,10 @@ func agree(t *testing.T, document []byte, paths []string) {
 		}
 		return
 	}
+	built, builtErr := selection(t, paths...).Of(value)
+	if (builtErr != nil) != (err != nil) || !slices.EqualFunc(built, places, func(a, b strictjson.Place) bool { return show(a) == show(b) }) {
+		t.Errorf("%q: of the document %v %v, of its bytes %v %v", document, built, builtErr, places, err)
+	}
 	if err != nil {
 		if e, ok := errors.AsType[*strictjson.Error](err); !ok || !e.Folded {
 			t.Errorf("%q is refused: %v", document, err)

@@ -289,3 +289,24 @@ func phpName(name string) string {
 	}
 	return phpUnderscores.Replace(name)
 }
+
+// Names yields the name of every pair, in their order, until yield returns false. Empty pairs, as behind a last '&', are left out. An
+// error, always an *Error, means that some name cannot be read in one way: a malformed escape or a ';' anywhere, or a name that is not
+// written as it is (see ReadableName).
+func (q Query) Names(yield func(name string) bool) error {
+	if why := q.check(); why != "" {
+		return refuse("query", why)
+	}
+	for pair := range strings.SplitSeq(q.raw, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		switch {
+		case pair == "":
+			continue
+		case !ReadableName(name):
+			return refuse("query", "holds a name that is not written as it is")
+		case !yield(name):
+			return nil
+		}
+	}
+	return nil
+}

@@ -321,3 +321,31 @@ func BenchmarkQueryOne(b *testing.B) {
 		}
 	}
 }
+
+// Names that somebody could read otherwise are an error, wherever they stand; what is yielded stands in the query byte for byte.
+func TestQueryNames(t *testing.T) {
+	for query, want := range map[string]string{
+		"": "", "a=1&b=2&a=3": "a b a", "a&b=": "a b", "a=1&": "a", "&&a": "a", "a=%2f+": "a",
+		"a=1&%62=2": "!", "a=1;b=2": "!", "a=%zz": "!", "=1": "!", "a=1&b c=2": "!", "a=1&é=2": "!",
+	} {
+		var names []string
+		err := (target.Target{RawQuery: query}).Query().Names(func(name string) bool {
+			names = append(names, name)
+			return true
+		})
+		got := strings.Join(names, " ")
+		if err != nil {
+			got = "!"
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
+	n := 0
+	if err := target.ParseForm("a&b&%zz").Names(func(string) bool { n++; return false }); err == nil {
+		t.Error("what is malformed behind the last name that was wanted is not seen")
+	}
+	if err := target.ParseForm("a&b").Names(func(string) bool { n++; return false }); err != nil || n != 1 {
+		t.Errorf("%v after %d names", err, n)
+	}
+}

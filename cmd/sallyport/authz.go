@@ -13,10 +13,11 @@ import (
 
 type authzFlags struct {
 	daemon.Options
-	policy, service, audit string
-	shadowPolicy           string
-	revocations            revocationFlags
-	record                 recordFlags
+	policy, service string
+	shadowPolicy    string
+	audit           auditFlags
+	revocations     revocationFlags
+	record          recordFlags
 }
 
 func newAuthz(s streams) *cobra.Command {
@@ -33,7 +34,8 @@ load keeps its last good version, and says why in the log, on /readyz and as a m
 	flags.StringVar(&f.policy, "policy", "", "policy file, or a folder of *.yaml files that are one policy (required)")
 	flags.StringVar(&f.shadowPolicy, "shadow-policy", "", "a second policy, file or folder, that is evaluated beside the first and never changes an answer")
 	flags.StringVar(&f.service, "service", "", "answer for this service of the policy only, as beside one sidecar")
-	flags.StringVar(&f.audit, "audit", "stdout", "where one line per decision goes: stdout, a file, or off")
+	f.audit.bind(flags)
+	f.audit.bindMode(flags)
 	f.record.bind(flags)
 	f.revocations.bind(flags)
 	f.Bind(flags)

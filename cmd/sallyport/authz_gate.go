@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/authz/extauthz"
 	"github.com/sallyport-dev/sallyport/authz/jwks"
 	"github.com/sallyport-dev/sallyport/authz/jwt"
@@ -29,12 +30,13 @@ const firstTry = 5 * time.Second
 
 // wireAuthz makes a daemon the authorization gate.
 func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) error {
-	log, err := openAudit(s, d, f.audit)
+	log, err := openAudit(s, d, &f.audit)
 	if err != nil {
 		return err
 	}
 	denials := f.revocations.denials(time.Now())
-	recorders := authz.Recorders{decisions{log}}
+	audited := decisions{log, f.audit.strict()}
+	recorders := authz.Recorders{audited}
 	if denials != nil {
 		recorders = append(recorders, denials)
 	}
@@ -49,8 +51,9 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 		daemon:     d,
 		service:    f.service,
 		whole:      f.policy,
-		authorizer: authz.New(authz.Options{Service: f.service, Recorder: recorders}),
+		authorizer: authz.New(authz.Options{Service: f.service, Recorder: recorders, Witness: audited.witness()}),
 		denials:    denials,
+		audit:      log,
 
 		revocationsTried: new(atomic.Bool),
 		issuers:          map[string]*issuerKeys{},
@@ -61,6 +64,8 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_policy_info", Help: "Always 1; the label is the policy in force."}, []string{"digest"}),
 	}
 	g.install, g.lookups, g.shadows = g.authorizer.Use, newLookupDoors(d), newShadowState(d)
+	g.keys = newKeyFiles(d, "")
+	g.lookups.audit = log
 	d.Registry.MustRegister(g.fileOK, g.info, keyAges{g})
 	extauthz.Register(d.Server, extauthz.New(g.authorizer, extauthz.NewMetrics(d.Registry)))
 	d.Task("issuer keys", g.run)
@@ -70,7 +75,7 @@ func wireAuthz(ctx context.Context, s streams, d *daemon.Daemon, f *authzFlags) 
 	if err := g.serveAdmin(ctx, &f.revocations, log); err != nil {
 		return err
 	}
-	if err := d.WatchFiles(f.policy, g.load, policy.BlobSuffix); err != nil {
+	if err := d.WatchFiles(f.policy, g.load, policy.Beside()...); err != nil {
 		return err
 	}
 	g.tryPolicy(f.shadowPolicy)
@@ -86,6 +91,7 @@ type authzGate struct {
 	install    func(*authz.Bundle)
 	prefix     string         // of the names of its parts in the status: two policies may name one issuer
 	denials    *authz.Denials // nil where nobody could ask
+	audit      *audit.Log     // nil where it is off
 	shadows    *shadowState
 	fileOK     *prometheus.GaugeVec
 	info       *prometheus.GaugeVec
@@ -96,6 +102,8 @@ type authzGate struct {
 	snapshot *policy.Snapshot
 	// lookups are those of the policy in force.
 	lookups *lookupDoors
+	// keys are those that stand in files of their own.
+	keys *keyFiles
 	// pool is what the issuers' verifiers share: the memory of proved tokens, and the turns at proving new ones.
 	pool *jwt.Pool
 	// revocations is nil where --revocations names none.
@@ -124,6 +132,7 @@ func (g *authzGate) run(ctx context.Context) error {
 		g.start(name, keys)
 	}
 	g.lookups.watch(ctx, &g.refresh)
+	g.refresh.Go(func() { g.keys.watch(ctx) })
 	g.mu.Unlock()
 	<-ctx.Done()
 	g.refresh.Wait()
@@ -134,6 +143,23 @@ func (g *authzGate) run(ctx context.Context) error {
 func (g *authzGate) load(files []daemon.File) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	before := g.digest()
+	err := g.loadLocked(files)
+	e := loadEvent(files, g.prefix+g.whole, err)
+	e.PolicyBefore, e.Policy = before, g.digest()
+	g.audit.Event(e)
+	return err
+}
+
+// digest is that of the policy in force; "" if there is none.
+func (g *authzGate) digest() string {
+	if g.snapshot == nil {
+		return ""
+	}
+	return g.snapshot.Policy.Digest
+}
+
+func (g *authzGate) loadLocked(files []daemon.File) error {
 	first := g.snapshot == nil
 	next, states := g.read(files)
 	var errs strictyaml.Errors
@@ -150,11 +176,16 @@ func (g *authzGate) load(files []daemon.File) error {
 	if next.Policy.Revocation != nil && g.revocations == nil {
 		return daemon.Invalid(errors.New("the policy asks for `revocation`, and no --revocations says where revoked tokens are kept"))
 	}
+	keys, err := g.keys.take(next.Policy)
+	if err != nil {
+		return cannotRead(err)
+	}
 	lookups, err := g.lookups.take(next.Policy)
 	if err != nil {
+		g.keys.drop(keys)
 		return daemon.Invalid(fmt.Errorf("the policy's lookups cannot be opened:\n%w", err))
 	}
-	g.use(next, lookups)
+	g.use(next, lookups, keys)
 	g.report(next, states)
 	err = notInForce(g.files, states, "what it names is answered with 421")
 	if first && err != nil {
@@ -201,7 +232,7 @@ func orNone(errs strictyaml.Errors) error {
 }
 
 // use brings a snapshot into force, as one bundle.
-func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups) {
+func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups, held keySet) {
 	issuers := map[string]*issuerKeys{}
 	verifiers := authz.Verifiers{}
 	var fresh []*issuerKeys
@@ -242,10 +273,12 @@ func (g *authzGate) use(next *policy.Snapshot, lookups authz.Lookups) {
 	g.issuers, g.snapshot = issuers, next
 	g.shown.Store(&issuers)
 	bundle := &authz.Bundle{Policy: next.Policy, Verifiers: verifiers, UnverifiedIssuer: g.pool.UnverifiedIssuer, Lookups: lookups}
+	held.into(bundle)
 	if g.revocations != nil {
 		bundle.Revocations = startView{g.revocations.View(), g.revocationsTried}
 	}
 	g.install(bundle)
+	g.keys.keep(held)
 	g.lookups.release(before)
 }
 
@@ -306,7 +339,12 @@ func (g *authzGate) drop(name string, old *issuerKeys, forget bool) {
 // observe tells log and status how each attempt to read an issuer's keys went.
 func (g *authzGate) observe(name string) func(jwks.Attempt) {
 	part := g.prefix + "jwks:" + name
+	well := true // one attempt is made at a time
 	return func(a jwks.Attempt) {
+		if e, worth := keysEvent(g.prefix+name, a, well); worth {
+			g.audit.Event(e)
+		}
+		well = a.Err == nil
 		defer g.daemon.Status.Tried(part)
 		if a.Err != nil {
 			g.daemon.Status.Set(part, daemon.Degraded(a.Err.Error()))
@@ -321,6 +359,16 @@ func (g *authzGate) observe(name string) func(jwks.Attempt) {
 			g.daemon.Log.Warn("a key was refused", "issuer", name, "why", refusal)
 		}
 	}
+}
+
+// keysEvent is what the audit log is told of an attempt: a change, a first failure and its end.
+func keysEvent(issuer string, a jwks.Attempt, well bool) (e audit.Event, worth bool) {
+	e = eventOf(audit.EventKeys, issuer, a.Err)
+	e.Added, e.Removed, e.Count = a.Added, a.Removed, uint64(max(a.Keys, 0))
+	if a.Err == nil && !well {
+		e.Outcome = outcomeRecovered
+	}
+	return e, a.Changed || well != (a.Err == nil)
 }
 
 // report tells metrics and log what became of each file.

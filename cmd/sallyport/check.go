@@ -13,9 +13,9 @@ import (
 // errShown ends a command with exit code 1 after its findings were printed.
 var errShown = daemon.Invalid(errors.New(""))
 
-// readAll reads the policy files FILE or DIR, and the descriptor sets beside them, for a check. A file that cannot be read is an error of the check, in its place among the others.
+// readAll reads the policy files FILE or DIR, and the descriptor sets and lists of networks beside them, for a check. A file that cannot be read is an error of the check, in its place among the others.
 func readAll(path string) ([]daemon.File, error) {
-	files, err := daemon.ReadFiles(path, policy.BlobSuffix)
+	files, err := daemon.ReadFiles(path, policy.Beside()...)
 	if err != nil {
 		return nil, daemon.Unable(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/authz/owner"
 	"github.com/sallyport-dev/sallyport/authz/owner/grpc"
 	"github.com/sallyport-dev/sallyport/authz/owner/http"
@@ -36,6 +37,7 @@ const (
 type lookupDoors struct {
 	daemon  *daemon.Daemon
 	metrics *owner.Metrics
+	audit   *audit.Log // nil where it is off
 
 	mu   sync.Mutex
 	open map[[32]byte]*lookupDoor
@@ -204,11 +206,13 @@ func (l *lookupDoors) keepTrying(ctx context.Context, door *lookupDoor) {
 			l.daemon.Status.Set(part, daemon.Degraded("it cannot be asked, why is in the log; what it would decide is answered with 503"))
 			if well {
 				l.daemon.Log.Warn("a lookup cannot be asked", "lookup", door.name, "err", err)
+				l.audit.Event(storeEvent(part, err.Error(), false))
 			}
 		} else {
 			l.daemon.Status.Set(part, daemon.OK())
 			if !well {
 				l.daemon.Log.Info("a lookup answers again", "lookup", door.name)
+				l.audit.Event(storeEvent(part, "", true))
 			}
 		}
 		well = err == nil

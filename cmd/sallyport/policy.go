@@ -12,7 +12,7 @@ import (
 
 func newPolicy(s streams) *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Work with policy files"}
-	cmd.AddCommand(newPolicyCheck(s), newPolicyTest(s), newPolicyExplain(s), newPolicyDiff(s), newPolicySchema(s))
+	cmd.AddCommand(newPolicyCheck(s), newPolicyTest(s), newPolicyExplain(s), newPolicyDiff(s), newPolicySchema(s), newPolicyImport(s))
 	return cmd
 }
 

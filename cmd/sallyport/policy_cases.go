@@ -8,12 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/cmd/internal/offline"
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
 type casesFlags struct {
@@ -57,6 +59,9 @@ func (f *casesFlags) run(ctx context.Context, s streams, files []string) error {
 	if f.least < 0 || f.least > 100 {
 		return daemon.Unable(errors.New("--min-coverage is a percentage, 0 to 100"))
 	}
+	if err := distinct(files); err != nil {
+		return daemon.Unable(err)
+	}
 	var policies []*tested
 	var suites []junitSuite
 	cases, failed := 0, 0
@@ -64,6 +69,9 @@ func (f *casesFlags) run(ctx context.Context, s streams, files []string) error {
 		suite, under, err := f.open(file, &policies)
 		if err != nil {
 			return err
+		}
+		if err := under.fits(suite); err != nil {
+			return daemon.Unable(err)
 		}
 		told := junitSuite{Name: file}
 		for _, c := range suite.Cases {
@@ -86,6 +94,23 @@ func (f *casesFlags) run(ctx context.Context, s streams, files []string) error {
 		}
 	}
 	return f.sum(s.out, policies, cases, failed)
+}
+
+// distinct refuses a file that is named twice, by whatever path: its cases would count twice.
+func distinct(files []string) error {
+	infos := make([]os.FileInfo, len(files))
+	for i, file := range files {
+		var err error
+		if infos[i], err = os.Stat(file); err != nil {
+			return err
+		}
+		for j := range i {
+			if os.SameFile(infos[i], infos[j]) {
+				return fmt.Errorf("%s and %s are one file, whose cases would count twice: name it once", files[j], file)
+			}
+		}
+	}
+	return nil
 }
 
 // sum prints the coverage and the last line, and says whether all is well.
@@ -146,14 +171,31 @@ func (f *casesFlags) open(file string, policies *[]*tested) (*offline.Suite, *te
 	return suite, fresh, nil
 }
 
+// fits says what of a file does not fit its policy, before any of its cases is run. A person of many cases is mistaken once.
+func (t *tested) fits(suite *offline.Suite) error {
+	var all strictyaml.Errors
+	for _, c := range suite.Cases {
+		for _, misfit := range t.room.Misfits(c) {
+			if !slices.ContainsFunc(all, func(e *strictyaml.Error) bool { return *e == *misfit }) {
+				all = append(all, misfit)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	all.Sort()
+	return errors.New(all.Pretty())
+}
+
 // try runs one case, and tells how it failed; "" if it did not. An error is a case that is no request at all.
 func (t *tested) try(ctx context.Context, c *offline.Case) (failure string, err error) {
-	if err := t.room.Misfits(c); err != nil {
-		return "", fmt.Errorf("%s: %s: %w", c.At(), c.Name, err)
-	}
 	result, err := t.room.Decide(ctx, c)
 	if err != nil {
 		return "", fmt.Errorf("%s: %s: %w", c.At(), c.Name, err)
+	}
+	if result.Untold != "" && len(result.Unanswered) == 0 {
+		return "", fmt.Errorf("%s: %s: %s: a test would be about another request", c.At(), c.Name, result.Untold)
 	}
 	t.coverage.Add(result)
 	misses := result.Misses()

@@ -21,8 +21,8 @@ import (
 )
 
 type explainFlags struct {
-	policy, file, curl, jwks string
-	asJSON                   bool
+	policy, file, curl, jwks, lookups string
+	asJSON                            bool
 }
 
 func newPolicyExplain(s streams) *cobra.Command {
@@ -44,6 +44,7 @@ Exit codes: 0 allowed, 1 denied, 2 could not run.`,
 	flags.StringVarP(&f.file, "file", "f", "", "the request: a file, or - for stdin")
 	flags.StringVar(&f.curl, "curl", "", "the request, as a curl command line")
 	flags.StringVar(&f.jwks, "jwks", "", "check the signature of the request's token with this key set, a file")
+	flags.StringVar(&f.lookups, "lookups", "", "what the lookups know, beside a curl line: 'orders: {o-1: bob}'")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	fromEnvironment(cmd, s)
 	return cmd
@@ -57,13 +58,18 @@ func (f *explainFlags) run(ctx context.Context, stdin io.Reader, s streams) erro
 	if err != nil {
 		return daemon.Unable(err)
 	}
+	if f.lookups != "" {
+		if errs := c.AddLookups("--lookups", f.lookups); len(errs) > 0 {
+			return daemon.Unable(errors.New(errs.Pretty()))
+		}
+	}
 	p, err := readPolicy(f.policy)
 	if err != nil {
 		return err
 	}
 	room := offline.NewRoom(p)
-	if err := room.Misfits(c); err != nil {
-		return daemon.Unable(err)
+	if misfits := room.Misfits(c); len(misfits) > 0 {
+		return daemon.Unable(errors.New(misfits.Pretty()))
 	}
 	if err := f.prove(ctx, room, c); err != nil {
 		return daemon.Unable(err)
@@ -73,7 +79,9 @@ func (f *explainFlags) run(ctx context.Context, stdin io.Reader, s streams) erro
 	case err != nil:
 		return daemon.Unable(err)
 	case len(result.Unanswered) > 0:
-		return daemon.Unable(errors.New(strings.Join(result.Unanswered, "\n") + "\nwrite `lookups: {NAME: {ID: owner}}`"))
+		return daemon.Unable(errors.New(strings.Join(result.Unanswered, "\n") + "\nsay it: --lookups 'NAME: {ID: owner}', or `lookups: {NAME: {ID: owner}}` in the case"))
+	case result.Untold != "":
+		return daemon.Unable(errors.New("this request cannot be explained: " + result.Untold))
 	}
 	notes := f.notesOf(result)
 	if err := f.show(s, result, notes); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -137,6 +138,14 @@ func TestPolicyTestUnable(t *testing.T) {
 		"a policy that is none":      {"policy: cases.yaml\ncases: [{name: a, request: GET /, expect: deny}]", "the policy does not load"},
 		"cases that are none":        {"cases: 7", "cases.yaml:1:8"},
 		"a rule that does not exist": {"policy: policy.yaml\ncases: [{name: a, request: GET /, expect: {rule: x}}]", `the policy has no rule "x"`},
+		"a claim of a typing error":  {"policy: policy.yaml\npeople: {eve: {sub: eve, claims: {rolse: [support]}}}\ncases: [{name: a, who: eve, request: GET /, expect: deny}]", "cases.yaml:2:35: issuer shop declares no claim `rolse`\n      = did you mean `roles`?"},
+		"a claim of another type":    {"policy: policy.yaml\ncases: [{name: a, who: {sub: eve, claims: {roles: support}}, request: GET /, expect: deny}]", "cases.yaml:2:51: issuer shop declares claim `roles` as strings"},
+		"what none can set":          {"policy: policy.yaml\ncases: [{name: a, request: GET /, expect: {headers: {x-user-idd: null}}}]", "cases.yaml:2:54: no rule sets the header \"x-user-idd\""},
+		"nothing of headers":         {"policy: policy.yaml\ncases: [{name: a, request: GET /, expect: {headers: {}}}]", "cases.yaml:2:53: none are expected"},
+		"a refusal of no gate":       {"policy: policy.yaml\ncases: [{name: a, who: {refused: expird}, request: GET /, expect: deny}]", "cases.yaml:2:34: no token is refused as \"expird\""},
+		"a word that is none":        {"policy: policy.yaml\ncases: [{name: a, request: GET /, lookups: {orders: {o-1: not_theirs}}, expect: deny}]", "cases.yaml:2:59: \"not_theirs\" would be an owner of that name"},
+		"a caller of half a name":    {"policy: policy.yaml\ncases: [{name: a, caller: shop, request: GET /, expect: deny}]", "cases.yaml:2:27: \"shop\" is no identity of a workload"},
+		"a mistake behind a failure": {"policy: policy.yaml\ncases:\n- {name: a, request: GET /v0/x, expect: allow}\n- {name: b, request: GET /, expect: {rule: x}}", "cases.yaml:4:44: the policy has no rule \"x\""},
 		"a caller of nowhere":        {"policy: policy.yaml\ncases: [{name: a, who: {issuer: x}, request: GET /, expect: deny}]", `the policy has no issuer "x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,6 +155,39 @@ func TestPolicyTestUnable(t *testing.T) {
 				t.Errorf("exit %d, %q, %q; want %s", code, out, errs, c.want)
 			}
 		})
+	}
+}
+
+// A file that is named twice, by whatever path, is not counted twice.
+func TestPolicyTestOfOneFileTwice(t *testing.T) {
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "cases.yaml": shopCases})
+	file := filepath.Join(dir, "cases.yaml")
+	if err := os.Symlink(file, filepath.Join(dir, "link.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{file, dir + "/./cases.yaml", filepath.Join(dir, "link.yaml")} {
+		code, out, errs := command(t, nil, "policy", "test", file, other)
+		if code != 2 || out != "" || !strings.Contains(errs, "are one file, whose cases would count twice: name it once") {
+			t.Errorf("%s: exit %d, %q, %q", other, code, out, errs)
+		}
+	}
+}
+
+// A recorded line with a name is a case, unless what its rule reads was not recorded.
+func TestPolicyTestOfRecordedLines(t *testing.T) {
+	cases := "policy: policy.yaml\ncases:\n"
+	for i, line := range strings.Split(strings.TrimSpace(recordShop(t, shopRequests[:6]...)), "\n") {
+		cases += fmt.Sprintf("- {\"name\":\"%d\",%s\n", i, strings.TrimPrefix(line, "{"))
+	}
+	reads := shopPolicy + "      - {name: move, match: \"POST /move\", owner: {of: form.from, is: token.sub}}\n"
+	lost := "policy: reads.yaml\ncases: [{name: a, who: {sub: a}, request: POST /move, recorded: {lacks: [body]}, expect: deny}]"
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "cases.yaml": cases, "reads.yaml": reads, "lost.yaml": lost})
+	if code, out, errs := command(t, nil, "policy", "test", filepath.Join(dir, "cases.yaml")); code != 0 || out != "ok: 6 cases\n" {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
+	}
+	if code, out, errs := command(t, nil, "policy", "test", filepath.Join(dir, "lost.yaml")); code != 2 || out != "" ||
+		!strings.Contains(errs, "lost.yaml:2: a: the body was not recorded: a test would be about another request") {
+		t.Errorf("exit %d, %s\n%s", code, errs, out)
 	}
 }
 
@@ -199,6 +241,32 @@ func TestPolicyExplainCurl(t *testing.T) {
 	}
 }
 
+// Beside a curl line stands what the lookups know, in the words of a case.
+func TestPolicyExplainLookups(t *testing.T) {
+	policyFile := filepath.Join(folder(t, map[string]string{"policy.yaml": shopPolicy}), "policy.yaml")
+	token := authztest.Mint(authztest.EC(), nil, map[string]any{
+		"iss": authztest.Issuer, "aud": authztest.Audience, "sub": "alice", "client_id": "web", "jti": "1", "scope": "read:orders",
+		"iat": time.Now().Add(-time.Minute).Unix(), "exp": time.Now().Add(time.Minute).Unix(),
+	})
+	line := "curl https://orders.internal/orders/o-1 -H 'Authorization: Bearer " + token + "'"
+	for lookups, want := range map[string]struct {
+		code int
+		told string
+	}{
+		"orders: {o-1: alice}":       {0, "ALLOW  200 allowed\n"},
+		"orders: {o-1: bob}":         {1, "DENY  403 owner (not_theirs)\n"},
+		"orders: {o-1: unavailable}": {1, "DENY  503 lookup (unavailable)\n"},
+		"orders: {o-2: alice}":       {2, "say it: --lookups"},
+		"orders: [alice]":            {2, "--lookups:1:9"},
+		"ordres: {o-1: alice}":       {2, "the policy has no lookup \"ordres\""},
+	} {
+		code, out, errs := command(t, nil, "policy", "explain", "--policy", policyFile, "--curl", line, "--lookups", lookups)
+		if code != want.code || !strings.Contains(out+errs, want.told) {
+			t.Errorf("%s: exit %d, %s\n%s", lookups, code, errs, out)
+		}
+	}
+}
+
 // With the issuer's keys at hand a signature is checked, and nothing needs to be said of it.
 func TestPolicyExplainProves(t *testing.T) {
 	set := authztest.JWKS(authztest.EC())
@@ -235,7 +303,9 @@ func TestPolicyExplainProves(t *testing.T) {
 
 // What cannot be explained is exit code 2, and no decision.
 func TestPolicyExplainUnable(t *testing.T) {
-	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "case.yaml": "who: {sub: alice}\nrequest: GET /orders/o-1\n"})
+	dir := folder(t, map[string]string{"policy.yaml": shopPolicy, "case.yaml": "who: {sub: alice}\nrequest: GET /orders/o-1\n",
+		"unseen.yaml": "who: unknown\nrequest: GET /users/alice/orders\n", "rolse.yaml": "who: {sub: eve, claims: {rolse: [a]}}\nrequest: GET /users/alice/orders\n"})
+	unseen, rolse := filepath.Join(dir, "unseen.yaml"), filepath.Join(dir, "rolse.yaml")
 	policyFile, caseFile := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "case.yaml")
 	for name, c := range map[string]struct {
 		args []string
@@ -246,6 +316,8 @@ func TestPolicyExplainUnable(t *testing.T) {
 		"two requests":      {[]string{"--policy", policyFile, "-f", caseFile, "--curl", "curl http://h"}, "say one request"},
 		"an unknown option": {[]string{"--policy", policyFile, "--curl", "curl -F a=b http://h"}, "the option -F is not understood"},
 		"no such file":      {[]string{"--policy", policyFile, "-f", caseFile + "x"}, "case.yamlx"},
+		"no token seen":     {[]string{"--policy", policyFile, "-f", unseen}, "cannot be explained: the token was not looked at"},
+		"no such claim":     {[]string{"--policy", policyFile, "-f", rolse}, "rolse.yaml:1:26: issuer shop declares no claim `rolse`"},
 		"no answer":         {[]string{"--policy", policyFile, "-f", caseFile}, `lookup orders was asked about "o-1", and the case gives no answer`},
 	} {
 		t.Run(name, func(t *testing.T) {

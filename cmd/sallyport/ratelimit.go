@@ -18,10 +18,11 @@ const inMemory = "memory"
 
 type ratelimitFlags struct {
 	daemon.Options
-	limits, store, audit string
-	dial                 redisdial.Options
-	keyPrefix            string
-	replicas, maxKeys    int
+	limits, store     string
+	audit             auditFlags
+	dial              redisdial.Options
+	keyPrefix         string
+	replicas, maxKeys int
 }
 
 func newRatelimit(s streams) *cobra.Command {
@@ -46,7 +47,7 @@ Replicas that share a --store share every limit. While the store is away each ru
 	flags.StringVar(&f.keyPrefix, "store-key-prefix", "", "stands before every key; services that share it share counters (default sp1:)")
 	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself: all of them with --store memory, else those of `local` rules while the store is away")
 	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory, about 0.7 kB each with two sliding windows; the rest of a rule shares one")
-	flags.StringVar(&f.audit, "audit", "stdout", "where one line per decision goes: stdout, a file, or off")
+	f.audit.bind(flags)
 	f.Bind(flags)
 	fromEnvironment(cmd, s)
 	return cmd

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/cmd/internal/redisdial"
 	"github.com/sallyport-dev/sallyport/ratelimit"
@@ -27,6 +28,10 @@ const (
 
 // wireRatelimit makes a daemon the rate-limit gate.
 func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
+	log, err := openAudit(s, d, &f.audit)
+	if err != nil {
+		return err
+	}
 	metrics := rls.NewMetrics()
 	d.Registry.MustRegister(metrics)
 	options := ratelimit.Options{Replicas: f.replicas, Observer: metrics}
@@ -35,15 +40,11 @@ func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 	if f.inMemory() {
 		options.Store, options.StoreIsLocal = memory, true
 	} else {
-		store, err := openStore(d, f)
+		store, err := openStore(d, f, log)
 		if err != nil {
 			return err
 		}
 		options.Store, options.Local = store, memory
-	}
-	log, err := openAudit(s, d, f.audit)
-	if err != nil {
-		return err
 	}
 	limiter := ratelimit.New(options)
 	decisions := audited{limiter, log}
@@ -51,7 +52,7 @@ func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 		d.Log.Error("a panic was caught while a request was decided", "panic", panicText(value), "stack", string(stack))
 	}})
 	server.Register(d.Server)
-	g := &ratelimitGate{daemon: d, limiter: limiter, metrics: metrics}
+	g := &ratelimitGate{daemon: d, audit: log, whole: f.limits, limiter: limiter, metrics: metrics}
 	return d.WatchFiles(f.limits, g.load)
 }
 
@@ -65,7 +66,7 @@ func panicText(value any) string {
 }
 
 // openStore builds the client of a shared store. It does not dial: a store that is away is degraded, not a failed start.
-func openStore(d *daemon.Daemon, f *ratelimitFlags) (*redisstore.Store, error) {
+func openStore(d *daemon.Daemon, f *ratelimitFlags, log *audit.Log) (*redisstore.Store, error) {
 	parsed, err := redisdial.Parse(f.store)
 	if err != nil {
 		return nil, daemon.Unable(fmt.Errorf("--store: %w (a user goes into --store-username, a password into the file of --store-password-file)", err))
@@ -81,7 +82,7 @@ func openStore(d *daemon.Daemon, f *ratelimitFlags) (*redisstore.Store, error) {
 		return nil, daemon.Unable(err)
 	}
 	d.Status.Expect("store")
-	d.Task("store probe", func(ctx context.Context) error { return watchStore(ctx, d, store) })
+	d.Task("store probe", func(ctx context.Context) error { return watchStore(ctx, d, store, log) })
 	for name, counter := range map[string]struct {
 		help string
 		read func() uint64
@@ -95,7 +96,7 @@ func openStore(d *daemon.Daemon, f *ratelimitFlags) (*redisstore.Store, error) {
 }
 
 // watchStore keeps the store's condition up to date until the daemon ends.
-func watchStore(ctx context.Context, d *daemon.Daemon, store *redisstore.Store) error {
+func watchStore(ctx context.Context, d *daemon.Daemon, store *redisstore.Store, log *audit.Log) error {
 	ticker := time.NewTicker(probeEvery)
 	defer ticker.Stop()
 	last := ""
@@ -104,6 +105,7 @@ func watchStore(ctx context.Context, d *daemon.Daemon, store *redisstore.Store) 
 		d.Status.Set("store", condition)
 		d.Status.Tried("store")
 		if text != last {
+			log.Event(storeEvent("store", text, text == ""))
 			if last = text; text == "" {
 				d.Log.Info("the store answers")
 			} else {
@@ -147,6 +149,8 @@ func registerMemory(d *daemon.Daemon, memory *memstore.Store) {
 // ratelimitGate keeps the limiter's table in step with the limits files.
 type ratelimitGate struct {
 	daemon   *daemon.Daemon
+	audit    *audit.Log // nil where it is off
+	whole    string     // the path given as --limits
 	limiter  *ratelimit.Limiter
 	metrics  *rls.Metrics
 	snapshot *limits.Snapshot
@@ -155,6 +159,12 @@ type ratelimitGate struct {
 
 // load takes a snapshot of the limits files. What is good of it is in force when load returns; the error says what is not.
 func (g *ratelimitGate) load(files []daemon.File) error {
+	err := g.take(files)
+	g.audit.Event(loadEvent(files, g.whole, err))
+	return err
+}
+
+func (g *ratelimitGate) take(files []daemon.File) error {
 	next := limits.Load(g.snapshot, limitsSources(files))
 	errs := next.Errors()
 	states := make([]fileState, len(next.Files))

@@ -138,6 +138,7 @@ func (g *authzGate) watchRevocations(ctx context.Context) error {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	begun, trying, last := time.Now(), true, true
+	told := g.tellRevocations(0)
 	for {
 		ok, text := g.revocations.Health()
 		if trying && (ok || time.Since(begun) > firstTry) {
@@ -151,7 +152,9 @@ func (g *authzGate) watchRevocations(ctx context.Context) error {
 			condition = daemon.Degraded(text + "; once the view is stale, the policy's when_stale decides")
 		}
 		g.daemon.Status.Set("revocations", condition)
+		told = g.tellRevocations(told)
 		if ok != last && !trying {
+			g.audit.Event(storeEvent("revocations", text, ok))
 			if last = ok; ok {
 				g.daemon.Log.Info("the store of revocations answers", "state", text)
 			} else {
@@ -164,6 +167,15 @@ func (g *authzGate) watchRevocations(ctx context.Context) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// tellRevocations tells the audit log of the revocations that came since so many were told, and returns how many are told now.
+func (g *authzGate) tellRevocations(told uint64) uint64 {
+	applied := g.revocations.View().Applied()
+	if applied != told {
+		g.audit.Event(audit.Event{Time: time.Now(), Name: audit.EventRevocations, Outcome: outcomeOK, Part: "revocations", Count: applied - told})
+	}
+	return applied
 }
 
 // leeway is how far the clock of an issuer, named by its `iss`, may be from ours: of its names in the policy, the most patient's.
@@ -284,7 +296,7 @@ func (g *authzGate) auditCall(log *audit.Log, c adminapi.Call) {
 	who := callerName(c.Caller)
 	record := audit.Record{
 		Time: time.Now(), Verdict: "allow", Reason: "revoked", Service: "admin", Rule: "revoke", Detail: c.Request.Kind.String(),
-		Issuer: c.Request.Issuer, Caller: who,
+		Issuer: c.Request.Issuer, Caller: who, Kept: true,
 	}
 	switch c.Request.Kind {
 	case adminapi.Token:

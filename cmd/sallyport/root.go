@@ -34,8 +34,9 @@ Exit codes: 0 yes, 1 no (an invalid file, a story that did not hold), 2 could no
 		return daemon.Unable(fmt.Errorf("%w (see \"%s --help\")", err, cmd.CommandPath()))
 	})
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
-	root.AddCommand(newAuthz(s), newRatelimit(s), newDemo(s), group(newPolicy(s), s), group(newLimits(s), s), group(newToken(s), s), group(newLookup(s), s),
-		group(newEnvoy(s), s), newWhy(s), newVersion(s))
+	root.AddCommand(newAuthz(s), newRatelimit(s), newDemo(s), group(newPolicy(s), s), group(newLimits(s), s), group(newToken(s), s), group(newLookup(s), s), group(newEnvoy(s), s),
+		group(newClientKey(s), s),
+		newWhy(s), newVersion(s))
 	return group(root, s)
 }
 

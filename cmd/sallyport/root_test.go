@@ -22,6 +22,8 @@ func TestNoSuchCommand(t *testing.T) {
 		{[]string{"policy", "f"}, `"sallyport policy --help"`},
 		{[]string{"limits"}, "check"},
 		{[]string{"limits", "chekc", "f"}, "did you mean check?"},
+		{[]string{"envoy"}, "doctor"},
+		{[]string{"envoy", "docter", "f"}, "did you mean doctor?"},
 	} {
 		var out, err bytes.Buffer
 		code := run(t.Context(), streams{out: &out, err: &err}, c.args)
@@ -33,7 +35,7 @@ func TestNoSuchCommand(t *testing.T) {
 
 // Help that was asked for is a result.
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help"}, {"policy", "--help"}, {"limits", "check", "--help"}, {"authz", "--help"}, {"ratelimit", "--help"}, {"envoy", "render", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"policy", "--help"}, {"limits", "check", "--help"}, {"authz", "--help"}, {"ratelimit", "--help"}, {"envoy", "render", "--help"}, {"envoy", "doctor", "--help"}} {
 		var out, err bytes.Buffer
 		if code := run(t.Context(), streams{out: &out, err: &err}, args); code != 0 || err.Len() > 0 || !strings.Contains(out.String(), "Usage:") {
 			t.Errorf("%v: exit %d, stdout %q, stderr %q", args, code, out.String(), err.String())

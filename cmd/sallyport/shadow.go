@@ -16,7 +16,7 @@ func (g *authzGate) tryPolicy(path string) {
 		return
 	}
 	trial := &authzGate{
-		daemon: g.daemon, service: g.service, whole: path, authorizer: g.authorizer, install: g.authorizer.UseTrial, prefix: "shadow:",
+		daemon: g.daemon, service: g.service, whole: path, authorizer: g.authorizer, install: g.authorizer.UseTrial, prefix: "shadow:", audit: g.audit,
 		shadows: g.shadows, lookups: g.lookups, issuers: map[string]*issuerKeys{}, pool: g.pool, revocations: g.revocations,
 		revocationsTried: g.revocationsTried,
 		fileOK: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -24,9 +24,10 @@ func (g *authzGate) tryPolicy(path string) {
 		}, []string{"file"}),
 		info: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "sallyport_shadow_policy_info", Help: "Always 1; the label is the policy on trial."}, []string{"digest"}),
 	}
+	trial.keys = newKeyFiles(g.daemon, trial.prefix)
 	g.daemon.Registry.MustRegister(trial.fileOK, trial.info)
 	g.daemon.Task("issuer keys of the shadow policy", trial.run)
-	g.daemon.TryFiles(path, trial.load, policy.BlobSuffix)
+	g.daemon.TryFiles(path, trial.load, policy.Beside()...)
 }
 
 // shadowState shows which services answer for rules that are on trial.

@@ -223,8 +223,7 @@ func (d *Decoder) Int(n *Node, least, most int64) (int64, bool) {
 		d.wrong(n, "a whole number")
 		return 0, false
 	}
-	digits := strings.TrimPrefix(n.text, "-")
-	if digits == "" || strings.Trim(digits, "0123456789") != "" || len(digits) > 1 && digits[0] == '0' {
+	if !decimal(n.text) {
 		d.Errorf(n, "write it in plain decimal, like 12", "%s means different numbers to different YAML readers", clip(n.text))
 		return 0, false
 	}
@@ -317,14 +316,7 @@ func quoted(s string) string { return `write it in quotes: "` + clip(s) + `"` }
 
 // Suggest is the hint for a word that is not among the known ones: the nearest of them, or the whole list.
 func Suggest(key string, known []string) string {
-	best, least := "", 3
-	folded := fold(key)
-	for _, k := range known {
-		if n := distance(folded, fold(k), least); n < least && n <= max(1, len(k)/3) {
-			best, least = k, n
-		}
-	}
-	if best != "" {
+	if best, ok := Nearest(key, known); ok {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	if len(known) == 0 {
@@ -333,26 +325,41 @@ func Suggest(key string, known []string) string {
 	return "one of: " + strings.Join(known, ", ")
 }
 
+// Nearest is the known word that a word is probably a misspelling of; false if it resembles none of them.
+func Nearest(word string, known []string) (string, bool) {
+	best, least := "", 3
+	folded := fold(word)
+	for _, k := range known {
+		if n := distance(folded, fold(k), least); n < least && n <= max(1, len(k)/3) {
+			best, least = k, n
+		}
+	}
+	return best, best != ""
+}
+
 func fold(s string) string { return strings.ReplaceAll(strings.ToLower(clip(s)), "-", "_") }
 
-// distance counts the edits between two short words, giving up at most.
+// distance counts the edits between two short words, giving up at most. Two neighbours that changed places are one edit: no slip of the
+// fingers is more frequent.
 func distance(a, b string, most int) int {
 	if len(a)-len(b) >= most || len(b)-len(a) >= most {
 		return most
 	}
-	row := make([]int, len(b)+1)
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		before, last, row = last, row, before
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
+			row[j+1] = last[j]
 			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
+				row[j+1] = 1 + min(last[j], row[j], last[j+1])
 			}
-			diagonal, row[j+1] = row[j+1], cost
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], 1+before[j-1])
+			}
 		}
 	}
 	return row[len(b)]

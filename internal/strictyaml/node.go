@@ -92,6 +92,7 @@ func (n *Node) Texts() []string {
 // builder converts the library's tree into nodes.
 type builder struct {
 	c       *collector
+	opts    Options
 	anchors map[string]*Node
 	merged  int // entries copied by merge keys so far
 }
@@ -218,11 +219,20 @@ func (b *builder) key(k ast.MapKeyNode) (string, bool) {
 		return "<<", true
 	}
 	n := b.node(k)
+	if b.opts.NumberKeys && n.kind == Int && n.plain && decimal(n.text) {
+		return n.text, true
+	}
 	if n.kind != String || n.plain && ambiguousWord(n.text) {
 		b.c.add(at, `write it in quotes`, "config error, key is not of type string: %s is not text", clip(n.text))
 		return "", false
 	}
 	return n.text, true
+}
+
+// decimal says that a whole number has one spelling and one meaning to every YAML reader.
+func decimal(s string) bool {
+	digits := strings.TrimPrefix(s, "-")
+	return digits != "" && strings.Trim(digits, "0123456789") == "" && (digits == "0" || digits[0] != '0')
 }
 
 // merge copies the entries of a "<<" value that the map does not have itself.

@@ -160,7 +160,7 @@ func (w *watcher) refuse(t *token.Token, at Pos) {
 		// The library would take a key of the map around the list for the item.
 		w.c.add(tokenPos(dash), "write the item, or remove the dash", "a list item without a value")
 	}
-	if t.Type == token.StringType && !literal(w.last) && strings.Contains(strings.Trim(t.Origin, " \n"), "\n") {
+	if !w.opts.PlainLines && t.Type == token.StringType && !literal(w.last) && strings.Contains(strings.Trim(t.Origin, " \n"), "\n") {
 		w.c.add(at, "write it on one line, in quotes, or after | or >-", "plain text on several lines")
 	}
 	if t.Type == token.StringType && (t.Value == "?" || strings.HasPrefix(t.Value, "? ")) {

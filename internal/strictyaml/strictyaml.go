@@ -6,6 +6,7 @@ package strictyaml
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -36,6 +37,12 @@ type Options struct {
 	// Aliases permits anchors, aliases and the merge key "<<" (explicit keys win over merged ones), and tabs outside of the
 	// indentation. Tags, explicit "?" keys, duplicate keys and second documents stay refused.
 	Aliases bool
+	// NumberKeys takes a key that is a whole number in plain decimal for its text: the `200:` of an OpenAPI document.
+	NumberKeys bool
+	// PlainLines permits plain text on several lines, folded as YAML says.
+	PlainLines bool
+	// MaxBytes is the largest file read; zero is [MaxBytes]. The other bounds stay, and are met earlier by a larger file.
+	MaxBytes int
 }
 
 // Document is one parsed file. It is immutable and safe for concurrent use.
@@ -55,8 +62,8 @@ func Parse(file string, data []byte) (*Document, Errors) {
 
 // ParseWith is [Parse] with some strictness lifted.
 func ParseWith(file string, data []byte, opts Options) (doc *Document, errs Errors) {
-	if len(data) > MaxBytes {
-		return nil, Errors{{File: file, Pos: Pos{1, 1}, Msg: fmt.Sprintf("file is larger than %d bytes", MaxBytes), Hint: "split it into several files"}}
+	if most := cmp.Or(opts.MaxBytes, MaxBytes); len(data) > most {
+		return nil, Errors{{File: file, Pos: Pos{1, 1}, Msg: fmt.Sprintf("file is larger than %d bytes", most), Hint: "split it into several files"}}
 	}
 	source := string(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")))
 	if !strings.HasSuffix(source, "\n") {
@@ -79,7 +86,7 @@ func ParseWith(file string, data []byte, opts Options) (doc *Document, errs Erro
 	if len(c.errs) > 0 {
 		return nil, c.errors()
 	}
-	root := build(c, tokens)
+	root := build(c, tokens, opts)
 	if len(c.errs) > 0 {
 		return nil, c.errors()
 	}
@@ -87,7 +94,7 @@ func ParseWith(file string, data []byte, opts Options) (doc *Document, errs Erro
 }
 
 // build turns tokens into nodes. On any problem it reports and its result is not used.
-func build(c *collector, tokens token.Tokens) *Node {
+func build(c *collector, tokens token.Tokens, opts Options) *Node {
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		c.addSyntax(err)
@@ -108,7 +115,7 @@ func build(c *collector, tokens token.Tokens) *Node {
 		c.add(Pos{1, 1}, "", "the file is empty")
 		return nil
 	}
-	b := &builder{c: c, anchors: map[string]*Node{}}
+	b := &builder{c: c, opts: opts, anchors: map[string]*Node{}}
 	root := b.node(body)
 	if len(c.errs) == 0 && root.size > maxNodes {
 		c.add(root.pos, "write the values out, or split the file", "the aliases of this file expand to more than %d values", maxNodes)

@@ -275,6 +275,7 @@ func TestSuggest(t *testing.T) {
 		"audience":          `did you mean "audiences"?`,
 		"requests-per-unit": `did you mean "requests_per_unit"?`,
 		"Match":             `did you mean "match"?`,
+		"macth":             `did you mean "match"?`,
 		"zzz":               "one of: issuer, audiences, requests_per_unit, match",
 	} {
 		if got := Suggest(key, known); got != want {
@@ -473,6 +474,48 @@ func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		if _, errs := Parse("f.yaml", source); errs != nil {
 			b.Fatal(errs)
+		}
+	}
+}
+
+// What files in a format that is not ours may say, each by its own option and by no other.
+func TestOptionsLiftOneThingEach(t *testing.T) {
+	read := func(source string, opts Options) (*Mapping, error) {
+		doc, errs := ParseWith("f.yaml", []byte(source), opts)
+		if errs != nil {
+			return nil, errs
+		}
+		return NewDecoder(doc).OpenMap(doc.Root), nil
+	}
+	lines := Options{PlainLines: true}
+	for _, tt := range []struct {
+		name, source string
+		opts         Options
+		want         string
+	}{
+		{"a number as a key", "200: ok\n", Options{NumberKeys: true}, "200"},
+		{"plain text on several lines", "a: one\n  two\n\n  three\nb: 1\n", lines, "one two\nthree"},
+		{"plain text below its key", "a:\n  one\n  two # why\n", lines, "one two"},
+		{"a large file", "a: " + strings.Repeat("x", MaxBytes) + "\n", Options{MaxBytes: 2 * MaxBytes}, strings.Repeat("x", MaxBytes)},
+	} {
+		if _, err := read(tt.source, Options{}); err == nil {
+			t.Errorf("%s: read without the option", tt.name)
+		}
+		m, err := read(tt.source, tt.opts)
+		if err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		if got := m.Keys()[0]; tt.opts.NumberKeys && got != tt.want {
+			t.Errorf("%s: %q", tt.name, got)
+		}
+		if got := SourceText(m.Get("a")); !tt.opts.NumberKeys && got != tt.want {
+			t.Errorf("%s: %.80q, want %.80q", tt.name, got, tt.want)
+		}
+	}
+	for _, source := range []string{"0200: a\n", "0x10: a\n", "1_0: a\n", "1.5: a\n", "200: a\n\"200\": b\n"} {
+		if _, err := read(source, Options{NumberKeys: true}); err == nil {
+			t.Errorf("%q was read", source)
 		}
 	}
 }

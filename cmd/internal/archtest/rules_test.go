@@ -14,14 +14,15 @@ const module = "github.com/sallyport-dev/sallyport/"
 var floors = map[int][]string{
 	// Floor 1 is pure: bytes and values in, values out.
 	1: {
-		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body",
+		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body", "authz/fields", "authz/schema", "authz/webhook", "authz/clientkey",
+		"authz/openapi",
 		"ratelimit/window", "ratelimit/limits", "internal/...", "proto/...",
 	},
 	// Floor 2 decides, and names the ports it needs for that.
 	2: {"authz", "ratelimit"},
 	// Floor 3 is doors: each to one foreign world.
 	3: {
-		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/audit", "authz/issuer", "authz/revocation", "authz/extauthz",
+		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/clientkey/redis", "authz/audit/...", "authz/issuer", "authz/revocation", "authz/extauthz",
 		"ratelimit/memstore", "ratelimit/redisstore", "ratelimit/xds", "ratelimit/rls", "envoy/...", "k8s/...",
 	},
 	// Floor 4 names every concrete type, or tells stories about all of them.
@@ -59,7 +60,17 @@ var rules = []rule{
 		packages: []string{"authz/body"}, never: []string{"foreign"}, but: []string{"google.golang.org/protobuf/..."},
 		why: "floor 1 is pure: of foreign code a body's reader needs the decoder of messages",
 	}, {
-		packages: floors[1], except: []string{"proto/...", "authz/body"}, never: []string{"foreign"},
+		packages: []string{"authz/openapi"}, never: []string{"foreign"},
+		but: []string{"github.com/getkin/kin-openapi/openapi3", "github.com/go-json-experiment/json/..."},
+		why: "floor 1 is pure: of foreign code the reader of OpenAPI needs that of kin, whose loader is told to fetch nothing",
+	}, {
+		packages: []string{"..."}, except: []string{"authz/openapi"}, never: []string{"github.com/getkin/kin-openapi/..."},
+		why: "authz/openapi is the one door to kin-openapi, and reads the text strictly first",
+	}, {
+		packages: []string{"authz/schema"}, never: []string{"foreign"}, but: []string{"github.com/santhosh-tekuri/jsonschema/v6/..."},
+		why: "floor 1 is pure: this room is the one door to the engine of JSON Schema",
+	}, {
+		packages: floors[1], except: []string{"proto/...", "authz/body", "authz/schema", "authz/openapi"}, never: []string{"foreign"},
 		but: []string{
 			"github.com/goccy/go-yaml/...", "github.com/go-json-experiment/json/...", // decoders
 			"cel.dev/cel-go/...", "cel.dev/expr/...", // the expression engine
@@ -81,6 +92,9 @@ var rules = []rule{
 		packages: []string{"..."}, except: []string{"authz/extauthz", "ratelimit/rls", "ratelimit/xds", "envoy/...", "e2e/..."},
 		never: []string{"github.com/envoyproxy/go-control-plane/..."},
 		why:   "Envoy's API changes; it does so in few places of ours",
+	}, {
+		packages: []string{"..."}, except: []string{"authz/audit/otlp"}, never: []string{"go.opentelemetry.io/..."},
+		why: "one door to OpenTelemetry, so that nothing on a request's path knows it",
 	}, {
 		packages: []string{"..."}, except: []string{"cmd/..."}, never: []string{"flag", "github.com/spf13/..."},
 		why: "cmd is the one source of configuration",

@@ -51,14 +51,18 @@ func (r request) verb() string {
 	return r.method
 }
 
+func (r request) mayHaveBody() bool {
+	return r.verb() == http.MethodPost || r.verb() == http.MethodPatch
+}
+
 // encode is the request on the wire, for one request on one connection. It refuses only what would not be one request.
 func (r request) encode(host string) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n", r.verb(), r.target, host)
-	if r.verb() == http.MethodPost {
+	if r.mayHaveBody() {
 		fmt.Fprintf(&b, "content-length: %d\r\n", len(r.body))
 	}
-	broken := r.body != "" && r.verb() != http.MethodPost || strings.ContainsAny(r.verb()+r.target+host, "\r\n\x00 ") || r.target == ""
+	broken := r.body != "" && !r.mayHaveBody() || strings.ContainsAny(r.verb()+r.target+host, "\r\n\x00 ") || r.target == ""
 	for _, f := range r.header() {
 		broken = broken || f.name == "" || strings.ContainsAny(f.name, "\r\n\x00: ") || strings.ContainsAny(f.value, "\r\n\x00")
 		fmt.Fprintf(&b, "%s: %s\r\n", f.name, f.value)
@@ -81,6 +85,7 @@ type reply struct {
 // problem is what the authz gate answers when it refuses (RFC 9457).
 type problem struct {
 	Reason     string `json:"reason"`
+	Pointer    string `json:"pointer"`
 	DecisionID string `json:"decision_id"`
 }
 

@@ -3,9 +3,11 @@ package demo
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -31,8 +33,11 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.called.Add(1)
 	e := echo{Target: r.RequestURI, UserIDs: userIDs(r.Header), RequestID: r.Header.Get("X-Request-Id")}
 	status := http.StatusOK
-	if e.Says = answer(r.Method, generous(r.RequestURI), e.UserIDs); e.Says == "deleted" {
+	switch e.Says = answer(r.Method, generous(r.RequestURI), e.UserIDs); {
+	case e.Says == "deleted":
 		e.Says += " " + strings.Join(listed(r.Body), ", ")
+	case r.Method == http.MethodPatch:
+		e.Says += " " + strings.Join(named(r.Body), ", ")
 	}
 	if e.Says == "" {
 		status, e.Says = http.StatusNotFound, "no such page"
@@ -51,6 +56,13 @@ func listed(body io.Reader) []string {
 	}
 	_ = json.NewDecoder(io.LimitReader(body, bodyLimit)).Decode(&sent) // what cannot be read names nothing
 	return sent.IDs
+}
+
+// named are the fields of a body, all of which are written.
+func named(body io.Reader) []string {
+	var sent map[string]any
+	_ = json.NewDecoder(io.LimitReader(body, bodyLimit)).Decode(&sent) // what cannot be read names nothing
+	return slices.Sorted(maps.Keys(sent))
 }
 
 // userIDs reads the identity header as CGI and its heirs do: "_" is "-", and who comes last is believed.
@@ -88,6 +100,8 @@ func answer(method, p string, ids []string) string {
 		return "reindexed"
 	case method == http.MethodPost && p == "/orders:delete":
 		return "deleted"
+	case method == http.MethodPatch && len(segments) == 2 && segments[0] == "users":
+		return segments[1] + " has a new"
 	case method != http.MethodGet:
 		return ""
 	case p == "/healthz":

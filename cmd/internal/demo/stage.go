@@ -331,6 +331,9 @@ func (s *stage) eventually(l line) {
 	s.tell(row{says: l.says, with: got.text(), reason: got.why(), rule: got.which()}, note, l.with.faults(got))
 }
 
+// pointed shows which part of the request the answer points at.
+func pointed(a answered) string { return "the answer points at " + a.reply.problem.Pointer }
+
 // heard shows header fields of an answer.
 func heard(names ...string) func(answered) string {
 	return func(a answered) string {

@@ -243,7 +243,7 @@ func pong(address string) bool {
 }
 
 func (w *world) startAuthz(ctx context.Context) (err error) {
-	w.authz, err = w.gate("authz", w.ports.authz, w.ports.authzAdmin, append([]string{"--policy", w.file("policy.yaml"), "--audit", string(w.audit)}, w.revocationFlags()...)...)
+	w.authz, err = w.gate("authz", w.ports.authz, w.ports.authzAdmin, append([]string{"--policy", w.file("policy.yaml"), "--audit", string(w.audit), "--audit-fold", "0"}, w.revocationFlags()...)...)
 	if err != nil {
 		return err
 	}
@@ -256,7 +256,7 @@ func (w *world) startLimits(ctx context.Context) (err error) {
 		store = "redis://" + local(w.ports.store)
 	}
 	w.limits, err = w.gate("ratelimit", w.ports.limits, w.ports.limitsAdmin, "--limits", w.file("limits"), "--store", store, "--replicas", "1",
-		"--audit", string(w.limitsAudit))
+		"--audit", string(w.limitsAudit), "--audit-fold", "0")
 	if err != nil {
 		return err
 	}

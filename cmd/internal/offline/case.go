@@ -22,6 +22,8 @@ type Case struct {
 	Caller, Address string
 	// Service is the pin that a sidecar or Envoy's operator sets; "" pins none.
 	Service string
+	// Signed is the name of the rule whose sender signed the request, "" for nobody; Client the application whose API key it brings, "" for none.
+	Signed, Client string
 	// Revocation says what is known of the token's having been taken back.
 	Revocation Revocation
 	Request    Request
@@ -29,9 +31,16 @@ type Case struct {
 	Lookups map[string]map[string]Answer
 	// Expect is nil where nothing is expected.
 	Expect *Expect
+	// Recorded says that a gate wrote the case: who signed it is then unknown, and so is an API key that no Client names.
+	Recorded bool
 	// Lacks names parts of the request that a recording could not hold: "who" or "body".
 	Lacks []string
+
+	at places
 }
+
+// places are where parts of a description are written, by name. What is not among them was not read from a file.
+type places map[string]strictyaml.Pos
 
 // Who is the holder of a token. The zero value is nobody, who sends none.
 type Who struct {
@@ -55,6 +64,8 @@ type Who struct {
 	Raw map[string]any
 	// Bearer is a whole token, whose signature is not looked at.
 	Bearer string
+
+	at places
 }
 
 // Bound says to whom a token is bound.

@@ -39,7 +39,7 @@ func NewCoverage(p *policy.Policy) *Coverage {
 
 // demanded are the steps that a rule may ask something of. Whether a token was taken back is not the rule's to say.
 var demanded = []authz.Step{
-	authz.StepCaller, authz.StepToken, authz.StepBound, authz.StepScopes, authz.StepRoles, authz.StepCondition, authz.StepBody, authz.StepOwner,
+	authz.StepCaller, authz.StepAddress, authz.StepToken, authz.StepBound, authz.StepClient, authz.StepScopes, authz.StepRoles, authz.StepCondition, authz.StepSignature, authz.StepBody, authz.StepOwner,
 }
 
 // Add counts one decision.
@@ -85,7 +85,7 @@ func (c *Coverage) Percent() float64 {
 
 // foreign are the reasons that no described request can bring about.
 var foreign = []authz.Reason{
-	authz.Undecided, authz.NotHTTP, authz.KeysUnavailable, authz.Deadline, authz.Cancelled, authz.Panicked, authz.NotReady, authz.Shadow,
+	authz.Undecided, authz.NotHTTP, authz.KeysUnavailable, authz.Deadline, authz.Cancelled, authz.Panicked, authz.AuditUnavailable, authz.NotReady, authz.Shadow,
 }
 
 // Print tells what was not covered.

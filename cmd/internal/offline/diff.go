@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -119,14 +120,33 @@ func (d *Diff) admitting(c *Case) *Case {
 	return &other
 }
 
+// signedOtherwise reports whether a rule demands another signature of a webhook than the one by which it was recorded.
+func signedOtherwise(old, next *policy.Rule) bool {
+	if next.SignedBy == nil {
+		return false
+	}
+	if old == nil || old.SignedBy == nil {
+		return true
+	}
+	a, b := *old.SignedBy, *next.SignedBy
+	a.Keys, b.Keys = policy.WebhookKeys{Name: a.Keys.Name}, policy.WebhookKeys{Name: b.Keys.Name}
+	return !reflect.DeepEqual(a, b)
+}
+
 // unrecorded says what the new policy's rule reads that the old policy's do not, so that nobody recorded it; "" if nothing is.
 func (d *Diff) unrecorded(before, after *Result) string {
 	ruled := after.Ruled()
 	if ruled.Rule != nil && ruled.Rule.DemandsCaller() && ruled.Step >= authz.StepCaller && d.old.Policy.Peers == policy.PeersNobody && after.Case.Caller == "" {
 		return "the new policy reads callers, which were not recorded"
 	}
+	if ruled.Rule != nil && ruled.Step >= authz.StepSignature && signedOtherwise(before.Ruled().Rule, ruled.Rule) {
+		return "the new policy demands another signature, which was not recorded"
+	}
 	if ruled.Rule == nil || ruled.Step < authz.StepRoles {
 		return ""
+	}
+	if why := unrecordedShape(before.Ruled().Rule, ruled); why != "" {
+		return why
 	}
 	service := before.Ruled().Service
 	known := d.reads[service]
@@ -144,7 +164,7 @@ func (d *Diff) unrecorded(before, after *Result) string {
 			}
 		}
 	}
-	if ruled.Step < authz.StepCondition {
+	if ruled.Step < authz.StepParams {
 		return ""
 	}
 	for _, place := range wants.body {
@@ -161,6 +181,17 @@ func (d *Diff) unrecorded(before, after *Result) string {
 		if _, held := after.Request.Headers.One(name); held == 0 && !slices.Contains(known.headers, name) {
 			return "the new policy reads header." + name + ", which was not recorded"
 		}
+	}
+	return ""
+}
+
+// unrecordedShape says what the new rule demands of the whole of something of which only parts were recorded.
+func unrecordedShape(old *policy.Rule, after *authz.Decision) string {
+	switch {
+	case after.Step >= authz.StepParams && after.Rule.ClosedQuery && (old == nil || !old.ClosedQuery):
+		return "the new policy looks at every query parameter, of which some were not recorded"
+	case after.Step >= authz.StepBody && after.Rule.Whole():
+		return "the new policy reads the whole body, which was not recorded"
 	}
 	return ""
 }

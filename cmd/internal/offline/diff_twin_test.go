@@ -38,6 +38,8 @@ var edited = map[string][]string{
 	"a query not read":        {`condition: 'query.t == "x"', owner: none`, "owner: none"},
 	"a header not read":       {`condition: 'header["x-t"] == "x"', owner: none`, "owner: none"},
 	"a query read":            {"scopes: [\"read:orders\"], owner", "condition: 'query.t == \"x\"', owner"},
+	"a claim no more":         {"tenant: string, ", "", "path.t == token.tenant", "path.t == token.token_use"},
+	"a claim's other type":    {"tenant: string,", "tenant: strings,", "path.t == token.tenant", "path.t in token.tenant"},
 	"no sender":               {", sender: mtls", ", owner: none"},
 	"another role":            {"unless_role: support", "unless_role: admin"},
 	"the old API again":       {"deny: 410", "owner: none, issuer: shop"},
@@ -51,6 +53,11 @@ var edited = map[string][]string{
 	"no scope":                {`scopes: ["read:orders"], `, ""},
 	"another header set":      {"headers: {x-user-id: token.who}", "headers: {x-account: token.who}"},
 	"an upgrade":              {`match: "GET /bound", `, `match: "GET /bound", upgrades: [websocket], `},
+	"a closed query":          {`condition: 'query.t == "x"', owner: none`, `condition: 'query.t == "x"', owner: none, params: {}`},
+	"a form of a parameter":   {`condition: 'query.t == "x"', owner: none`, `owner: none, params: {query.t: {enum: [y]}}`},
+	"a closed catalogue":      {`match: "GET /catalogue", public: true`, `match: "GET /catalogue", public: true, params: {}`},
+	"a schema":                {`owner: {of: "body.ids[*]", lookup: orders, is: token.sub}`, `owner: {of: "body.ids[*]", lookup: orders, is: token.sub}, body: {schema: {required: [more]}}`},
+	"fewer fields":            {`owner: {of: form.from, is: token.sub}`, `owner: {of: form.from, is: token.sub}, writable: {everyone: [from]}`},
 	"a catalogue for some":    {`match: "GET /catalogue", public: true`, `match: "GET /catalogue", issuer: shop`},
 }
 

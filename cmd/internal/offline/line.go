@@ -21,7 +21,7 @@ const maxObject = 1000
 // unrecordable are the reasons that say nothing about a policy: what was sent cannot be read by any, or could not be decided just then.
 var unrecordable = []authz.Reason{
 	authz.Undecided, authz.BadTarget, authz.NotHTTP, authz.InvalidRequest, authz.BadHeader, authz.KeysUnavailable, authz.Deadline, authz.Cancelled,
-	authz.Panicked, authz.Stale, authz.NotReady, authz.Shadow,
+	authz.Panicked, authz.Stale, authz.AuditUnavailable, authz.NotReady, authz.Shadow,
 }
 
 // Line writes a decided request as a case in one line of JSON, so that another policy can be asked about it: of the request what rules
@@ -46,6 +46,12 @@ func Line(d *authz.Decision, r *authz.Request, pin string, reads *Reads) ([]byte
 	w.put("caller", d.Caller)
 	if d.Address.IsValid() {
 		w.put("address", d.Address.String())
+	} else if d.Rule != nil && len(d.Rule.Origins) > 0 {
+		w.put("address", "unreadable")
+	}
+	w.put("client", d.Client)
+	if d.Rule != nil && d.Rule.SignedBy != nil && d.Step > authz.StepSignature {
+		w.put("signed", d.Rule.Name)
 	}
 	w.who()
 	w.request()
@@ -147,7 +153,7 @@ func (w *lineWriter) request() {
 	for i := range w.r.Headers.Fields {
 		field := &w.r.Headers.Fields[i]
 		wanted := slices.Contains(kept, field.Name) || slices.Contains(w.reads.headers, field.Name) || field.Name == "content-length" && field.Value == "0"
-		if wanted && !slices.Contains(secret, field.Name) {
+		if wanted && !slices.Contains(secret, field.Name) && !slices.Contains(w.reads.keys, field.Name) {
 			values, _ := headers[field.Name].([]string)
 			headers[field.Name] = append(values, field.Value)
 		} else if strings.Contains(field.Name, "_") || w.reads.respelled(field.Name) {
@@ -169,7 +175,7 @@ func (w *lineWriter) body(request map[string]any) {
 	}
 	unread := plan != nil && (w.d.Step < authz.StepBody || w.d.Step == authz.StepBody && w.d.Verdict != authz.Allow)
 	switch {
-	case plan == nil || unread:
+	case plan == nil || unread || w.d.Rule.Whole(): // all of a body is more than a record may hold
 	case plan.JSON != nil:
 		if reduced, ok := reduceJSON(w.r.Body.Data, plan.References); ok {
 			request["json"] = reduced
@@ -256,11 +262,25 @@ func visible(line []byte) []byte {
 }
 
 // holdsToken reports whether a text holds what looks like a bearer token: the scheme with anything behind it, or a JSON Web Token, as it
-// stands or with escapes of a query or a form, which are kept byte for byte.
+// stands or with escapes of a query or a form, which are kept byte for byte. A client may escape what is escaped already, and whoever
+// reads the record may take off as many layers; a text of more than anybody writes is taken for one that hides something.
 func holdsToken(line []byte) bool {
 	text := string(line)
-	return holdsJWT(text) || holdsJWT(unescaped(text)) || strings.Contains(strings.ToLower(strings.ReplaceAll(unescaped(text), "+", " ")), "bearer ")
+	for range maxEscapes {
+		if holdsJWT(text) || strings.Contains(strings.ToLower(strings.ReplaceAll(text, "+", " ")), "bearer ") {
+			return true
+		}
+		plain := unescaped(text)
+		if plain == text {
+			return false
+		}
+		text = plain
+	}
+	return true
 }
+
+// maxEscapes is how many layers of percent escapes are looked behind.
+const maxEscapes = 5
 
 // unescaped decodes the percent escapes of a text, and leaves what is none.
 func unescaped(text string) string {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/scope"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
@@ -23,7 +26,7 @@ type Suite struct {
 
 var (
 	suiteKeys = []string{"policy", "now", "service", "people", "lookups", "cases"}
-	caseKeys  = []string{"name", "now", "who", "token", "caller", "address", "service", "revoked", "request", "lookups", "expect", "recorded"}
+	caseKeys  = []string{"name", "now", "who", "token", "caller", "address", "service", "signed", "client", "revoked", "request", "lookups", "expect", "recorded"}
 	whoKeys   = []string{"issuer", "sub", "client_id", "aud", "scopes", "claims", "bound", "refused"}
 )
 
@@ -33,17 +36,18 @@ func ReadSuite(file string, data []byte) (*Suite, strictyaml.Errors) {
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	r := &reader{Decoder: strictyaml.NewDecoder(doc), file: file}
+	r := &reader{Decoder: strictyaml.NewDecoder(doc), file: file, tested: true, at: places{}}
 	m := r.Map(doc.Root, suiteKeys...)
 	suite := &Suite{}
 	suite.Policy, _ = r.Text(m.Get("policy"))
 	r.now = r.moment(m.Get("now"))
 	r.service, _ = r.Text(m.Get("service"))
-	r.lookups = r.answers(m.Get("lookups"))
+	r.note(r.at, "service", m.Get("service"))
+	r.lookups = r.answers(r.at, m.Get("lookups"))
 	r.readPeople(m.Get("people"))
 	cases := r.Require(m, "cases", "write `cases:` and a list of requests")
 	for _, n := range r.List(cases) {
-		suite.Cases = append(suite.Cases, r.oneCase(n, true))
+		suite.Cases = append(suite.Cases, r.oneCase(n))
 	}
 	if cases != nil && len(suite.Cases) == 0 && len(r.Errors()) == 0 {
 		r.Errorf(cases, "write at least one", "a test without cases tests nothing")
@@ -61,22 +65,51 @@ func ReadCase(file string, data []byte) (*Case, strictyaml.Errors) {
 		return nil, errs
 	}
 	r := &reader{Decoder: strictyaml.NewDecoder(doc), file: file}
-	c := r.oneCase(doc.Root, false)
+	c := r.oneCase(doc.Root)
 	if errs := r.Errors(); len(errs) > 0 {
 		return nil, errs
 	}
 	return c, nil
 }
 
+// AddLookups adds what lookups know, as `lookups` of a case says it, to a case that cannot say it itself: a curl line.
+func (c *Case) AddLookups(name, text string) strictyaml.Errors {
+	doc, errs := strictyaml.Parse(name, []byte(text))
+	if len(errs) > 0 {
+		return errs
+	}
+	r := &reader{Decoder: strictyaml.NewDecoder(doc), file: name}
+	c.Lookups = merge(c.Lookups, r.answers(places{}, doc.Root))
+	return r.Errors()
+}
+
 // reader reads cases; what stands at the top of the file holds for all of them.
 type reader struct {
 	*strictyaml.Decoder
 	file    string
+	tested  bool // the cases have names and expectations
 	now     time.Time
 	service string
 	people  map[string]Who
 	lookups map[string]map[string]Answer
 	names   map[string]strictyaml.Pos
+	at      places
+}
+
+// note keeps where something is written, for whoever knows the policy.
+func (r *reader) note(at places, name string, n *strictyaml.Node) {
+	if n != nil {
+		at[name] = n.Pos()
+	}
+}
+
+// said reads a text that says something: the empty one would be taken for one that is not written.
+func (r *reader) said(n *strictyaml.Node, hint string) string {
+	text, ok := r.Text(n)
+	if ok && text == "" {
+		r.Errorf(n, hint, "an empty text says nothing")
+	}
+	return text
 }
 
 func (r *reader) readPeople(n *strictyaml.Node) {
@@ -94,10 +127,11 @@ func (r *reader) readPeople(n *strictyaml.Node) {
 	}
 }
 
-func (r *reader) oneCase(n *strictyaml.Node, tested bool) *Case {
+func (r *reader) oneCase(n *strictyaml.Node) *Case {
 	m := r.Map(n, caseKeys...)
-	c := &Case{File: r.file, Pos: n.Pos(), Now: r.now, Service: r.service}
-	if tested {
+	c := &Case{File: r.file, Pos: n.Pos(), Now: r.now, Service: r.service, at: places{}}
+	maps.Copy(c.at, r.at)
+	if r.tested {
 		r.name(c, m)
 		r.Require(m, "expect", "write `expect: allow`, or `expect: deny`")
 	}
@@ -105,21 +139,53 @@ func (r *reader) oneCase(n *strictyaml.Node, tested bool) *Case {
 		c.Now = r.moment(m.Get("now"))
 	}
 	r.who(c, m)
-	c.Caller, _ = r.Text(m.Get("caller"))
-	c.Address, _ = r.Text(m.Get("address"))
+	c.Caller, c.Address = r.caller(m.Get("caller")), r.address(m.Get("address"))
+	c.Signed, _ = r.Text(m.Get("signed"))
+	c.Client, _ = r.Text(m.Get("client"))
 	if text, ok := r.Text(m.Get("service")); ok {
 		c.Service = text
+		r.note(c.at, "service", m.Get("service"))
 	}
 	c.Revocation = r.revoked(m.Get("revoked"))
 	if request := r.Require(m, "request", "write `request: GET /path`"); request != nil {
 		c.Request = r.request(request)
 	}
-	c.Lookups = merge(r.lookups, r.answers(m.Get("lookups")))
+	c.Lookups = merge(r.lookups, r.answers(c.at, m.Get("lookups")))
 	if n := m.Get("expect"); n != nil {
-		c.Expect = r.expect(n)
+		c.Expect = r.expect(c.at, n)
 	}
 	r.recorded(c, m.Get("recorded"))
 	return c
+}
+
+// caller reads an identity in one of its two forms: any other would be nobody's, which no rule of callers admits.
+func (r *reader) caller(n *strictyaml.Node) string {
+	text, ok := r.Text(n)
+	if !ok {
+		return ""
+	}
+	id := text
+	if !strings.Contains(text, "://") {
+		id = ""
+		if namespace, account, short := strings.Cut(text, "/"); short && !strings.Contains(account, "/") {
+			id = "spiffe://any.domain/ns/" + namespace + "/sa/" + account
+		}
+	}
+	if _, ok := policy.ParseCaller(id); !ok {
+		r.Errorf(n, "write `caller: namespace/service-account`, or the whole spiffe:// ID; leave it out for nobody", "%q is no identity of a workload", text)
+	}
+	return text
+}
+
+func (r *reader) address(n *strictyaml.Node) string {
+	text, ok := r.Text(n)
+	if !ok {
+		return ""
+	}
+	if at, err := netip.ParseAddr(text); (err != nil || at.Zone() != "") && text != "unreadable" {
+		r.Errorf(n, "write one IPv4 or IPv6 address without a port, as `address: 192.0.2.1`, or `unreadable`", "%q is no address", text)
+	}
+	return text
 }
 
 // name demands a name that no other case has: reports tell cases apart by it.
@@ -182,6 +248,8 @@ func (r *reader) who(c *Case, m *strictyaml.Mapping) {
 		person, ok := r.people[text]
 		switch {
 		case text == "nobody":
+		case text == "unknown" && r.tested:
+			r.Errorf(who, "write whose it is, or `nobody`", "`unknown` is what a recording says of a token that nobody looked at")
 		case text == "unknown":
 			c.Lacks = append(c.Lacks, "who")
 		case ok:
@@ -197,18 +265,18 @@ func (r *reader) who(c *Case, m *strictyaml.Mapping) {
 
 func (r *reader) person(n *strictyaml.Node) Who {
 	m := r.Map(n, whoKeys...)
-	w := Who{Named: true}
-	for key, into := range map[string]*string{
-		"issuer": &w.Issuer, "sub": &w.Subject, "refused": &w.Refused,
-	} {
-		*into, _ = r.Text(m.Get(key))
-	}
+	w := Who{Named: true, at: places{}}
+	w.Issuer = r.said(m.Get("issuer"), "leave it out where the policy has one issuer")
+	w.Subject = r.said(m.Get("sub"), "leave it out for a token without one")
 	if client := m.Get("client_id"); client.Kind() == strictyaml.Null {
 		w.NoClient = true
 	} else {
-		w.ClientID, _ = r.Text(client)
+		w.ClientID = r.said(client, "write `client_id: null` for a token without one")
 	}
-	w.Scopes, _ = r.Texts(m.Get("scopes"))
+	for _, key := range []string{"sub", "client_id", "aud", "scopes"} {
+		r.note(w.at, key, m.Get(key))
+	}
+	w.Scopes = r.scopes(m.Get("scopes"))
 	if aud := m.Get("aud"); aud.Kind() == strictyaml.List {
 		if w.Audience, _ = r.Texts(aud); len(w.Audience) == 0 {
 			r.Errorf(aud, "write `token:` with all claims for a token without one", "an audience of nobody is left to be made up")
@@ -216,23 +284,76 @@ func (r *reader) person(n *strictyaml.Node) Who {
 	} else if text, ok := r.Text(aud); ok {
 		w.Audience = []string{text}
 	}
-	if claims := m.Get("claims"); claims != nil {
-		w.Claims, _ = r.value(claims).(map[string]any)
-		if w.Claims == nil {
-			r.Errorf(claims, "write `claims: {roles: [customer]}`", "claims are a map")
-		}
-	}
-	if n := m.Get("bound"); n != nil {
-		switch text, ok := r.Text(n); {
-		case text == "caller":
-			w.Bound = BoundToCaller
-		case text == "another":
-			w.Bound = BoundToAnother
-		case ok:
-			r.Errorf(n, "write `bound: caller`, or `bound: another`", "%q is nobody whom a token is bound to", text)
-		}
-	}
+	r.claims(&w, m.Get("claims"))
+	w.Bound = r.bound(m.Get("bound"))
+	w.Refused = r.refused(m.Get("refused"))
 	return w
+}
+
+// claims reads them, and keeps where each of them is written.
+func (r *reader) claims(w *Who, n *strictyaml.Node) {
+	if n == nil {
+		return
+	}
+	w.Claims, _ = r.value(n).(map[string]any)
+	if w.Claims == nil {
+		r.Errorf(n, "write `claims: {roles: [customer]}`", "claims are a map")
+		return
+	}
+	m := r.OpenMap(n)
+	for _, name := range m.Keys() {
+		w.at[claimName(name)] = m.Pos(name)
+		r.note(w.at, claimValue(name), m.Get(name))
+	}
+}
+
+// claimName and claimValue are what the places of a claim are called.
+func claimName(name string) string  { return "claims." + name }
+func claimValue(name string) string { return "claims." + name + " is" }
+
+// scopes reads scopes one by one. What cannot be one would make a token that is refused for it, whatever the case is about.
+func (r *reader) scopes(n *strictyaml.Node) []string {
+	list, _ := r.Texts(n)
+	for i, item := range list {
+		if _, err := scope.FromList([]string{item}); err != nil {
+			r.Errorf(r.List(n)[i], "one scope an entry (RFC 6749 section 3.3); a token with anything else is written with `token:` and all its claims", "%q cannot be a scope", item)
+		}
+	}
+	return list
+}
+
+func (r *reader) bound(n *strictyaml.Node) Bound {
+	switch text, ok := r.Text(n); {
+	case text == "caller":
+		return BoundToCaller
+	case text == "another":
+		return BoundToAnother
+	case ok:
+		r.Errorf(n, "write `bound: caller`, or `bound: another`", "%q is nobody whom a token is bound to", text)
+	}
+	return BoundToNobody
+}
+
+// Words of docs/tokens.md that are not said of a token alone, and how a case says them.
+var notRefused = map[string]string{
+	authz.DetailRevoked:       "write `revoked: true` beside `who`",
+	authz.DetailSender:        "write `bound: another`, or leave `bound` out for a rule that demands a bound token",
+	authz.DetailNoCertificate: "write `bound: caller`; whether Envoy shows certificates is not the policy's to say",
+	authz.DetailCredentials:   "write the Authorization header into `request`, without `who`",
+	authz.DetailInQuery:       "write `access_token=x` into the query of `request`",
+}
+
+// refused reads the word with which a token is refused: a word that the gate never says would be expected and come, and prove nothing.
+func (r *reader) refused(n *strictyaml.Node) string {
+	text, ok := r.Text(n)
+	switch hint := notRefused[text]; {
+	case !ok || slices.Contains(authz.TokenDetails(), text):
+	case hint != "":
+		r.Errorf(n, hint, "%q is not said of a token by itself", text)
+	default:
+		r.Errorf(n, strictyaml.Suggest(text, authz.TokenDetails()), "no token is refused as %q", text)
+	}
+	return text
 }
 
 func (r *reader) revoked(n *strictyaml.Node) Revocation {
@@ -420,13 +541,14 @@ var answerWords = map[string]Answer{
 	"theirs":      {Standing: authz.Theirs},
 }
 
-func (r *reader) answers(n *strictyaml.Node) map[string]map[string]Answer {
+func (r *reader) answers(at places, n *strictyaml.Node) map[string]map[string]Answer {
 	if n == nil {
 		return nil
 	}
 	m := r.OpenMap(n)
 	all := map[string]map[string]Answer{}
 	for _, lookup := range m.Keys() {
+		at["lookups."+lookup] = m.Pos(lookup)
 		objects := r.OpenMap(m.Get(lookup))
 		all[lookup] = map[string]Answer{}
 		for _, id := range objects.Keys() {
@@ -465,11 +587,28 @@ func (r *reader) owners(n *strictyaml.Node) Owners {
 	text, _ := r.Text(n)
 	if word := answerWords[text]; word.Standing != authz.StandingUnknown {
 		return Owners{Standing: word.Standing}
+	} else if word.Err != nil {
+		r.Errorf(n, "write it in place of the whole map; an owner of that name is written as a list: ["+text+"]", "`%s` is said of an object, not of one relation to it", text)
+	} else if word, ok := resembled(text); ok {
+		r.Errorf(n, "did you mean `"+word+"`? An owner of that name is written as a list: ["+text+"]", "%q would be an owner of that name", text)
 	}
 	return Owners{Names: []string{text}}
 }
 
-func (r *reader) expect(n *strictyaml.Node) *Expect {
+// resembled is the word that a name was probably meant for, had it been spelled as the words are.
+func resembled(name string) (string, bool) {
+	words := map[string]string{}
+	for word := range answerWords {
+		words[joined(word)] = word
+	}
+	near, ok := strictyaml.Nearest(joined(name), slices.Sorted(maps.Keys(words)))
+	return words[near], ok
+}
+
+// joined is a text without what separates its words.
+func joined(text string) string { return strings.NewReplacer(" ", "", "_", "", "-", "").Replace(text) }
+
+func (r *reader) expect(at places, n *strictyaml.Node) *Expect {
 	e := &Expect{}
 	if n.Kind() == strictyaml.String {
 		e.Decision = r.decision(n)
@@ -485,15 +624,15 @@ func (r *reader) expect(n *strictyaml.Node) *Expect {
 	if status, ok := r.Int(m.Get("status"), 200, 599); ok {
 		e.Status = int(status)
 	}
-	for key, into := range map[string]*string{"detail": &e.Detail, "rule": &e.Rule, "service": &e.Service} {
-		*into, _ = r.Text(m.Get(key))
-	}
+	e.Detail = r.said(m.Get("detail"), "write the word, as `detail: not_theirs`, or leave it out")
+	e.Rule = r.said(m.Get("rule"), "write `rule: none` where no rule is meant to match, or leave it out")
+	e.Service = r.said(m.Get("service"), "write `service: none` where none is meant to be found, or leave it out")
+	r.note(at, "expect.rule", m.Get("rule"))
+	r.note(at, "expect.service", m.Get("service"))
 	e.Reason = oneOf(r, m.Get("reason"), authz.Reasons())
 	e.Step = oneOf(r, m.Get("step"), authz.Steps())
-	e.Metadata, e.Headers = r.fields(m.Get("metadata")), map[string]*string{}
-	for name, value := range r.fields(m.Get("headers")) {
-		e.Headers[strings.ToLower(name)] = value
-	}
+	e.Metadata = r.fields(at, "metadata", m.Get("metadata"), func(name string) string { return name })
+	e.Headers = r.fields(at, "headers", m.Get("headers"), strings.ToLower)
 	return e
 }
 
@@ -511,6 +650,10 @@ func oneOf[T interface{ String() string }](r *reader, n *strictyaml.Node, all []
 	if !ok {
 		return ""
 	}
+	if text == "" {
+		r.Errorf(n, "write a word, or leave it out", "an empty text says nothing")
+		return ""
+	}
 	var known []string
 	for _, one := range all {
 		known = append(known, one.String())
@@ -521,16 +664,25 @@ func oneOf[T interface{ String() string }](r *reader, n *strictyaml.Node, all []
 	return text
 }
 
-func (r *reader) fields(n *strictyaml.Node) map[string]*string {
+// fields reads names and values that are expected, null for those that must be absent. Fold makes one spelling of a name.
+func (r *reader) fields(at places, key string, n *strictyaml.Node, fold func(string) string) map[string]*string {
 	if n == nil {
 		return nil
 	}
 	m := r.OpenMap(n)
+	if m.OK() && len(m.Keys()) == 0 {
+		r.Errorf(n, "write `"+key+": {NAME: value}`, `NAME: null` for one that must be absent, or leave it out", "none are expected, which is not looked at")
+	}
 	all := map[string]*string{}
-	for _, name := range m.Keys() {
+	for _, written := range m.Keys() {
+		name := fold(written)
+		if _, twice := all[name]; twice {
+			r.ErrorAt(m.Pos(written), "keep one", "%q stands here twice", name)
+		}
 		all[name] = nil
-		if m.Get(name).Kind() != strictyaml.Null {
-			text, _ := r.Text(m.Get(name))
+		at["expect."+key+"."+name] = m.Pos(written)
+		if m.Get(written).Kind() != strictyaml.Null {
+			text, _ := r.Text(m.Get(written))
 			all[name] = &text
 		}
 	}
@@ -542,9 +694,15 @@ func (r *reader) recorded(c *Case, n *strictyaml.Node) {
 	if n == nil {
 		return
 	}
+	c.Recorded = true
 	m := r.Map(n, "policy", "lacks")
 	_, _ = r.Text(m.Get("policy"))
 	lacks, _ := r.Texts(m.Get("lacks"))
+	for i, part := range lacks {
+		if part != "body" {
+			r.Errorf(r.List(m.Get("lacks"))[i], "a line lacks its `body`; `who: unknown` is a token that was not looked at", "%q is no part that a line lacks", part)
+		}
+	}
 	c.Lacks = append(c.Lacks, lacks...)
 }
 

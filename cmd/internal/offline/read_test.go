@@ -30,6 +30,42 @@ func TestSuitesRefused(t *testing.T) {
 		"a person called nobody": {"people: {nobody: {sub: a}}\ncases: [{name: a, request: GET /" + expect + "}]", "\"nobody\" has a meaning of its own"},
 		"for nobody":             {"cases: [{name: a, who: {aud: []}, request: GET /" + expect + "}]", "an audience of nobody is left to be made up"},
 		"bound to the moon":      {"cases: [{name: a, who: {bound: moon}, request: GET /" + expect + "}]", "\"moon\" is nobody whom a token is bound to"},
+		"no header expected":     {"cases: [{name: a, request: GET /, expect: {headers: {}}}]", "t.yaml:1:53: none are expected"},
+		"no metadata expected":   {"cases: [{name: a, request: GET /, expect: {metadata: {}}}]", "t.yaml:1:54: none are expected"},
+		"a header twice":         {"cases: [{name: a, request: GET /, expect: {headers: {x-a: a, X-A: b}}}]", "\"x-a\" stands here twice"},
+		"an empty detail":        {"cases: [{name: a, request: GET /, expect: {detail: ''}}]", "t.yaml:1:52: an empty text says nothing"},
+		"an empty rule":          {"cases: [{name: a, request: GET /, expect: {rule: ''}}]", "t.yaml:1:50: an empty text says nothing"},
+		"an empty service":       {"cases: [{name: a, request: GET /, expect: {service: ''}}]", "t.yaml:1:53: an empty text says nothing"},
+		"an empty reason":        {"cases: [{name: a, request: GET /, expect: {reason: ''}}]", "t.yaml:1:52: an empty text says nothing"},
+		"an empty step":          {"cases: [{name: a, request: GET /, expect: {step: ''}}]", "t.yaml:1:50: an empty text says nothing"},
+		"an empty decision":      {"cases: [{name: a, request: GET /, expect: {decision: ''}}]", "t.yaml:1:54: \"\" is no decision"},
+		"no step":                {"cases: [{name: a, request: GET /, expect: {step: scope}}]", "\"scope\" is none of them"},
+		"refused for a guess":    {"cases: [{name: a, who: {refused: expird}, request: GET /" + expect + "}]", "t.yaml:1:34: no token is refused as \"expird\""},
+		"refused for nothing":    {"cases: [{name: a, who: {refused: ''}, request: GET /" + expect + "}]", "no token is refused as \"\""},
+		"refused for its sender": {"cases: [{name: a, who: {refused: sender}, request: GET /" + expect + "}]", "\"sender\" is not said of a token by itself"},
+		"a nameless person":      {"cases: [{name: a, who: {sub: ''}, request: GET /" + expect + "}]", "t.yaml:1:30: an empty text says nothing"},
+		"a nameless client":      {"cases: [{name: a, who: {client_id: ''}, request: GET /" + expect + "}]", "t.yaml:1:36: an empty text says nothing"},
+		"two scopes in one":      {"cases: [{name: a, who: {scopes: [x, 'a b']}, request: GET /" + expect + "}]", "t.yaml:1:37: \"a b\" cannot be a scope"},
+		"an empty scope":         {"cases: [{name: a, who: {scopes: ['']}, request: GET /" + expect + "}]", "\"\" cannot be a scope"},
+		"a scope with quotes":    {"people: {p: {scopes: ['a\"']}}\ncases: [{name: a, request: GET /" + expect + "}]", "cannot be a scope"},
+		"a caller of no form":    {"cases: [{name: a, caller: shop, request: GET /" + expect + "}]", "t.yaml:1:27: \"shop\" is no identity of a workload"},
+		"a caller of three":      {"cases: [{name: a, caller: a/b/c, request: GET /" + expect + "}]", "\"a/b/c\" is no identity"},
+		"a caller with a star":   {"cases: [{name: a, caller: 'shop/*', request: GET /" + expect + "}]", "\"shop/*\" is no identity"},
+		"a caller of a domain":   {"cases: [{name: a, caller: 'spiffe://mesh.test', request: GET /" + expect + "}]", "is no identity"},
+		"a caller by https":      {"cases: [{name: a, caller: 'https://mesh.test/a', request: GET /" + expect + "}]", "is no identity"},
+		"an empty caller":        {"cases: [{name: a, caller: '', request: GET /" + expect + "}]", "\"\" is no identity"},
+		"no address":             {"cases: [{name: a, address: 1.2.3.400, request: GET /" + expect + "}]", "t.yaml:1:28: \"1.2.3.400\" is no address"},
+		"an address and port":    {"cases: [{name: a, address: '1.2.3.4:80', request: GET /" + expect + "}]", "is no address"},
+		"an address of a link":   {"cases: [{name: a, address: 'fe80::1%eth0', request: GET /" + expect + "}]", "is no address"},
+		"almost a word":          {"cases: [{name: a, lookups: {l: {o: not_theirs}}, request: GET /" + expect + "}]", "t.yaml:1:36: \"not_theirs\" would be an owner of that name"},
+		"a word with a dash":     {"lookups: {l: {o: not-there}}\ncases: [{name: a, request: GET /" + expect + "}]", "\"not-there\" would be an owner of that name"},
+		"a word in capitals":     {"lookups: {l: {o: Theirs}}\ncases: [{name: a, request: GET /" + expect + "}]", "\"Theirs\" would be an owner of that name"},
+		"a misspelt word":        {"lookups: {l: {o: unavailabel}}\ncases: [{name: a, request: GET /" + expect + "}]", "\"unavailabel\" would be an owner of that name"},
+		"words run together":     {"lookups: {l: {o: notthere}}\ncases: [{name: a, request: GET /" + expect + "}]", "\"notthere\" would be an owner of that name"},
+		"almost, of a relation":  {"lookups: {l: {o: {viewer: nottheirs}}}\ncases: [{name: a, request: GET /" + expect + "}]", "t.yaml:1:27: \"nottheirs\" would be an owner of that name"},
+		"a relation away":        {"lookups: {l: {o: {viewer: unavailable}}}\ncases: [{name: a, request: GET /" + expect + "}]", "`unavailable` is said of an object, not of one relation to it"},
+		"who nobody looked at":   {"cases: [{name: a, who: unknown, request: GET /" + expect + "}]", "t.yaml:1:24: `unknown` is what a recording says"},
+		"lacking what none do":   {"cases: [{name: a, recorded: {lacks: [boddy]}, request: GET /" + expect + "}]", "\"boddy\" is no part that a line lacks"},
 		"no moment":              {"now: yesterday\ncases: [{name: a, request: GET /" + expect + "}]", "not a moment (RFC 3339)"},
 		"revoked by a word":      {"cases: [{name: a, revoked: maybe, request: GET /" + expect + "}]", "\"maybe\" is no answer"},
 	} {
@@ -39,6 +75,22 @@ func TestSuitesRefused(t *testing.T) {
 				t.Errorf("%v\nwant %s", errs, c.want)
 			}
 		})
+	}
+}
+
+// Owners whose names resemble words are written as lists, and names that resemble none as they are.
+func TestOwnersByName(t *testing.T) {
+	for _, text := range []string{"[not_theirs]", "[unavailable]", "{viewer: [theirs]}", "u-42", "alice", "chris", "theo", "mine"} {
+		c, errs := offline.ReadCase("t.yaml", []byte("request: GET /\nlookups: {l: {o: "+text+"}}"))
+		if len(errs) > 0 {
+			t.Errorf("%s: %s", text, errs.Pretty())
+			continue
+		}
+		for _, owners := range c.Lookups["l"]["o"].Owners {
+			if len(owners.Names) != 1 || !strings.Contains(text, owners.Names[0]) {
+				t.Errorf("%s is %q", text, owners.Names)
+			}
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type Reads struct {
 	query, headers, body []string            // of the body the places, as policies write them
 	claims               map[string][]string // by the name of the issuer
+	keys                 []string            // headers that hold an application's key, or a signature: they are never written
 }
 
 // ReadsOf gathers what the rules of a service read; of nil it is nothing.
@@ -34,6 +35,12 @@ func ReadsOf(service *policy.Service) *Reads {
 }
 
 func (r *Reads) rule(rule *policy.Rule) {
+	if rule.ClientKey != nil {
+		r.keys = once(r.keys, rule.ClientKey.Header)
+	}
+	if rule.SignedBy != nil {
+		r.keys = once(r.keys, rule.SignedBy.Header)
+	}
 	var refs []policy.Reference
 	var claims []string
 	object := func(o *policy.Object) {
@@ -53,6 +60,9 @@ func (r *Reads) rule(rule *policy.Rule) {
 	for i := range rule.Tenants {
 		object(&rule.Tenants[i].Of)
 		claims = append(claims, rule.Tenants[i].Is)
+	}
+	for i := range rule.Params {
+		refs = append(refs, rule.Params[i].Ref)
 	}
 	refs = append(append(refs, rule.Agrees...), rule.ConditionReads...)
 	for _, ref := range refs {

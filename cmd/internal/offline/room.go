@@ -11,7 +11,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
 	"math/big"
 	"net/url"
 	"slices"
@@ -36,6 +35,7 @@ type Room struct {
 
 	verifiers    authz.Verifiers
 	certificates map[string]certificate // by caller
+	keys         madeUp
 }
 
 // certificate is one that a described connection shows.
@@ -46,7 +46,7 @@ type certificate struct {
 
 // NewRoom makes the room of a policy.
 func NewRoom(p *policy.Policy) *Room {
-	r := &Room{Policy: p, verifiers: authz.Verifiers{}, certificates: map[string]certificate{}}
+	r := &Room{Policy: p, verifiers: authz.Verifiers{}, certificates: map[string]certificate{}, keys: makeUp()}
 	for name, issuer := range p.Issuers {
 		r.verifiers[name] = jwt.NewUnproved(issuer)
 	}
@@ -98,6 +98,7 @@ func (r *Room) Decide(ctx context.Context, c *Case) (*Result, error) {
 	bundle := &authz.Bundle{
 		Policy: r.Policy, Verifiers: r.verifiers, UnverifiedIssuer: jwt.UnverifiedIssuer, Lookups: r.lookups(c, &result.Unanswered),
 	}
+	r.keys.ports(r.Policy, c.Client, bundle)
 	if c.Who.Refused != "" {
 		bundle.Verifiers = authz.Verifiers{}
 		for name := range r.verifiers {
@@ -128,35 +129,14 @@ func untold(r *Result) string {
 		return ""
 	case r.Case.lacks("who") && (rule.Either != nil || rule.Credential == policy.CredentialToken && d.Step >= authz.StepToken):
 		return "the token was not looked at when the request was recorded"
+	case r.Case.Recorded && r.Case.Client == "" && rule.ClientKey != nil && d.Step >= authz.StepClient:
+		return "no API key was recorded"
+	case r.Case.Recorded && r.Case.Signed == "" && rule.SignedBy != nil && d.Step >= authz.StepSignature:
+		return "the signature was not recorded"
 	case r.Case.lacks("body") && rule.Body != nil && (d.Step >= authz.StepBody || rule.Condition.ReadsObject() && d.Step >= authz.StepCondition):
 		return "the body was not recorded"
 	}
 	return ""
-}
-
-// Misfits says what a case names that the policy does not have: a mistake in the case, and not a decision.
-func (r *Room) Misfits(c *Case) error {
-	var errs []error
-	unknown := func(what, name string, known []string) {
-		errs = append(errs, fmt.Errorf("the policy has no %s %q; it has %s", what, name, orNone(strings.Join(known, ", "))))
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Lookups)) {
-		if r.Policy.Lookups[name] == nil {
-			unknown("lookup", name, slices.Sorted(maps.Keys(r.Policy.Lookups)))
-		}
-	}
-	if c.Service != "" && r.Policy.Service(c.Service) == nil {
-		unknown("service", c.Service, r.services())
-	}
-	if e := c.Expect; e != nil {
-		if e.Service != "" && e.Service != "none" && r.Policy.Service(e.Service) == nil {
-			unknown("service", e.Service, r.services())
-		}
-		if rules := r.rules(); e.Rule != "" && e.Rule != "none" && e.Rule != "probe" && !slices.Contains(rules, e.Rule) {
-			unknown("rule", e.Rule, rules)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func (r *Room) services() []string {
@@ -211,7 +191,7 @@ func (r *Room) request(c *Case, now time.Time) (*authz.Request, error) {
 		q.Headers.Fields = append(q.Headers.Fields, authz.Field{Name: "authorization", Value: "Bearer " + token})
 	}
 	sendBody(c, q)
-	return q, nil
+	return q, r.sign(c, q, now)
 }
 
 // sendBody sends a body as Envoy hands it on when its route shows bodies.

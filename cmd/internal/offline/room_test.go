@@ -58,6 +58,12 @@ services:
     headers: {x-user-id: token.who}
     probes: [/healthz]
     rules:
+      - {name: office, match: GET /office, public: true, from: [192.0.2.0/24]}
+      - name: hook
+        match: POST /hook
+        public: true
+        signed_by: {hmac_sha256: x-signature, prefix: "v0=", timestamp: x-time, signed: "{header.x-id}.{timestamp}.{body}", key_file: /nowhere}
+      - {name: feed, issuer: shop, match: GET /feed, client_key: {header: x-api-key, keys_file: /nowhere}}
       - {name: list-orders, issuer: shop, match: "GET /users/{user_id}/orders", scopes: ["read:orders"], owner: {of: path.user_id, is: token.sub, unless_role: support}}
       - {name: one-order, issuer: shop, match: "GET /orders/{id}", owner: {of: path.id, lookup: orders, is: token.sub, otherwise: 404}}
       - {name: delete, issuer: shop, match: "POST /orders:delete", owner: {of: "body.ids[*]", lookup: orders, is: token.sub}}
@@ -126,26 +132,38 @@ var described = map[string]struct{ text, want string }{
 		"lookups: {orders: {a: alice, b: alice}}", "allow"},
 	"JSON with one of bob's": {alice + "request: {method: POST, path: '/orders:delete', json: {ids: [a, b]}}\n" +
 		"lookups: {orders: {a: alice, b: bob}}", "owner not_theirs"},
-	"a text that is no JSON": {alice + "request: {method: POST, path: '/orders:delete', headers: {Content-Type: application/json}, body: '{'}", "bad_body malformed"},
-	"a body of no type":      {alice + "request: {method: POST, path: '/orders:delete', body: '{}'}", "media_type content_type"},
-	"no body":                {alice + "request: {method: POST, path: '/orders:delete', headers: {content-type: application/json}}", "bad_body no_body"},
-	"a form":                 {alice + "request: {method: POST, path: /move, form: {from: alice}}", "allow"},
-	"a form of two":          {alice + "request: {method: POST, path: /move, form: {from: [alice, bob]}}", "bad_body ambiguous"},
-	"a condition":            {"who: {issuer: shop, sub: a, claims: {tenant: x}}\nrequest: GET /tenants/x", "allow"},
-	"a condition not held":   {"who: {issuer: shop, sub: a, claims: {tenant: y}}\nrequest: GET /tenants/x", "condition"},
-	"a caller":               {"caller: shop/indexer\nrequest: POST /reindex", "allow"},
-	"a caller's whole ID":    {"caller: spiffe://mesh.test/ns/shop/sa/indexer\nrequest: POST /reindex", "allow"},
-	"another caller":         {"caller: shop/web\nrequest: POST /reindex", "caller"},
-	"no caller":              {"request: POST /reindex", "caller"},
-	"bound to the caller":    {"who: {issuer: shop, sub: a, bound: caller}\ncaller: shop/web\nrequest: GET /bound", "allow"},
-	"bound without a name":   {"who: {issuer: shop, sub: a, bound: caller}\nrequest: GET /bound", "allow"},
-	"bound to another":       {"who: {issuer: shop, sub: a, bound: another}\nrequest: GET /bound", "invalid_token sender"},
-	"not bound":              {"who: {issuer: shop, sub: a}\nrequest: GET /bound", "invalid_token sender"},
-	"a rule that refuses":    {"request: GET /v0/x", "gone"},
-	"public":                 {"request: GET /catalogue", "allow"},
-	"a probe":                {"request: GET /healthz", "allow"},
-	"an unknown pin":         {"service: web\nrequest: GET http://web.internal/", "wrong_service"},
-	"a header":               {"request: {path: /catalogue, headers: {x_user_id: mallory}}", "bad_header"},
+	"a text that is no JSON":  {alice + "request: {method: POST, path: '/orders:delete', headers: {Content-Type: application/json}, body: '{'}", "bad_body malformed"},
+	"a body of no type":       {alice + "request: {method: POST, path: '/orders:delete', body: '{}'}", "media_type content_type"},
+	"no body":                 {alice + "request: {method: POST, path: '/orders:delete', headers: {content-type: application/json}}", "bad_body no_body"},
+	"a form":                  {alice + "request: {method: POST, path: /move, form: {from: alice}}", "allow"},
+	"a form of two":           {alice + "request: {method: POST, path: /move, form: {from: [alice, bob]}}", "bad_body ambiguous"},
+	"a condition":             {"who: {issuer: shop, sub: a, claims: {tenant: x}}\nrequest: GET /tenants/x", "allow"},
+	"a condition not held":    {"who: {issuer: shop, sub: a, claims: {tenant: y}}\nrequest: GET /tenants/x", "condition"},
+	"a caller":                {"caller: shop/indexer\nrequest: POST /reindex", "allow"},
+	"a caller's whole ID":     {"caller: spiffe://mesh.test/ns/shop/sa/indexer\nrequest: POST /reindex", "allow"},
+	"an office":               {"address: 192.0.2.7\nrequest: GET /office", "allow"},
+	"an office, by its proxy": {"address: 10.1.1.1\nrequest: {path: /office, headers: {x-forwarded-for: 192.0.2.7}}", "allow"},
+	"another address":         {"address: 198.51.100.7\nrequest: GET /office", "address"},
+	"no address at all":       {"address: unreadable\nrequest: GET /office", "address unreadable"},
+	"a signed webhook":        {"signed: hook\nrequest: {method: POST, path: /hook, body: '{}'}", "allow"},
+	"an unsigned webhook":     {"request: {method: POST, path: /hook, body: '{}'}", "signature missing"},
+	"another's webhook":       {"request: {method: POST, path: /hook, body: '{}', headers: {x-signature: 'v0=00', x-time: '1', x-id: a}}", "signature form"},
+	"a webhook of no body":    {"signed: hook\nrequest: {method: POST, path: /hook}", "bad_body no_body"},
+	"an application":          {"who: {issuer: shop, sub: a}\nclient: partner\nrequest: GET /feed", "allow"},
+	"no application":          {"who: {issuer: shop, sub: a}\nrequest: GET /feed", "client_key missing"},
+	"an unknown application":  {"who: {issuer: shop, sub: a}\nrequest: {path: /feed, headers: {x-api-key: a-key-that-nobody-has-had}}", "client_key unknown"},
+	"an application alone":    {"client: partner\nrequest: GET /feed", "no_token"},
+	"another caller":          {"caller: shop/web\nrequest: POST /reindex", "caller"},
+	"no caller":               {"request: POST /reindex", "caller"},
+	"bound to the caller":     {"who: {issuer: shop, sub: a, bound: caller}\ncaller: shop/web\nrequest: GET /bound", "allow"},
+	"bound without a name":    {"who: {issuer: shop, sub: a, bound: caller}\nrequest: GET /bound", "allow"},
+	"bound to another":        {"who: {issuer: shop, sub: a, bound: another}\nrequest: GET /bound", "invalid_token sender"},
+	"not bound":               {"who: {issuer: shop, sub: a}\nrequest: GET /bound", "invalid_token sender"},
+	"a rule that refuses":     {"request: GET /v0/x", "gone"},
+	"public":                  {"request: GET /catalogue", "allow"},
+	"a probe":                 {"request: GET /healthz", "allow"},
+	"an unknown pin":          {"service: web\nrequest: GET http://web.internal/", "wrong_service"},
+	"a header":                {"request: {path: /catalogue, headers: {x_user_id: mallory}}", "bad_header"},
 }
 
 // What a description means, from the request line to what the lookups know.
@@ -312,13 +330,50 @@ func TestMisfits(t *testing.T) {
 	if err == nil {
 		t.Fatal("nothing was found")
 	}
-	for _, want := range []string{`no lookup "order"; it has lists, orders`, `no service "web"; it has orders`, `no service "x"`, `no rule "list"; it has list-orders,`} {
+	for _, want := range []string{`no lookup "order"; it has lists, orders`, `no service "web"; it has orders`, `no service "x"`, `no rule "list"; it has office, hook,`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %s", err, want)
 		}
 	}
 	if err := room(t).Misfits(one(t, "service: orders\nrequest: GET /\nlookups: {orders: {o-1: a}}\nexpect: {rule: none, service: none}")); err != nil {
 		t.Error(err)
+	}
+}
+
+// Claims are those that the issuer's tokens can be read for, in the types that they are declared in, and a case that is mistaken about one
+// says where. An expectation that nothing can disappoint is a mistake as well.
+func TestMisfitsAt(t *testing.T) {
+	const request = "\nrequest: GET /"
+	for text, want := range map[string]string{
+		"who: {issuer: shop, claims: {rolse: [support]}}":                 "case.yaml:2:30: issuer shop declares no claim `rolse`; did you mean `roles`? Else, a token with such a claim",
+		"who: {issuer: shop, claims: {colour: red}}":                      "case.yaml:2:30: issuer shop declares no claim `colour`; a token with such a claim is written with `token:`",
+		"who: {issuer: partner, claims: {tenant: x}}":                     "issuer partner declares no claim `tenant`",
+		"who: {issuer: shop, claims: {roles: support}}":                   "case.yaml:2:37: issuer shop declares claim `roles` as strings, and this is of another type; write a list",
+		"who: {issuer: shop, claims: {tenant: [x]}}":                      "case.yaml:2:38: issuer shop declares claim `tenant` as string, and this is of another type; write a text",
+		"who: {issuer: shop, claims: {roles: [1]}}":                       "declares claim `roles` as strings",
+		"who: {issuer: shop, claims: {tenant: true}}":                     "declares claim `tenant` as string",
+		"who: {issuer: shop, sub: a, claims: {sub: b}}":                   "case.yaml:2:38: `sub` and `claims` both say what the claim sub is",
+		"who: {issuer: partner, scopes: [a], claims: {scp: [b]}}":         "`scopes` and `claims` both say what the claim scp is",
+		"expect: {headers: {x-user-idd: null}}":                           "case.yaml:2:20: no rule sets the header \"x-user-idd\", so that it is always absent; did you mean \"x-user-id\"?",
+		"expect: {metadata: {plan: null}}":                                "case.yaml:2:21: no rule sets the metadata \"plan\", so that it is always absent; leave it out",
+		"expect: {rule: one-ordre}":                                       "case.yaml:2:16: the policy has no rule \"one-ordre\"",
+		"lookups: {order: {a: b}}":                                        "case.yaml:2:11: the policy has no lookup \"order\"; it has lists, orders; did you mean \"orders\"?",
+		"who: {issuer: shop, claims: {roles: [a], tenant: null}}":         "",
+		"who: {issuer: shop, claims: {token_use: id}}":                    "",
+		"who: {issuer: shop, claims: {realm_access: {roles: [a]}}}":       "",
+		"who: {issuer: shop, claims: {iat: 1, exp: 2, nbf: 1, nonce: x}}": "",
+		"who: {issuer: shop, claims: {jti: 7, sub: 7, cnf: {jkt: x}}}":    "",
+		"who: {issuer: partner, claims: {scp: x, aud: y, act: {sub: z}}}": "",
+		"token: {iss: 'https://issuer.test', rolse: [support], roles: x}": "",
+		"expect: {headers: {X-User-Id: null}}":                            "",
+	} {
+		got := ""
+		for _, err := range room(t).Misfits(one(t, text+request)) {
+			got += err.Error() + "; " + err.Hint + "\n"
+		}
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s\n%s\nwant %s", text, got, want)
+		}
 	}
 }
 

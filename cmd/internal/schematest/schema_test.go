@@ -47,7 +47,9 @@ func kinds(t *testing.T) []kind {
 	return []kind{{
 		name: "policy", text: policy.Schema(), schema: compile(t, policy.Schema()), begins: "version: 1\n", least: 20,
 		load: func(data []byte) strictyaml.Errors {
-			_, errs := policy.Parse([]policy.File{{Name: "x.yaml", Data: data}, {Name: "orders" + policy.BlobSuffix, Data: descriptors}})
+			_, errs := policy.Parse([]policy.File{{Name: "x.yaml", Data: data}, {Name: "orders" + policy.BlobSuffix, Data: descriptors},
+				{Name: "partners" + policy.NetworksSuffix, Data: []byte("10.1.0.0/16\n")}, {Name: "blocked" + policy.NetworksSuffix, Data: []byte("10.2.0.0/16\n")},
+				{Name: "shop" + policy.OpenAPISuffix, Data: []byte("openapi: 3.1.0\ninfo: {title: t, version: v}\npaths: {}\n")}})
 			return errs
 		},
 	}, {

@@ -58,11 +58,8 @@ func Start(t testing.TB) *Server {
 
 func start(t testing.TB, found string, as user) *Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := folder(t, as)
+	var err error
 	s := &Server{PasswordFile: filepath.Join(dir, "password")}
 	if err := os.WriteFile(s.PasswordFile, []byte(Password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -91,6 +88,27 @@ func start(t testing.TB, found string, as user) *Server {
 	}
 	t.Fatalf("start PostgreSQL: %v", err)
 	return nil
+}
+
+// folder is one that the server's user can come to: a folder of root's alone, as TMPDIR may be, keeps somebody else out.
+func folder(t testing.TB, as user) string {
+	t.Helper()
+	for _, parent := range []string{"", "/tmp", "/var/tmp"} {
+		dir, err := os.MkdirTemp(parent, "pg")
+		if err != nil {
+			continue
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		if !as.copied {
+			return dir
+		}
+		try := as.command("/bin/sh", "-c", ":")
+		if try.Dir = dir; give(dir, as.uid) == nil && try.Run() == nil {
+			return dir
+		}
+	}
+	t.Fatalf("no folder for temporary files can be read by user %d: set TMPDIR to one", as.uid)
+	return ""
 }
 
 // user is whom the server runs as: it refuses to be root.

@@ -1,0 +1,131 @@
+package authz_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/authztest"
+	"github.com/sallyport-dev/sallyport/authz/policy"
+)
+
+const shopDocument = `openapi: 3.0.3
+info: {title: shop, version: "1"}
+paths:
+  /orders/{orderId}:
+    parameters:
+      - {name: orderId, in: path, required: true, schema: {type: string, pattern: "^o-[0-9]+$"}}
+    get:
+      operationId: readOrder
+      parameters:
+        - {name: fields, in: query, explode: false, schema: {type: array, maxItems: 2, items: {type: string, enum: [id, total]}}}
+        - {name: tag, in: query, schema: {type: array, items: {type: integer}}}
+        - {name: limit, in: query, required: true, schema: {type: integer, minimum: 1, maximum: 9}}
+        - {name: X-Trace, in: header, schema: {type: string, minLength: 4}}
+        - {name: theme, in: cookie, schema: {type: string, enum: [dark, light]}}
+      responses: {default: {description: d}}
+    put:
+      requestBody:
+        required: true
+        content:
+          application/json: {schema: {$ref: "#/components/schemas/Order"}}
+          application/vnd.shop+json: {schema: {type: object, required: [v]}}
+      responses: {default: {description: d}}
+    post:
+      requestBody:
+        content: {application/json: {schema: {$ref: "#/components/schemas/Order"}}}
+      responses: {default: {description: d}}
+    delete:
+      responses: {default: {description: d}}
+components:
+  schemas:
+    Order:
+      type: object
+      required: [sku]
+      properties: {sku: {type: string, nullable: true}, n: {type: integer, exclusiveMinimum: true, minimum: 0}, id: {type: string, readOnly: true}}
+`
+
+const documented = `version: 1
+issuers:
+  shop: {issuer: "https://auth.example.com", audiences: [orders-api]}
+services:
+  - name: store
+    hosts: [orders.example]
+    openapi: {file: shop.openapi.yaml, strict: true}
+    rules:
+      - {name: read, match: "GET,HEAD /orders/{id}", owner: none}
+      - {name: write, match: "PUT /orders/{id}", owner: none}
+      - {name: add, match: "POST /orders/{id}", owner: none, params: {path.id: {maxLength: 5}}}
+      - {name: other, match: GET /other}
+`
+
+func parseDocumented(t testing.TB, text, document string) (*policy.Policy, string) {
+	t.Helper()
+	p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}, {Name: "shop.openapi.yaml", Data: []byte(document)}})
+	return p, errs.Pretty()
+}
+
+// A service's OpenAPI document holds the rules to its operations: their parameters, their bodies, and no others.
+func TestOpenAPI(t *testing.T) {
+	p, errs := parseDocumented(t, documented, shopDocument)
+	if p == nil {
+		t.Fatal(errs)
+	}
+	a := authz.New(authz.Options{Now: func() time.Time { return authztest.Now }})
+	a.Use(&authz.Bundle{Policy: p, Verifiers: authz.Verifiers{"shop": verifier()}})
+	judge(t, a, faulted, []line{
+		{"good", get("/orders/o-1?limit=9&fields=id,total&tag=1&tag=2", as("alice"), header("x-trace", "abcd"), header("cookie", "a=b; theme=dark")), "200 allowed read"},
+		{"by HEAD", ask("HEAD", "/orders/o-1?limit=9", as("alice")), "200 allowed read"},
+		{"another form of the path", get("/orders/7?limit=9", as("alice")), "400 bad_parameter read (schema) path.id pattern"},
+		{"a required one is missing", get("/orders/o-1", as("alice")), "400 bad_parameter read (missing) query.limit"},
+		{"too much", get("/orders/o-1?limit=10", as("alice")), "400 bad_parameter read (schema) query.limit maximum"},
+		{"no number", get("/orders/o-1?limit=1e1", as("alice")), "400 bad_parameter read (schema) query.limit type"},
+		{"too many", get("/orders/o-1?limit=1&fields=id,id,id", as("alice")), "400 bad_parameter read (schema) query.fields[,] maxItems"},
+		{"one that is none of them", get("/orders/o-1?limit=1&fields=id,secret", as("alice")), "400 bad_parameter read (schema) query.fields[,]/1 enum"},
+		{"a list another way", get("/orders/o-1?limit=1&fields=id&fields=total", as("alice")), "400 bad_parameter read (ambiguous) query.fields[,]"},
+		{"unknown", get("/orders/o-1?limit=1&debug=1", as("alice")), "400 bad_parameter read (unknown)"},
+		{"a header", get("/orders/o-1?limit=1", as("alice"), header("x-trace", "abc")), "400 bad_parameter read (schema) header.x-trace minLength"},
+		{"a cookie", get("/orders/o-1?limit=1", as("alice"), header("cookie", "theme=blue")), "400 bad_parameter read (schema) cookie.theme enum"},
+		{"a cookie twice", get("/orders/o-1?limit=1", as("alice"), header("cookie", "theme=dark; theme=light")), "400 bad_parameter read (ambiguous) cookie.theme"},
+		{"a cookie in quotes", get("/orders/o-1?limit=1", as("alice"), header("cookie", `theme="dark"`)), "400 bad_parameter read (ambiguous) cookie.theme"},
+		{"a body", put("/orders/o-1", as("alice"), jsonBody(`{"sku":null,"n":1}`)), "200 allowed write"},
+		{"a bound that 3.0 writes otherwise", put("/orders/o-1", as("alice"), jsonBody(`{"sku":"a","n":0}`)), "400 bad_body write (schema) /n exclusiveMinimum"},
+		{"a field that is only read", put("/orders/o-1", as("alice"), jsonBody(`{"sku":"a","id":"o-2"}`)), "400 bad_body write (schema) /id false"},
+		{"a field nobody knows", put("/orders/o-1", as("alice"), jsonBody(`{"sku":"a","free":true}`)), "400 bad_body write (schema) /free unevaluatedProperties"},
+		{"another type has another schema", put("/orders/o-1", as("alice"), body("application/vnd.shop+json", `{"sku":"a"}`)), "400 bad_body write (schema) /v required"},
+		{"a type that is not described", put("/orders/o-1", as("alice"), form("sku=a")), "415 media_type write (content_type)"},
+		{"no body", put("/orders/o-1", as("alice"), header("content-length", "0")), "415 media_type write (content_type)"},
+		{"no body, where it is optional", post("/orders/o-1", as("alice"), header("content-length", "0")), "200 allowed add"},
+		{"nobody says that there is none", post("/orders/o-1", as("alice")), "415 media_type add (content_type)"},
+		{"a body, where it is optional", post("/orders/o-1", as("alice"), jsonBody(`{}`)), "400 bad_body add (schema) /sku required"},
+		{"the rule's own word goes before the document's", post("/orders/p", as("alice"), jsonBody(`{"sku":"a"}`)), "200 allowed add"},
+		{"and holds", post("/orders/o-1234", as("alice"), jsonBody(`{"sku":"a"}`)), "400 bad_parameter add (schema) path.id maxLength"},
+		{"what the document does not speak of", get("/other?x=1", as("alice")), "200 allowed other"},
+		{"an operation without a rule", ask("DELETE", "/orders/o-1", as("alice")), "403 no_rule none"},
+	})
+	var warned []string
+	for _, w := range p.Warnings {
+		warned = append(warned, w.Msg)
+	}
+	if got := strings.Join(warned, "\n"); !strings.Contains(got, "no rule stands for the operation DELETE /orders/{orderId}") || !strings.Contains(got, "has no operation for GET of the pattern `GET /other`") || len(warned) != 2 {
+		t.Errorf("warned of\n%s", got)
+	}
+}
+
+// A document that cannot be read, or a rule that stands for two operations of it, does not load.
+func TestOpenAPIRefused(t *testing.T) {
+	for name, c := range map[string]struct{ old, new, want string }{
+		"no such document":      {"shop.openapi.yaml", "other.openapi.yaml", "there is no OpenAPI document `other.openapi.yaml` beside this file"},
+		"by another ending":     {"shop.openapi.yaml", "shop.yaml", "its name ends in .openapi.yaml or .json"},
+		"two operations":        {"\"GET,HEAD /orders/{id}\"", "\"GET,DELETE /orders/{id}\"", "the rule stands for two operations of shop.openapi.yaml: GET /orders/{orderId} and DELETE /orders/{orderId}"},
+		"an owner in a message": {"name: write, match: \"PUT /orders/{id}\", owner: none", "name: write, match: \"PUT /orders/{id}\", owner: {of: form.id, is: token.sub}", "the rule reads a form"},
+	} {
+		if p, errs := parseDocumented(t, strings.Replace(documented, c.old, c.new, 1), shopDocument); p != nil || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: loads %v\n%s", name, p != nil, errs)
+		}
+	}
+	if p, errs := parseDocumented(t, documented, strings.Replace(shopDocument, "minimum: 1,", "minimun: 1,", 1)); p != nil || !strings.Contains(errs, "shop.openapi.yaml") {
+		t.Errorf("loads %v\n%s", p != nil, errs)
+	}
+}

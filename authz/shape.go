@@ -1,0 +1,248 @@
+package authz
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sallyport-dev/sallyport/authz/fields"
+	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/authz/schema"
+	"github.com/sallyport-dev/sallyport/authz/strictjson"
+	"github.com/sallyport-dev/sallyport/authz/target"
+)
+
+// Fault is where a request fails what a rule demands of its shape. It holds names and no values.
+type Fault struct {
+	// Parameter is the value that fails, as policies write it (query.page); "" where the body does.
+	Parameter string
+	// Pointer is where in the body (JSON Pointer, RFC 6901); "" is all of it. A client may have chosen the names in it.
+	Pointer string
+	// Keyword is the keyword of JSON Schema that fails; "" where a field may not be written.
+	Keyword string
+	// Named reports that the policy knows every name in Pointer.
+	Named bool
+}
+
+// fail notes a fault behind a reason.
+func (c *check) fail(reason Reason, detail string, fault Fault) Reason {
+	c.d.Fault = fault
+	return c.because(reason, detail)
+}
+
+// Told is the fault for a log: names that the policy does not know are told if they look like names, and cut where they may be anything.
+func (f Fault) Told() string {
+	if f.Parameter != "" {
+		return f.Parameter
+	}
+	if f.Named {
+		return f.Pointer
+	}
+	parts := strings.Split(f.Pointer, "/")
+	for i, part := range parts {
+		if len(part) > maxToldName || strings.Trim(part, nameLetters) != "" {
+			parts[i] = "…"
+		}
+	}
+	return strings.Join(parts[:min(len(parts), maxToldDepth)], "/")
+}
+
+const (
+	maxToldName  = 32
+	maxToldDepth = 16
+	nameLetters  = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+)
+
+// holdParams holds the values outside the body to their forms. Where a rule says which parameters there are, there are no others: what
+// the gate does not know, the upstream may.
+func (c *check) holdParams() Reason {
+	rule := c.d.Rule
+	if rule.ClosedQuery && c.target.HasQuery {
+		known := true
+		err := c.target.Query().Names(func(name string) bool {
+			known = slices.Contains(rule.Query, name)
+			return known
+		})
+		switch {
+		case !known:
+			return c.because(BadParameter, DetailUnknown)
+		case err != nil:
+			return c.because(BadParameter, DetailAmbiguous)
+		}
+	}
+	for i := range rule.Params {
+		if reason := c.holdParam(&rule.Params[i]); reason != proceed {
+			return reason
+		}
+	}
+	return proceed
+}
+
+func (c *check) holdParam(p *policy.Param) Reason {
+	if p.Described != nil {
+		return c.holdDescribed(p)
+	}
+	texts, detail := c.plainValues(&p.Ref, c.idBuffer[:0])
+	switch {
+	case detail == DetailMissing && !p.Required:
+		return proceed
+	case detail != "":
+		return c.fail(BadParameter, detail, Fault{Parameter: p.Ref.String(), Named: true})
+	case len(texts) > maxObjects:
+		return c.fail(BadParameter, DetailTooMany, Fault{Parameter: p.Ref.String(), Named: true})
+	}
+	wrong := Fault{Named: true, Keyword: "type"}
+	var value strictjson.Value
+	elements := make([]strictjson.Value, 0, len(texts))
+	for _, text := range texts {
+		element, ok := typed(p.Type, text)
+		if !ok {
+			wrong.Parameter = p.Ref.String()
+			return c.fail(BadParameter, DetailSchema, wrong)
+		}
+		elements = append(elements, element)
+	}
+	if value = strictjson.MakeArray(elements); !p.Ref.IsList() {
+		value = elements[0] // there is one: it would be missing otherwise
+	}
+	if v := p.Schema.Check(value); v != nil {
+		return c.fail(BadParameter, DetailSchema, Fault{Parameter: p.Ref.String(), Pointer: v.Pointer, Keyword: v.Keyword, Named: true})
+	}
+	return proceed
+}
+
+// holdDescribed holds a parameter to what the service's OpenAPI document says of it.
+func (c *check) holdDescribed(p *policy.Param) Reason {
+	wrong := func(detail, pointer, keyword string) Reason {
+		return c.fail(BadParameter, detail, Fault{Parameter: p.Name(), Pointer: pointer, Keyword: keyword, Named: true})
+	}
+	texts, detail := c.describedTexts(p, c.idBuffer[:0])
+	switch {
+	case detail == DetailMissing && !p.Required:
+		return proceed
+	case detail != "":
+		return wrong(detail, "", "")
+	case len(texts) > maxObjects:
+		return wrong(DetailTooMany, "", "")
+	}
+	decoded, err := p.Described.Decode(texts)
+	switch {
+	case err != nil:
+		return wrong(DetailSchema, "", "type")
+	case decoded == nil:
+		return proceed // empty, which the document allows
+	}
+	value, err := strictjson.Parse(decoded, strictjson.Limits{})
+	if err != nil {
+		return wrong(DetailSchema, "", "type")
+	}
+	if v := p.Schema.Check(value); v != nil {
+		return wrong(DetailSchema, v.Pointer, v.Keyword)
+	}
+	return proceed
+}
+
+// describedTexts reads the texts of a parameter. The document says which parameters stand in the query, so that a body beside it says
+// nothing of them.
+func (c *check) describedTexts(p *policy.Param, into []string) (texts []string, detail string) {
+	switch p.Ref.Source {
+	case policy.SourceQuery:
+		return c.parameterValues(&p.Ref, into)
+	case 0:
+		value, detail := c.cookie(p.Described.Name)
+		return append(into, value), detail
+	}
+	return c.plainValues(&p.Ref, into)
+}
+
+// cookie reads one cookie (RFC 6265 section 4.2.1), byte for byte.
+func (c *check) cookie(name string) (value, detail string) {
+	detail = DetailMissing
+	for i := range c.r.Headers.Fields {
+		field := &c.r.Headers.Fields[i]
+		if field.Name != "cookie" {
+			continue
+		}
+		for pair := range strings.SplitSeq(field.Value, ";") {
+			found, text, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			switch {
+			case found != name:
+			case detail == "", strings.ContainsAny(text, "\"%, \t"), c.lossy(text):
+				return "", DetailAmbiguous
+			default:
+				value, detail = text, ""
+			}
+		}
+	}
+	return value, detail
+}
+
+// typed reads a text as the value that its one form stands for.
+func typed(typ policy.ParamType, text string) (strictjson.Value, bool) {
+	switch typ {
+	case policy.ParamBoolean:
+		return strictjson.MakeBool(text == "true"), text == "true" || text == "false"
+	case policy.ParamInteger:
+		return integer(text)
+	case policy.ParamNumber:
+		return strictjson.MakeNumber(text)
+	}
+	return strictjson.MakeString(text), strings.IndexByte(text, 0) < 0
+}
+
+// integer reads decimal digits as every reader reads them.
+func integer(text string) (strictjson.Value, bool) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || strconv.FormatInt(n, 10) != text {
+		return strictjson.Value{}, false
+	}
+	return strictjson.MakeNumber(text)
+}
+
+// holdBody holds what was read of the body to the rule's schema, and to the fields that its sender may write.
+func (c *check) holdBody() Reason {
+	rule := c.d.Rule
+	if rule.Body == nil || c.bodiless {
+		return proceed
+	}
+	for _, demanded := range [...]*schema.Schema{rule.Body.Schema, c.schema} {
+		if demanded == nil {
+			continue
+		}
+		if v := demanded.Check(c.document); v != nil {
+			return c.fail(BadBody, DetailSchema, faultOf(v))
+		}
+	}
+	if rule.Writable == nil {
+		return proceed
+	}
+	var roles []string
+	if c.d.Principal != nil {
+		roles, _ = c.d.Principal.Token.List("roles")
+	}
+	refusal := c.judgeFields(rule.Writable, rule.Writable.For(roles))
+	switch {
+	case refusal == nil:
+		return proceed
+	case refusal.Malformed:
+		return c.fail(BadBody, DetailMalformed, Fault{Pointer: refusal.Pointer, Named: refusal.Named})
+	}
+	return c.fail(FieldNotWritable, "", Fault{Pointer: refusal.Pointer, Named: refusal.Named})
+}
+
+func faultOf(v *schema.Violation) Fault {
+	return Fault{Pointer: v.Pointer, Keyword: v.Keyword, Named: v.Named}
+}
+
+// judgeFields reads the fields as the body's format writes them.
+func (c *check) judgeFields(w *fields.Writable, who fields.Writers) *fields.Refusal {
+	switch c.format {
+	case policy.FormatJSON, policy.FormatMergePatch:
+		return w.JSON(c.document, who)
+	case policy.FormatJSONPatch:
+		return w.Patch(c.document, who)
+	case policy.FormatForm:
+		return w.Form(target.ParseForm(string(c.r.Body.Data)), who)
+	}
+	return &fields.Refusal{}
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/audit"
+	"github.com/sallyport-dev/sallyport/authz/jwks"
+	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
+)
+
+func TestByteSize(t *testing.T) {
+	for text, want := range map[string]int64{"100MB": 100_000_000, "1GiB": 1 << 30, "5kB": 5000, "7KiB": 7168, "2000000000GB": 2e18, "0MB": 0} {
+		if got, err := byteSize(text); err != nil || got != want {
+			t.Errorf("%s is %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "100", "MB", "-1MB", "1.5GB", "1 MB", "1mb", "1MBB", "99999999999GB", "1TB"} {
+		if got, err := byteSize(text); err == nil {
+			t.Errorf("%q is %d", text, got)
+		}
+	}
+}
+
+// A gate that is told nothing makes pseudonyms, with a key that dies with it; two gates share them by one file.
+func TestPseudonymsByDefault(t *testing.T) {
+	f := auditFlags{destination: "stdout", allows: "all", subjects: auditPseudonym}
+	one, err := f.read()
+	if err != nil || one.key == nil || !strings.HasPrefix(one.key.ID(), "run:") {
+		t.Fatalf("%v, %v", one.key, err)
+	}
+	if other, _ := f.read(); other.key.ID() == one.key.ID() {
+		t.Error("two runs have one key")
+	}
+	f.subjects = auditPlain
+	if plain, err := f.read(); err != nil || plain.key != nil {
+		t.Errorf("plain: %v, %v", plain.key, err)
+	}
+	secret := strings.Repeat("s", 32)
+	a, err := readKey([]byte(secret + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := readKey([]byte(secret))
+	if err != nil || a.ID() != b.ID() || strings.Contains(a.ID(), "s") {
+		t.Errorf("%s and %s, %v", a.ID(), b.ID(), err)
+	}
+}
+
+// The audit log is told of a key set when it changes, when it can be had no more, and when it can again; not of each attempt.
+func TestKeysEvent(t *testing.T) {
+	away := errors.New("connection refused")
+	for name, test := range map[string]struct {
+		attempt jwks.Attempt
+		well    bool
+		outcome string // "" is not worth an event
+	}{
+		"a rotation":           {jwks.Attempt{Changed: true, Added: []string{"b"}, Removed: []string{"a"}, Keys: 1}, true, outcomeOK},
+		"nothing new":          {jwks.Attempt{Keys: 1}, true, ""},
+		"the first failure":    {jwks.Attempt{Err: away}, true, outcomeFailed},
+		"the next failure":     {jwks.Attempt{Err: away}, false, ""},
+		"there again":          {jwks.Attempt{Keys: 1}, false, outcomeRecovered},
+		"there again, changed": {jwks.Attempt{Changed: true, Keys: 1}, false, outcomeRecovered},
+	} {
+		e, worth := keysEvent("shop", test.attempt, test.well)
+		if worth != (test.outcome != "") || worth && (e.Outcome != test.outcome || e.Part != "shop" || e.Name != audit.EventKeys) {
+			t.Errorf("%s: %v, %+v", name, worth, e)
+		}
+	}
+}
+
+// A load that is good in part is neither good nor bad.
+func TestLoadEvent(t *testing.T) {
+	files := []daemon.File{{Name: "a.yaml"}, {Name: "b.yaml"}}
+	for outcome, err := range map[string]error{outcomeOK: nil, outcomePartly: daemon.Partly(errors.New("b.yaml:1:1: no")), outcomeFailed: errors.New("no")} {
+		if e := loadEvent(files, "dir", err); e.Outcome != outcome || e.Count != 2 || len(e.Files) != 2 || e.Time.After(time.Now()) || (err == nil) != (e.Detail == "") {
+			t.Errorf("%s: %+v", outcome, e)
+		}
+	}
+}
+
+// In strict mode an allow is written by the witness alone, and each denial that takes one back has a line, however alike they are.
+func TestStrictDecisions(t *testing.T) {
+	var out bytes.Buffer
+	log := audit.New(&out, audit.Options{})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- log.Run(ctx) }()
+	d, r := decisions{log, true}, &authz.Request{Headers: authz.Headers{Fields: []authz.Field{{Name: "x-forwarded-for", Value: "192.0.2.1"}}}}
+	principal := &authz.Principal{KeyID: "k", Algorithm: "ES256", Confirmation: authz.Confirmation{Bound: true}}
+	allow := &authz.Decision{Verdict: authz.Allow, Reason: authz.Allowed, ID: "d-1", Principal: principal}
+	if err := d.Witness(t.Context(), allow, r); err != nil {
+		t.Fatal(err)
+	}
+	d.Record(allow, r)
+	for _, reason := range []authz.Reason{authz.AuditUnavailable, authz.Cancelled, authz.Panicked, authz.NoToken} {
+		for range 3 {
+			d.Record(&authz.Decision{Reason: reason}, r)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	for part, want := range map[string]int{
+		`"verdict":"allow"`: 1, `"token_kid":"k","token_alg":"ES256","token_cnf":"x5t#S256"`: 1, `"forwarded":true`: 12,
+		`"reason":"audit_unavailable"`: 3, `"reason":"cancelled"`: 3, `"reason":"panic"`: 3, `"reason":"no_token"`: 2,
+	} {
+		if got := strings.Count(text, part); got != want {
+			t.Errorf("%d times %s, want %d", got, part, want)
+		}
+	}
+	if (decisions{log, false}).witness() != nil {
+		t.Error("bounded has a witness")
+	}
+}

@@ -1,0 +1,141 @@
+package doctor
+
+import (
+	"slices"
+
+	"github.com/sallyport-dev/sallyport/authz/policy"
+)
+
+// checkFilter examines an ext_authz filter's own settings.
+func (e *exam) checkFilter(d *door, c value) {
+	e.when(c.get("failure_mode_allow").yes(), "fail-open", c.get("failure_mode_allow"), d.subject)
+	e.when(c.get("failure_mode_allow_header_add").yes(), "fail-open-header", c.get("failure_mode_allow_header_add"), d.subject)
+	e.when(c.get("shadow_mode").yes(), "shadow-mode", c.get("shadow_mode"), d.subject)
+	e.when(!c.get("status_on_error").there(), "outage-as-denial", c.get("status_on_error"), d.subject)
+	for _, key := range []string{"filter_enabled", "filter_enabled_metadata"} {
+		closed := c.get("deny_at_disable", "default_value").yes()
+		e.when(c.get(key).there() && !closed, "check-switchable", c.get(key), d.subject)
+	}
+	cleared := c.get("clear_route_cache")
+	e.when(cleared.yes(), "route-cache-cleared", cleared, d.subject)
+	e.when(!c.get("encode_raw_headers").yes(), "headers-joined", c.get("encode_raw_headers"), d.subject)
+	e.when(!c.get("validate_mutations").yes(), "mutations-unvalidated", c.get("validate_mutations"), d.subject)
+	rules := c.get("decoder_header_mutation_rules")
+	held := rules.get("disallow_system").yes() && rules.get("disallow_is_error").yes()
+	e.when(!held, "mutation-rules", rules, d.subject)
+	ingest := c.get("enable_dynamic_metadata_ingestion")
+	e.when(ingest.str() == "false", "metadata-dropped", ingest, d.subject)
+	e.withheld(d, c)
+	e.certificate(d, c)
+	if c.get("http_service").there() {
+		e.add("check-by-http", c.get("http_service"), d.subject, "")
+		return
+	}
+	e.service(d.subject, c.get("grpc_service"), c)
+}
+
+// needed are headers without which no policy can be held, whatever its rules read.
+var needed = []string{":path", ":method", ":authority", "authorization", "x-forwarded-for", "x-request-id"}
+
+// withheld looks for headers that do not reach the gate.
+func (e *exam) withheld(d *door, c value) {
+	if allowed := c.get("allowed_headers"); allowed.there() {
+		e.add("headers-withheld", allowed, d.subject, "only some are allowed")
+	}
+	disallowed := c.get("disallowed_headers", "patterns")
+	for _, pattern := range disallowed.items() {
+		for _, name := range append(slices.Clone(needed), e.read()...) {
+			if e.matches(pattern, name) {
+				e.add("headers-withheld", pattern, d.subject, "%s is among those that are not sent", name)
+				break
+			}
+		}
+	}
+}
+
+// read are the headers that rules of the policy read.
+func (e *exam) read() []string {
+	if e.policy == nil {
+		return nil
+	}
+	var names []string
+	see := func(r policy.Reference) {
+		if r.Source == policy.SourceHeader {
+			names = append(names, r.Name)
+		}
+	}
+	for _, service := range e.policy.Services {
+		for _, rule := range service.Rules {
+			for _, r := range slices.Concat([]*policy.Rule{rule}, rule.Either) {
+				references(r, see)
+			}
+		}
+	}
+	return names
+}
+
+// references calls see for every value of a request that a rule reads.
+func references(r *policy.Rule, see func(policy.Reference)) {
+	object := func(o policy.Object) {
+		for _, part := range o.Parts {
+			if part.Ref != nil {
+				see(*part.Ref)
+			}
+		}
+	}
+	if r.Owner != nil {
+		object(r.Owner.Of)
+	}
+	for _, tenant := range r.Tenants {
+		object(tenant.Of)
+	}
+	for _, ref := range slices.Concat(r.Agrees, r.ConditionReads) {
+		see(ref)
+	}
+}
+
+// certificate looks whether the gate gets the certificates that the policy reads.
+func (e *exam) certificate(d *door, c value) {
+	if e.policy == nil || c.get("include_peer_certificate").yes() {
+		return
+	}
+	if e.policy.Peers == policy.PeersCertificate {
+		e.add("certificate-withheld", c.get("include_peer_certificate"), d.subject, "the policy says `peers: certificate`")
+		return
+	}
+	for _, service := range e.policy.Services {
+		for _, rule := range service.Rules {
+			for _, r := range slices.Concat([]*policy.Rule{rule}, rule.Either) {
+				if r.Sender == policy.SenderMTLS {
+					e.add("certificate-withheld", c.get("include_peer_certificate"), d.subject, "rule %s of %s takes tokens bound to a certificate", rule.Name, service.Name)
+					return
+				}
+			}
+		}
+	}
+}
+
+// service examines whom a filter asks: its gRPC service, and the cluster behind it.
+func (e *exam) service(subject string, grpc, filter value) {
+	if timeout, ok := grpc.get("timeout").duration(); ok && timeout <= 0 {
+		e.add("no-deadline", grpc.get("timeout"), subject, "")
+	}
+	if grpc.get("google_grpc").there() {
+		e.add("not-understood", grpc.get("google_grpc"), subject, "google_grpc was not looked into")
+		return
+	}
+	name := grpc.get("envoy_grpc", "cluster_name")
+	if name.str() == "" {
+		e.add("filter-without-service", filter, subject, "")
+		return
+	}
+	cluster, known := e.config.clusters[name.str()]
+	switch {
+	case known:
+		e.gate(cluster)
+	case e.config.clustersElsewhere.there() || len(e.config.clusters) == 0:
+		e.add("elsewhere", name, subject, "cluster %s comes from a management server", quoted(name))
+	default:
+		e.add("unknown-cluster", name, subject, "%s", quoted(name))
+	}
+}
