@@ -109,10 +109,30 @@ func (c *check) deliveredWhole() Reason {
 	case partial != "false" || sent.Size != int64(len(sent.Data)):
 		return c.because(BadBody, DetailPartial)
 	}
-	if length, count := c.r.Headers.One("content-length"); count > 1 || count == 1 && length != strconv.Itoa(len(sent.Data)) {
-		return c.because(BadBody, DetailPartial)
+	return c.provenWhole()
+}
+
+// provenWhole demands that something says where the body ends. Where allow_partial_message is set, Envoy asks as soon as it holds
+// max_request_bytes, and if it holds exactly that many, it calls them the whole, although more may follow: a client that sends its body
+// in pieces could have one half judged and both halves served. So the length that the client declared must be there, to which Envoy's
+// codecs hold it, or the bound, which was not reached.
+func (c *check) provenWhole() Reason {
+	have, bound := int64(len(c.r.Body.Data)), c.r.Body.Bound
+	length, count := c.r.Headers.One("content-length")
+	switch {
+	case bound > 0 && have >= bound:
+		return c.because(BodyTooLarge, DetailPartial)
+	case count == 0 && bound > 0:
+		return proceed
+	case count == 0:
+		return c.because(BadBody, DetailEndless)
+	case length == strconv.FormatInt(have, 10):
+		return proceed
 	}
-	return proceed
+	if declared, err := strconv.ParseInt(length, 10, 64); err == nil && declared > have {
+		return c.because(BodyTooLarge, DetailPartial)
+	}
+	return c.because(BadBody, DetailPartial)
 }
 
 // isMediaType holds a Content-Type to a media type. The one parameter that changes nothing is charset=utf-8,

@@ -239,6 +239,7 @@ const (
 	DetailTooLong     = "too_long"     // an id of more than 2,048 bytes
 	DetailPartial     = "partial"      // the body was not delivered whole
 	DetailNoBody      = "no_body"      // no body was delivered
+	DetailEndless     = "endless"      // nothing says where the body ends: no content-length, and no max_request_bytes among the route's context_extensions
 	DetailCompressed  = "compressed"   // the body has a content coding
 	DetailContentType = "content_type" // the body is of a type that the rule does not read
 	DetailError       = "error"        // an expression could not be evaluated

@@ -92,6 +92,9 @@ type Body struct {
 	Lossy bool
 	// Size is how many bytes Envoy saw, which is more than Data holds where it delivered a part.
 	Size int64
+	// Bound is max_request_bytes of the route, which Envoy's operator says again in the context extension of that name; 0 is unknown. A
+	// body that fills it is a part, whatever Envoy calls it.
+	Bound int64
 }
 
 // Request is one HTTP request to judge, as Envoy tells it. Nothing in it has been believed yet.

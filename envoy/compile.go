@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
@@ -23,7 +22,8 @@ type Wanted struct {
 	Values map[string]string
 	// Upstreams are where an edge finds the services, by their names.
 	Upstreams map[string]Upstream
-	// MaxRequestBytes is how long a body may be that a rule reads, in bytes: 1 to 1 MiB, which is what the gate reads. Zero is 64 KiB.
+	// MaxRequestBytes is how long a body may be that a rule reads and sets no bound of its own: 1 to 1 MiB - 1 bytes, since Envoy holds one
+	// more and the gate takes no more than 1 MiB. Zero is 64 KiB.
 	MaxRequestBytes int
 	// Fragments asks for the parts that belong into a listener of one's own, instead of a whole file. What has no value is then a marked
 	// placeholder.
@@ -76,7 +76,8 @@ var defaults = map[string]string{"ADMIN_PORT": "9901", "ACCESS_LOG": "/dev/stdou
 
 const (
 	defaultRequestBytes = 64 << 10
-	maxRequestBytes     = 1 << 20
+	// maxRequestBytes is what the gate takes.
+	maxRequestBytes = 1 << 20
 )
 
 // compilation is one configuration under way.
@@ -123,8 +124,8 @@ func (c *compilation) begin() error {
 	if c.MaxRequestBytes == 0 {
 		c.MaxRequestBytes = defaultRequestBytes
 	}
-	if c.MaxRequestBytes < 1 || c.MaxRequestBytes > maxRequestBytes {
-		return fmt.Errorf("envoy: a body of at most %d bytes: the gate reads 1 to %d", c.MaxRequestBytes, maxRequestBytes)
+	if c.MaxRequestBytes < 1 || c.MaxRequestBytes >= maxRequestBytes {
+		return fmt.Errorf("envoy: a body of at most %d bytes: it can be 1 to %d", c.MaxRequestBytes, maxRequestBytes-1)
 	}
 	if err := c.chooseServices(); err != nil {
 		return err
@@ -401,6 +402,3 @@ func (c *compilation) explainFragments(say func(string, ...any)) {
 	}
 	say("")
 }
-
-// bodyBytes is how long a body that a rule reads may be, as text.
-func (c *compilation) bodyBytes() string { return strconv.Itoa(c.MaxRequestBytes) }

@@ -290,7 +290,7 @@ func lineOf(t *testing.T, host *routev3.VirtualHost, r *routev3.Route) routeLine
 		line.Pin = settings.GetCheckSettings().GetContextExtensions()["service"]
 		if b := settings.GetCheckSettings().GetWithRequestBody(); b != nil {
 			line.Body = body
-			if b.GetMaxRequestBytes() != 65536 || !b.GetAllowPartialMessage() || !b.GetPackAsBytes() {
+			if b.GetMaxRequestBytes() != 65537 || settings.GetCheckSettings().GetContextExtensions()["max_request_bytes"] != "65537" || r.GetRequestBodyBufferLimit().GetValue() != 2*65536+1 || !b.GetAllowPartialMessage() || !b.GetPackAsBytes() {
 				t.Errorf("%s: %v", line.Name, b)
 			}
 		}
@@ -517,7 +517,7 @@ func TestCompileAsksForWhatIsMissing(t *testing.T) {
 		"the policy's own":     {Wanted{For: "edge", Values: map[string]string{"SERVICE_HOST": "a"}}, "edge has no ${SERVICE_HOST} to fill in"},
 		"an upstream too many": {Wanted{For: "edge", Upstreams: map[string]Upstream{"batch": {Host: "a", Port: "1"}}}, "the edge serves no service \"batch\""},
 		"a bad upstream":       {Wanted{For: "edge", Upstreams: map[string]Upstream{"orders": {Host: "a b", Port: "1"}}}, "the upstream of orders: \"a b\""},
-		"a body without end":   {Wanted{For: "edge", MaxRequestBytes: 2 << 20}, "the gate reads 1 to 1048576"},
+		"a body without end":   {Wanted{For: "edge", MaxRequestBytes: 2 << 20}, "it can be 1 to 1048575"},
 	} {
 		if _, err := Compile(p, nil, test.wanted); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)

@@ -3,6 +3,7 @@ package envoy
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -201,7 +202,8 @@ func TestBodies(t *testing.T) {
 					}
 					readers++
 					for _, m := range all[*extauthzv3.ExtAuthzPerRoute](route) {
-						if body := m.GetCheckSettings().GetWithRequestBody(); !body.GetAllowPartialMessage() || body.GetMaxRequestBytes() > 1<<20 {
+						if body := m.GetCheckSettings().GetWithRequestBody(); !body.GetAllowPartialMessage() || body.GetMaxRequestBytes() > 1<<20 ||
+							m.GetCheckSettings().GetContextExtensions()["max_request_bytes"] != strconv.Itoa(int(body.GetMaxRequestBytes())) {
 							t.Errorf("%s: listener %s: %v", file, name, body)
 						}
 					}
@@ -329,14 +331,14 @@ func checkUpstream(t *testing.T, where string, contexts []*tlsv3.UpstreamTlsCont
 
 // The pin stands on the sidecar's route; the edge chooses by Host and sends none.
 func TestServicePin(t *testing.T) {
-	want := map[string]map[string]string{"edge": nil, "inbound": {"service": "orders"}, "probes": nil, "gated": nil, "mesh": {"service": "orders"}, "ungated": nil}
+	want := map[string]string{"edge": "", "inbound": "orders", "probes": "", "gated": "", "mesh": "orders", "ungated": ""}
 	for _, file := range Files() {
 		for name, hcm := range listeners(mustDecode(t, file)) {
-			var got map[string]string
+			got := ""
 			for _, host := range hcm.GetRouteConfig().GetVirtualHosts() {
 				for _, route := range host.GetRoutes() {
 					for _, m := range all[*extauthzv3.ExtAuthzPerRoute](route) {
-						got = m.GetCheckSettings().GetContextExtensions()
+						got = m.GetCheckSettings().GetContextExtensions()["service"]
 					}
 				}
 			}

@@ -120,7 +120,8 @@ func (c *compilation) host(w *writer, h *virtualHost) {
 	routes := c.routes(h.services)
 	if slices.ContainsFunc(routes, func(r route) bool { return r.body }) {
 		w.line(14, "# Where a rule reads the body, Envoy shows the gate what it has when the bound is reached, and the gate answers 413. Without")
-		w.line(14, "# allow_partial_message a longer body hangs instead, wherever a rate limit filter stands before.")
+		w.line(14, "# allow_partial_message a longer body hangs instead, wherever a rate limit filter stands before. Envoy calls a body whole that")
+		w.line(14, "# fills the bound and goes on, so the gate is told the bound, and refuses what fills it.")
 	}
 	for i := range routes {
 		c.route(w, &routes[i])
@@ -209,15 +210,19 @@ func (c *compilation) route(w *writer, r *route) {
 	}
 	w.line(14, "- name: %s.%s", service.Name, r.rule.Name)
 	w.line(14, "  match: %s", r.match())
-	if r.body && c.MaxRequestBytes > listenerBuffer {
-		w.line(14, "  request_body_buffer_limit: %d", c.MaxRequestBytes+listenerBuffer)
+	bound := 0
+	if r.body {
+		bound = c.bound(r.rule)
+	}
+	if bound > listenerBuffer {
+		w.line(14, "  request_body_buffer_limit: %d", bound+listenerBuffer)
 	}
 	w.line(14, "  route: %s", r.action(c.cluster(service)))
 	w.line(14, "  typed_per_filter_config:")
 	if r.shared {
 		c.cors(w, 18, service)
 	}
-	c.perRoute(w, 18, checkSettings{service: service, body: r.body})
+	c.perRoute(w, 18, checkSettings{service: service, bound: bound})
 }
 
 // match is the pattern in Envoy's words. Envoy compares the path as it is sent, escapes and all, the gate too.
@@ -329,21 +334,39 @@ func (r *route) action(cluster string) string {
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s" }
 
+// bound is what Envoy holds of a body that a rule reads: one byte more than may be. A body that fills it is a part as far as the gate can
+// tell, since Envoy asks as soon as it is full.
+func (c *compilation) bound(rule *policy.Rule) int {
+	most := c.MaxRequestBytes
+	for _, branch := range rule.Branches() {
+		if branch.Body != nil && branch.Body.MaxBytes > 0 {
+			most = branch.Body.MaxBytes // all branches of a rule read one kind of body, within the rule's own limits
+		}
+	}
+	return min(most+1, maxRequestBytes)
+}
+
 // checkSettings are ext_authz's for one route or host.
 type checkSettings struct {
 	// service is the pin; nil pins none.
 	service *policy.Service
-	body    bool
+	// bound is how many bytes of a body Envoy holds for the gate; 0 shows none.
+	bound int
 }
 
 func (c *compilation) perRoute(w *writer, indent int, s checkSettings) {
-	pin := ""
+	var context []string
 	if s.service != nil {
-		pin = "context_extensions: {service: " + s.service.Name + "}, "
+		context = append(context, "service: "+s.service.Name)
 	}
 	how := "disable_request_body_buffering: true"
-	if s.body {
-		how = "with_request_body: {max_request_bytes: " + c.bodyBytes() + ", allow_partial_message: true, pack_as_bytes: true}"
+	if s.bound > 0 {
+		context = append(context, fmt.Sprintf(`max_request_bytes: "%d"`, s.bound))
+		how = fmt.Sprintf("with_request_body: {max_request_bytes: %d, allow_partial_message: true, pack_as_bytes: true}", s.bound)
+	}
+	pin := ""
+	if len(context) > 0 {
+		pin = "context_extensions: {" + strings.Join(context, ", ") + "}, "
 	}
 	w.line(indent, "envoy.filters.http.ext_authz:")
 	w.line(indent, `  "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute`)
