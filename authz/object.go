@@ -113,14 +113,14 @@ func (c *check) deliveredWhole() Reason {
 }
 
 // provenWhole demands that something says where the body ends. Where allow_partial_message is set, Envoy asks as soon as it holds
-// max_request_bytes, and if it holds exactly that many, it calls them the whole, although more may follow: a client that sends its body
-// in pieces could have one half judged and both halves served. So the length that the client declared must be there, to which Envoy's
-// codecs hold it, or the bound, which was not reached.
+// max_request_bytes, counts twice what came while an earlier filter waited, and calls what it holds the whole although more may follow: a
+// client that sends its body in pieces could have one half judged and both halves served. So the length that the client declared must be
+// there, to which Envoy's codecs hold it; or the route says what it takes, and Envoy asks about no less before the end (docs/envoy.md).
 func (c *check) provenWhole() Reason {
 	have, bound := int64(len(c.r.Body.Data)), c.r.Body.Bound
 	length, count := c.r.Headers.One("content-length")
 	switch {
-	case bound > 0 && have >= bound:
+	case bound > 0 && have > bound:
 		return c.because(BodyTooLarge, DetailPartial)
 	case count == 0 && bound > 0:
 		return proceed

@@ -92,8 +92,8 @@ type Body struct {
 	Lossy bool
 	// Size is how many bytes Envoy saw, which is more than Data holds where it delivered a part.
 	Size int64
-	// Bound is max_request_bytes of the route, which Envoy's operator says again in the context extension of that name; 0 is unknown. A
-	// body that fills it is a part, whatever Envoy calls it.
+	// Bound is the longest body that the route takes, by the context extension max_request_bytes, which only Envoy's operator sets; 0 is
+	// unknown. What is longer may be a part, whatever Envoy calls it.
 	Bound int64
 }
 

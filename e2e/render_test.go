@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +19,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -60,7 +63,8 @@ type rendered struct {
 	certificate tls.Certificate
 	listen      int
 	client      *http.Client
-	calls       atomic.Int64
+	// calls are the requests that reached the service, those that only read aside.
+	calls atomic.Int64
 	// length is how much of a body the service got last.
 	length atomic.Int64
 	user   atomic.Value
@@ -113,7 +117,9 @@ func newRendered(t testing.TB, kind string, bend func(string) string) *rendered 
 // startService is the app: it says who it was told asks, and has headers of its own.
 func (m *rendered) startService() int {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		m.calls.Add(1)
+		if r.Method != http.MethodGet {
+			m.calls.Add(1)
+		}
 		if r.Header.Get("upgrade") != "" {
 			w.Header().Set("connection", "upgrade")
 			w.Header().Set("upgrade", "websocket")
@@ -154,6 +160,12 @@ func (m *rendered) run(admin int, args []string, bend func(string) string) {
 	}
 	path := filepath.Join(m.dir, "envoy.yaml")
 	write(m.t, path, string(config))
+	if bend == nil {
+		// Where we lint others, we lint ourselves.
+		if said, err := exec.Command(sallyport(m.t), "envoy", "doctor", "--policy", m.policy, "--limits", filepath.Join(m.dir, "limits"), path).CombinedOutput(); err != nil {
+			m.t.Errorf("doctor of what was rendered: %v\n%s", err, said)
+		}
+	}
 	m.envoy = start(m.t, "envoy", tool(m.t, "SALLYPORT_ENVOY", "tools/bin/envoy"), "-c", path, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn", "--disable-hot-restart")
 	eventually(m.t, "envoy is ready", func() bool {
 		if m.envoy.ended() {
@@ -269,6 +281,65 @@ func TestRenderedBodies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A body whose first piece fills Envoy's bound looks whole to Envoy, which asks at once and sends the rest along. It is a part.
+func TestRenderedBodiesInPieces(t *testing.T) {
+	for _, kind := range []string{"edge", "sidecar"} {
+		m := newRendered(t, kind, nil)
+		whole := order("alice", 100)
+		for name, test := range map[string]struct {
+			first []byte
+			rest  string
+			want  int
+		}{
+			"within the bound":                  {whole, " ", 200},
+			"as long as may be":                 {append(whole[:len(whole):len(whole)], bytes.Repeat([]byte{' '}, maxBody-101)...), " ", 200},
+			"the first fills the bound":         {append(whole[:len(whole):len(whole)], bytes.Repeat([]byte{' '}, maxBody+1-100)...), `{"customer":"bob"}`, 413},
+			"the first is as long as may be":    {append(whole[:len(whole):len(whole)], bytes.Repeat([]byte{' '}, maxBody-100)...), `{"customer":"bob"}`, 413},
+			"the second contradicts the first":  {whole, `{"customer":"bob"}`, 400},
+			"the second is where it would hide": {[]byte(`{"note":`), `"x","customer":"bob"}`, 403},
+		} {
+			before := m.calls.Load()
+			if got := m.inPieces(test.first, []byte(test.rest)); got != test.want || (m.calls.Load() > before) != (test.want == 200) {
+				t.Errorf("%s, %s: %d, want %d; the service was asked %d times", kind, name, got, test.want, m.calls.Load()-before)
+			}
+		}
+	}
+}
+
+// inPieces sends a body of alice's in two chunks (RFC 9112 section 7.1), the second only once Envoy has the first and, if it asks early, has
+// asked.
+func (m *rendered) inPieces(first, second []byte) int {
+	m.t.Helper()
+	conn, err := tls.Dial("tcp", local(m.listen), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{m.certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS13})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /orders HTTP/1.1\r\nhost: shop.test\r\nauthorization: Bearer %s\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n", m.token("alice", ""))
+	fmt.Fprintf(conn, "%x\r\n%s\r\n", len(first), first)
+	answered := make(chan int, 1)
+	go func() {
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			answered <- 0
+			return
+		}
+		_ = resp.Body.Close() // only the status matters
+		answered <- resp.StatusCode
+	}()
+	// A request all the way there and back says that Envoy, which has one thread here, has read what came before it.
+	m.send("GET", "/catalogue", nil)
+	m.send("GET", "/catalogue", nil)
+	fmt.Fprintf(conn, "%x\r\n%s\r\n0\r\n\r\n", len(second), second)
+	select {
+	case status := <-answered:
+		return status
+	case <-time.After(patience):
+		m.t.Fatal("no answer")
+		return 0
 	}
 }
 

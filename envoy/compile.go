@@ -22,8 +22,8 @@ type Wanted struct {
 	Values map[string]string
 	// Upstreams are where an edge finds the services, by their names.
 	Upstreams map[string]Upstream
-	// MaxRequestBytes is how long a body may be that a rule reads and sets no bound of its own: 1 to 1 MiB - 1 bytes, since Envoy holds one
-	// more and the gate takes no more than 1 MiB. Zero is 64 KiB.
+	// MaxRequestBytes is how long a body may be that a rule reads and sets no bound of its own, in bytes: less than 1 MiB beside a service, and
+	// less than 512 KiB at an edge, where Envoy counts some bytes twice. Zero is 64 KiB.
 	MaxRequestBytes int
 	// Fragments asks for the parts that belong into a listener of one's own, instead of a whole file. What has no value is then a marked
 	// placeholder.
@@ -74,11 +74,8 @@ func (e *UnlimitedError) Error() string {
 // defaults of holes that need no thought.
 var defaults = map[string]string{"ADMIN_PORT": "9901", "ACCESS_LOG": "/dev/stdout"}
 
-const (
-	defaultRequestBytes = 64 << 10
-	// maxRequestBytes is what the gate takes.
-	maxRequestBytes = 1 << 20
-)
+// defaultRequestBytes is how long a body may be where nobody says.
+const defaultRequestBytes = 64 << 10
 
 // compilation is one configuration under way.
 type compilation struct {
@@ -124,8 +121,8 @@ func (c *compilation) begin() error {
 	if c.MaxRequestBytes == 0 {
 		c.MaxRequestBytes = defaultRequestBytes
 	}
-	if c.MaxRequestBytes < 1 || c.MaxRequestBytes >= maxRequestBytes {
-		return fmt.Errorf("envoy: a body of at most %d bytes: it can be 1 to %d", c.MaxRequestBytes, maxRequestBytes-1)
+	if c.MaxRequestBytes < 1 || c.MaxRequestBytes > c.longestOfAll() {
+		return fmt.Errorf("envoy: a body of at most %d bytes: it can be 1 to %d", c.MaxRequestBytes, c.longestOfAll())
 	}
 	if err := c.chooseServices(); err != nil {
 		return err

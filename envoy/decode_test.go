@@ -203,7 +203,7 @@ func TestBodies(t *testing.T) {
 					readers++
 					for _, m := range all[*extauthzv3.ExtAuthzPerRoute](route) {
 						if body := m.GetCheckSettings().GetWithRequestBody(); !body.GetAllowPartialMessage() || body.GetMaxRequestBytes() > 1<<20 ||
-							m.GetCheckSettings().GetContextExtensions()["max_request_bytes"] != strconv.Itoa(int(body.GetMaxRequestBytes())) {
+							!heldLongEnough(hcm, m.GetCheckSettings()) {
 							t.Errorf("%s: listener %s: %v", file, name, body)
 						}
 					}
@@ -238,6 +238,17 @@ func TestBodies(t *testing.T) {
 			}
 		}
 	}
+}
+
+// heldLongEnough reports whether Envoy holds more than the gate takes: whatever it asks about before the end is then too long. What comes while
+// the limit by address is asked counts twice (Envoy 1.40).
+func heldLongEnough(hcm *hcmv3.HttpConnectionManager, settings *extauthzv3.CheckSettings) bool {
+	taken, err := strconv.Atoi(settings.GetContextExtensions()["max_request_bytes"])
+	counted := taken
+	if slices.Contains(filterNames(hcm), "sallyport.edge") {
+		counted = 2*taken + 1
+	}
+	return err == nil && taken > 0 && counted < int(settings.GetWithRequestBody().GetMaxRequestBytes())
 }
 
 // The demo tells the truth about the other two files: it runs their filters and their hardening.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport-dev/sallyport/authz/body"
 	"github.com/sallyport-dev/sallyport/authz/pattern"
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
@@ -65,6 +66,8 @@ func (c *compilation) nobody(w *writer) {
 	w.line(12, "# Hosts that no service answers to: the gate refuses them, and has them in its log.")
 	w.line(12, "- name: nobody")
 	w.line(12, `  domains: ["*"]`)
+	w.line(12, "  typed_per_filter_config:")
+	c.perRoute(w, 16, checkSettings{})
 	w.line(12, "  routes:")
 	probes := c.policy.Probes
 	if len(c.policy.Services) == 1 {
@@ -119,9 +122,10 @@ func (c *compilation) host(w *writer, h *virtualHost) {
 	w.line(12, "  routes:")
 	routes := c.routes(h.services)
 	if slices.ContainsFunc(routes, func(r route) bool { return r.body }) {
-		w.line(14, "# Where a rule reads the body, Envoy shows the gate what it has when the bound is reached, and the gate answers 413. Without")
-		w.line(14, "# allow_partial_message a longer body hangs instead, wherever a rate limit filter stands before. Envoy calls a body whole that")
-		w.line(14, "# fills the bound and goes on, so the gate is told the bound, and refuses what fills it.")
+		w.line(14, "# Where a rule reads the body, Envoy shows the gate what it holds when that is max_request_bytes, and the gate answers 413. Without")
+		w.line(14, "# allow_partial_message a longer body hangs instead, wherever a rate limit filter stands before. What Envoy then holds it calls the")
+		w.line(14, "# whole, although more may follow, and it counts twice what came while an earlier filter waited: so the gate is told how long a body")
+		w.line(14, "# may be (context_extensions), and Envoy asks about no less before the end.")
 	}
 	for i := range routes {
 		c.route(w, &routes[i])
@@ -210,19 +214,19 @@ func (c *compilation) route(w *writer, r *route) {
 	}
 	w.line(14, "- name: %s.%s", service.Name, r.rule.Name)
 	w.line(14, "  match: %s", r.match())
-	bound := 0
+	longest := 0
 	if r.body {
-		bound = c.bound(r.rule)
+		longest = c.longest(r.rule)
 	}
-	if bound > listenerBuffer {
-		w.line(14, "  request_body_buffer_limit: %d", bound+listenerBuffer)
+	if held := c.held(longest); r.body && held > listenerBuffer {
+		w.line(14, "  request_body_buffer_limit: %d", held+listenerBuffer)
 	}
 	w.line(14, "  route: %s", r.action(c.cluster(service)))
 	w.line(14, "  typed_per_filter_config:")
 	if r.shared {
 		c.cors(w, 18, service)
 	}
-	c.perRoute(w, 18, checkSettings{service: service, bound: bound})
+	c.perRoute(w, 18, checkSettings{service: service, longest: longest})
 }
 
 // match is the pattern in Envoy's words. Envoy compares the path as it is sent, escapes and all, the gate too.
@@ -334,24 +338,40 @@ func (r *route) action(cluster string) string {
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s" }
 
-// bound is what Envoy holds of a body that a rule reads: one byte more than may be. A body that fills it is a part as far as the gate can
-// tell, since Envoy asks as soon as it is full.
-func (c *compilation) bound(rule *policy.Rule) int {
+// longest is how long a body may be that a rule reads: what the rule says, or what was asked for.
+func (c *compilation) longest(rule *policy.Rule) int {
 	most := c.MaxRequestBytes
 	for _, branch := range rule.Branches() {
-		if branch.Body != nil && branch.Body.MaxBytes > 0 {
+		if branch.Body != nil && branch.Body.MaxBytes > 0 && branch.Body.MaxBytes < body.MaxBytes {
 			most = branch.Body.MaxBytes // all branches of a rule read one kind of body, within the rule's own limits
 		}
 	}
-	return min(most+1, maxRequestBytes)
+	return min(most, c.longestOfAll())
+}
+
+// held is what Envoy holds of a body before it asks about a part of it: more than may be, so that whatever it asks about before the end is
+// too long for the gate. It counts twice what came while an earlier filter waited for its answer, as the edge's limit by address does.
+func (c *compilation) held(longest int) int {
+	if c.For == "edge" {
+		return 2 * (longest + 1)
+	}
+	return longest + 1
+}
+
+// longestOfAll is the longest body of which Envoy can hold enough without sending the gate more than it takes.
+func (c *compilation) longestOfAll() int {
+	if c.For == "edge" {
+		return body.MaxBytes/2 - 1
+	}
+	return body.MaxBytes - 1
 }
 
 // checkSettings are ext_authz's for one route or host.
 type checkSettings struct {
 	// service is the pin; nil pins none.
 	service *policy.Service
-	// bound is how many bytes of a body Envoy holds for the gate; 0 shows none.
-	bound int
+	// longest is how long a body may be that the gate sees; 0 shows none.
+	longest int
 }
 
 func (c *compilation) perRoute(w *writer, indent int, s checkSettings) {
@@ -360,9 +380,9 @@ func (c *compilation) perRoute(w *writer, indent int, s checkSettings) {
 		context = append(context, "service: "+s.service.Name)
 	}
 	how := "disable_request_body_buffering: true"
-	if s.bound > 0 {
-		context = append(context, fmt.Sprintf(`max_request_bytes: "%d"`, s.bound))
-		how = fmt.Sprintf("with_request_body: {max_request_bytes: %d, allow_partial_message: true, pack_as_bytes: true}", s.bound)
+	if s.longest > 0 {
+		context = append(context, fmt.Sprintf(`max_request_bytes: "%d"`, s.longest))
+		how = fmt.Sprintf("with_request_body: {max_request_bytes: %d, allow_partial_message: true, pack_as_bytes: true}", c.held(s.longest))
 	}
 	pin := ""
 	if len(context) > 0 {

@@ -14,7 +14,7 @@ import (
 // serviceExtension is the context extension that names the service (ExtAuthzPerRoute.check_settings.context_extensions).
 const serviceExtension = "service"
 
-// boundExtension says max_request_bytes of the route once more, for the gate (CheckSettings.with_request_body does not reach it).
+// boundExtension says how long a body the route takes: less than Envoy's own max_request_bytes, of which the gate hears nothing.
 const boundExtension = "max_request_bytes"
 
 // request reads a CheckRequest. Every part may be missing: a TCP check has no request, and an empty message has nothing.

@@ -55,7 +55,7 @@ named) or is none.`,
 	flags.StringVar(&f.wanted.Service, "service", "", "sidecar: the service that it stands beside")
 	flags.StringArrayVar(&f.upstreams, "upstream", nil, "edge: where a service is, NAME=HOST:PORT; once for each")
 	flags.StringArrayVar(&f.upstreamIDs, "upstream-id", nil, "edge: the SPIFFE ID that answers there, NAME=spiffe://...; by default the service's one workload")
-	flags.IntVar(&f.wanted.MaxRequestBytes, "max-request-bytes", 64<<10, "how long a body may be that a rule reads and sets no bound to, up to 1048575")
+	flags.IntVar(&f.wanted.MaxRequestBytes, "max-request-bytes", 64<<10, "how long a body may be that a rule reads and sets no bound to; less than 1 MiB, at an edge less than 512 KiB")
 	flags.BoolVar(&f.wanted.Fragments, "fragments", false, "write only the parts for a listener of your own")
 	for _, hole := range f.knowHoles() {
 		flags.StringVar(f.holes[hole.Name], flagOf(hole.Name), "", hole.Doc)

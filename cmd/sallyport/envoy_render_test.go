@@ -52,9 +52,9 @@ func TestEnvoyRender(t *testing.T) {
 		says  []string // on stdout for 0, else on stderr
 		never string
 	}{
-		"an edge": {edge, 0, []string{"# The edge, written by", "No limits were given", "name: service-orders", "spiffe://cluster.local/ns/shop/sa/orders", "max_request_bytes: 65537"}, "FILL_IN_"},
+		"an edge": {edge, 0, []string{"# The edge, written by", "No limits were given", "name: service-orders", "spiffe://cluster.local/ns/shop/sa/orders", `max_request_bytes: "65536"`}, "FILL_IN_"},
 		"an edge and its limits": {
-			append([]string{"--limits", both, "--max-request-bytes", "1000"}, edge...), 0, []string{"Each descriptor that is sent here finds a limit", "max_request_bytes: 1001,"}, "No limits",
+			append([]string{"--limits", both, "--max-request-bytes", "1000"}, edge...), 0, []string{"Each descriptor that is sent here finds a limit", "max_request_bytes: 2002,"}, "No limits",
 		},
 		"a sidecar": {
 			append([]string{"--policy", at("policy.yaml"), "--for", "sidecar", "--service", "orders", "--probe-port", "8444", "--service-port", "8080"}, gates...), 0,
