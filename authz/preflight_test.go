@@ -3,6 +3,7 @@ package authz_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ services:
       - {name: my, match: "GET /mine"}
       - {name: stats, match: "GET /stats", callers: [web/frontend]}
       - {name: batch, match: "PUT /batch", callers: [batch/*], token: none}
+      - {name: near, match: "GET /near", from: [10.0.0.0/8]}
       - {name: live, match: "GET /live", upgrades: [websocket]}
       - name: either
         match: GET /either
@@ -135,6 +137,9 @@ func TestPreflight(t *testing.T) {
 		{"a caller that is demanded", options("/stats", "GET", from(frontend)), "200 preflight stats"},
 		{"another caller", options("/stats", "GET", from(nightly)), "403 caller stats"},
 		{"no caller", options("/stats", "GET"), "403 caller stats"},
+		{"an address that is demanded", options("/near", "GET", at("10.1.1.1")), "200 preflight near"},
+		{"another address", options("/near", "GET"), "403 address near"},
+		{"no address", options("/near", "GET", at("")), "403 address near (unreadable)"},
 		{"a workload's rule", options("/batch", "PUT", from(nightly)), "200 preflight batch"},
 		{"a workload's rule, by another", options("/batch", "PUT", from(frontend)), "403 caller batch"},
 		{"one of a rule's branches", options("/either", "GET", from(nightly)), "200 preflight either"},
@@ -252,6 +257,25 @@ services:
 	} {
 		if got := names(a.Check(t.Context(), test.ask).Respond); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// A preflight that is denied says what would have been let through.
+func TestPreflightIsExplained(t *testing.T) {
+	a := gate(t, pages)
+	denied := bare("/orders/1", origin("https://evil.test"), wants("GET"))
+	if mend := authz.Explain(a.Check(t.Context(), denied), denied).Mend; !strings.Contains(mend, "`cors` lists") {
+		t.Error(mend)
+	}
+	asked := options("/orders/1", "GET")
+	e := authz.Explain(a.Check(t.Context(), asked), asked)
+	if e.Verdict != "allow" || e.Reason != "preflight" || e.Rule != "read" || e.Mend != "" {
+		t.Errorf("%+v", e)
+	}
+	for _, step := range e.Steps {
+		if step.Outcome == authz.Failed || step.Step == "token" && step.Outcome != authz.NotReached {
+			t.Errorf("%s: %s", step.Step, step.Outcome)
 		}
 	}
 }
