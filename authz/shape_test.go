@@ -98,7 +98,8 @@ func TestBodySchema(t *testing.T) {
 		{"a compressed one", post("/orders", as("alice"), jsonBody(`{}`), header("content-encoding", "gzip")), "415 media_type create (compressed)"},
 		{"no body", post("/orders", as("alice"), header("content-type", "application/json")), "400 bad_body create (no_body)"},
 		{"a part", post("/orders", as("alice"), jsonBody(`{}`), without("x-envoy-auth-partial-body"), header("x-envoy-auth-partial-body", "true")), "413 body_too_large create (partial)"},
-		{"parameters are not closed by a body", post("/orders?page=1", as("alice"), jsonBody(`{"lines":[]}`)), "200 allowed create"},
+		{"an unknown member by the query", post("/orders?discount=100", as("alice"), jsonBody(`{"lines":[]}`)), "400 bad_parameter create (unknown)"},
+		{"parameters beside an open schema", post("/hidden/alice?page=1", as("alice"), jsonBody(`{"a":1}`)), "200 allowed hidden"},
 		{"a number that costs a billion digits", post("/orders", as("alice"), jsonBody(`{"lines":[{"sku":"a","n":1e1000000000}]}`)), "400 bad_body create (schema) /lines/0/n number"},
 	})
 }

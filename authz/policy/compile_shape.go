@@ -175,6 +175,8 @@ func (c *compiler) declaredBody(r *ruleSource, n *strictyaml.Node) {
 		if document, ok := c.schemaDocument(r.source, written); ok {
 			b.Schema = r.compileSchema(written, document, strict)
 			b.Strict = strict
+			// Many frameworks merge the query into the fields: what may not stand in the one may not come by the other.
+			r.rule.ClosedQuery = r.rule.ClosedQuery || strict
 		}
 	}
 }

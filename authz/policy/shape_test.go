@@ -44,7 +44,7 @@ func TestShapeIsCompiled(t *testing.T) {
 		t.Fatal(errs)
 	}
 	create, update := p.Services[0].Rules[0], p.Services[0].Rules[1]
-	if b := create.Body; b == nil || b.Schema == nil || !b.Strict || b.MaxBytes != 1000 || create.ClosedQuery || !create.Whole() || len(b.Types) != 1 {
+	if b := create.Body; b == nil || b.Schema == nil || !b.Strict || b.MaxBytes != 1000 || !create.ClosedQuery || !create.Whole() || len(b.Types) != 1 {
 		t.Errorf("create: %+v", create.Body)
 	}
 	if len(update.Params) != 2 || update.Params[1].Type != ParamInteger || !update.ClosedQuery || len(update.Query) != 1 || update.Writable == nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -19,8 +20,9 @@ import (
 
 // Schema is a compiled schema. It is immutable and safe for concurrent use. The zero Schema accepts nothing.
 type Schema struct {
-	engine *jsonschema.Schema
-	named  map[string]struct{} // names of members that the schema speaks of
+	build   func() (*engine, error) // nil in the zero Schema
+	engines [engines]atomic.Pointer[engine]
+	named   map[string]struct{} // names of members that the schema speaks of
 }
 
 // Options say how a schema is compiled; the zero value is JSON Schema as it is written.
@@ -57,18 +59,13 @@ func Compile(document strictjson.Value, opt Options) (*Schema, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	compiler := jsonschema.NewCompiler()
-	compiler.DefaultDraft(jsonschema.Draft2020)
-	compiler.AssertFormat()
-	compiler.UseLoader(noLoader{})
-	if err := compiler.AddResource(location, plain); err != nil {
-		return nil, refused(err)
-	}
-	engine, err := compiler.Compile(location)
+	s := &Schema{build: func() (*engine, error) { return newEngine(plain) }, named: r.named}
+	first, err := s.build()
 	if err != nil {
 		return nil, refused(err)
 	}
-	return &Schema{engine: engine, named: r.named}, nil
+	s.giveBack(first)
+	return s, nil
 }
 
 // noLoader keeps the engine from files and the network.
@@ -96,7 +93,8 @@ type Violation struct {
 	// Pointer is a JSON Pointer (RFC 6901) into the document, "" for all of it.
 	Pointer string
 	// Keyword is the keyword that fails; `false` for a schema that accepts nothing, `number` for a number that no schema should be asked
-	// about: longer than 64 characters, or with an exponent beyond 308.
+	// about: longer than 64 characters, or with an exponent beyond 308; `values` for a document of more than 100,000 values, and `steps`
+	// for one that takes more work than its size can justify.
 	Keyword string
 	// Named reports that every name in Pointer is one that the schema names, or an index.
 	Named bool
@@ -104,17 +102,23 @@ type Violation struct {
 
 // Check holds a document to the schema; nil if it passes.
 func (s *Schema) Check(v strictjson.Value) *Violation {
-	if s == nil || s.engine == nil {
+	if s == nil || s.build == nil {
 		return &Violation{Keyword: "false"}
 	}
 	c := converter{}
 	plain, ok := c.value(v)
-	if !ok {
+	switch {
+	case c.values > maxValues:
+		return &Violation{Keyword: "values", Named: true}
+	case !ok:
 		return s.judged(Violation{Pointer: Pointer(c.path), Keyword: "number"}, c.path)
 	}
-	err := s.engine.Validate(plain)
-	if err == nil {
+	err := s.validate(plain, c.values)
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, errSteps):
+		return &Violation{Keyword: "steps", Named: true}
 	}
 	var cause *jsonschema.ValidationError
 	if !errors.As(err, &cause) {
@@ -210,9 +214,18 @@ func Pointer(path []string) string {
 var escaper = strings.NewReplacer("~", "~0", "/", "~1")
 
 // converter makes a document what the engine takes. Of a document that it refuses, path is where.
-type converter struct{ path []string }
+type converter struct {
+	path   []string
+	values int
+}
+
+// maxValues bounds a document: the engine gathers what is wrong with each of its values.
+const maxValues = 100_000
 
 func (c *converter) value(v strictjson.Value) (plain any, ok bool) {
+	if c.values++; c.values > maxValues {
+		return nil, false
+	}
 	switch v.Kind() {
 	case strictjson.Null:
 		return nil, true

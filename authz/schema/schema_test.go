@@ -1,7 +1,9 @@
 package schema_test
 
 import (
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sallyport-dev/sallyport/authz/schema"
@@ -159,6 +161,60 @@ func TestDraft07(t *testing.T) {
 			t.Errorf("%s: %q, want %q", document, got, want)
 		}
 	}
+}
+
+// Where each alternative looks at the same members, work doubles with each level of a document. It ends when the document's size no longer
+// justifies it; a large document that is what it should be passes.
+func TestWorkIsBounded(t *testing.T) {
+	for _, dialect := range []string{"https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"} {
+		filter := compile(t, `{"$schema":"`+dialect+`","$ref":"#/definitions/f","definitions":{
+			"f":{"oneOf":[{"$ref":"#/definitions/and"},{"$ref":"#/definitions/or"},{"$ref":"#/definitions/eq"}]},
+			"and":{"type":"object","properties":{"op":{"enum":["and"]},"left":{"$ref":"#/definitions/f"},"right":{"$ref":"#/definitions/f"}},"required":["op","left","right"]},
+			"or":{"type":"object","properties":{"op":{"enum":["or"]},"left":{"$ref":"#/definitions/f"},"right":{"$ref":"#/definitions/f"}},"required":["op","left","right"]},
+			"eq":{"type":"object","properties":{"op":{"enum":["eq"]},"v":{"type":"string"}},"required":["op","v"]}}}`, schema.Options{})
+		tree := func(depth int) string {
+			const leaf = `{"op":"eq","v":"x"}`
+			return strings.Repeat(`{"op":"or","right":`+leaf+`,"left":`, depth) + leaf + strings.Repeat("}", depth)
+		}
+		if got := told(filter.Check(value(t, tree(3)))); got != "" {
+			t.Errorf("%s: a small tree: %s", dialect, got)
+		}
+		if got := told(filter.Check(value(t, tree(28)))); got != " steps" {
+			t.Errorf("%s: a deep tree: %q", dialect, got)
+		}
+	}
+	var elements []string
+	for range 900 {
+		elements = append(elements, `{"sku":"a","n~/":1}`)
+	}
+	large := compile(t, `{"type":"array","items":{"type":"object","properties":{"sku":{"type":"string","minLength":1},"n~/":{"type":"integer"}},"required":["sku"]}}`, schema.Options{Strict: true})
+	if got := told(large.Check(value(t, "["+strings.Join(elements, ",")+"]"))); got != "" {
+		t.Errorf("a large list: %s", got)
+	}
+}
+
+// A document of very many values is not looked at: the engine would gather what is wrong with each.
+func TestValuesAreBounded(t *testing.T) {
+	list := strictjson.MakeArray(slices.Repeat([]strictjson.Value{strictjson.MakeBool(true)}, 100_001))
+	if got := told(compile(t, `{"items":{"type":"string"}}`, schema.Options{}).Check(list)); got != " values" {
+		t.Error(got)
+	}
+}
+
+// Documents that come at once are judged apart.
+func TestConcurrentChecks(t *testing.T) {
+	s := compile(t, order, schema.Options{})
+	var checks sync.WaitGroup
+	for range 32 {
+		checks.Go(func() {
+			for range 20 {
+				if got := told(s.Check(value(t, `{}`))); got != "/id required" {
+					t.Error(got)
+				}
+			}
+		})
+	}
+	checks.Wait()
 }
 
 // Nothing passes a schema that was not compiled.
