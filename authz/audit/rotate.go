@@ -51,8 +51,8 @@ func (f *File) rotateLocked(n int) {
 // shiftLocked renames PATH.1 to PATH.2 and so on, and PATH to PATH.1, and begins a new file. Each name is one rename, from the oldest on:
 // whatever this is interrupted by, no file but the oldest is lost.
 func (f *File) shiftLocked() error {
-	if err := f.f.Sync(); err != nil {
-		return fmt.Errorf("audit: rotate: %w", err) // a file that is set aside is on disk
+	if err := f.settleLocked(); err != nil {
+		return err // a file that is set aside is on disk
 	}
 	name := func(i int) string { return f.path + "." + strconv.Itoa(i) }
 	for i := f.rotation.Keep; i > 1; i-- {
@@ -67,12 +67,7 @@ func (f *File) shiftLocked() error {
 	if err != nil {
 		return err // the file that was renamed stays in use
 	}
-	old := f.f
-	f.f, f.size = fresh, size
-	if err := old.Close(); err != nil {
-		return fmt.Errorf("audit: close the rotated file: %w", err)
-	}
-	return nil
+	return f.swapLocked(fresh, size)
 }
 
 // Sync makes durable what was written. What is no regular file has nothing to make durable, which is an error.
@@ -81,6 +76,10 @@ func (f *File) Sync() error {
 	defer f.mu.Unlock()
 	if f.f == nil {
 		return fmt.Errorf("audit: sync: %w", os.ErrClosed)
+	}
+	if err := f.unsettled; err != nil {
+		f.unsettled = nil
+		return err
 	}
 	if err := f.f.Sync(); err != nil {
 		return fmt.Errorf("audit: sync: %w", err)
