@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 )
 
 // Stdout is the destination name of the standard output.
@@ -21,6 +22,7 @@ type File struct {
 	size int64 // of a regular file
 	// unsettled is why lines of before may not be durable; the next Sync returns it.
 	unsettled error
+	failed    time.Time // when it could not be set aside; zero if it could
 }
 
 // Open opens a destination: Stdout, or the path of a file. A file is appended to; a new one can be read by its owner only.
@@ -98,6 +100,7 @@ func (f *File) reopenLocked() error {
 	if err := f.settleLocked(); err != nil {
 		return errors.Join(err, fresh.Close())
 	}
+	f.failed = time.Time{}
 	return f.swapLocked(fresh, size)
 }
 
