@@ -230,6 +230,47 @@ func TestReservedSpace(t *testing.T) {
 	})
 }
 
+// A denial that takes an allow back finds a place where denials, allows and events have left none, and takes none from events.
+func TestReservedForKept(t *testing.T) {
+	for _, first := range []string{"events", "denials"} {
+		t.Run(first, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &gate{open: make(chan struct{})}
+				l := audit.New(g, audit.Options{Queue: 8})
+				end := running(t, l)
+				l.Record(allow)
+				synctest.Wait()
+				for range 8 {
+					l.Record(allow)
+				}
+				events := func() {
+					for range 65 {
+						l.Event(audit.Event{Name: audit.EventStore})
+					}
+				}
+				if first == "events" {
+					events()
+				}
+				for range 65 {
+					l.Record(audit.Record{Verdict: "deny", Kept: true})
+				}
+				if first == "denials" {
+					events()
+				}
+				l.Record(audit.Record{Verdict: "deny"})
+				if got := l.Dropped(); got != 3 {
+					t.Errorf("%d were dropped, want one of each", got)
+				}
+				close(g.open)
+				end()
+				if missing, greatest := unexplained(parse(t, g.out.String())); missing != 0 || greatest != 140 {
+					t.Errorf("%v numbers of %v unexplained", missing, greatest)
+				}
+			})
+		})
+	}
+}
+
 // slow is a disk whose Sync waits for its turn, and what was durable when it ended.
 type slow struct {
 	mu      sync.Mutex
