@@ -110,6 +110,28 @@ func TestFold(t *testing.T) {
 	})
 }
 
+// Hosts and methods that no service and no rule knows are a client's invention, and are one kind; those of a rule are not.
+func TestFoldUnknownHosts(t *testing.T) {
+	for name, test := range map[string]struct {
+		service, rule string
+		lines         int
+	}{
+		"no service": {"none", "none", 2}, "no rule": {"orders", "none", 2}, "no names": {"", "", 2}, "a rule": {"orders", "read", 5},
+	} {
+		var records []audit.Record
+		for i := range 5 {
+			records = append(records, audit.Record{Verdict: "deny", Service: test.service, Rule: test.rule, Host: fmt.Sprint("h", i), Method: fmt.Sprint("M", i)})
+		}
+		lines := parse(t, logged(t, audit.Options{}, records...))
+		if missing, _ := unexplained(lines); len(lines) != test.lines || missing != 0 {
+			t.Errorf("%s: %d lines, want %d; %v numbers unexplained", name, len(lines), test.lines, missing)
+		}
+		if last := lines[len(lines)-1]; test.lines == 2 && (last["repeated"] != 4.0 || last["host"] != nil || last["method"] != nil) {
+			t.Errorf("%s: the summary is %v", name, last)
+		}
+	}
+}
+
 // What must have a line of its own has one, however alike: an allow that was not answered is told by the denial behind it.
 func TestKeptIsNotFolded(t *testing.T) {
 	out := logged(t, audit.Options{}, audit.Record{DecisionID: "d-1", Kept: true}, audit.Record{DecisionID: "d-2", Kept: true}, audit.Record{DecisionID: "d-3", Kept: true})

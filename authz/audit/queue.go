@@ -91,13 +91,20 @@ type queue struct {
 	closed   bool
 }
 
-// alike is what a denial has in common with its repetitions: everything but when it was and what it was called.
+// alike is what a denial has in common with its repetitions: everything but when it was and what it was called. Where the policy knows no
+// service or no rule, host and method are whatever a client came up with, and many of those are one kind.
 func alike(r *Record) Record {
 	key := *r
 	key.Time, key.Sequence, key.Latency = time.Time{}, 0, 0
 	key.DecisionID, key.RequestID, key.Traceparent = "", "", ""
+	if unknown(r.Service) || unknown(r.Rule) {
+		key.Host, key.Method = "", ""
+	}
 	return key
 }
+
+// unknown says that a name of the policy is none.
+func unknown(name string) bool { return name == "" || name == "none" }
 
 // record numbers a decision and queues it, counts it with those like it, or loses it. With wait it returns what becomes of its batch.
 // wake says that the writer has nothing to do yet and is to be woken.
