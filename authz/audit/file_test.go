@@ -247,14 +247,14 @@ func TestRotationWithoutANewFile(t *testing.T) {
 		}
 		wantFile(t, path+".1", "kept 1\n")
 		wantFile(t, path+".new", "not ours\n")
-		time.Sleep(time.Minute)
+		synctestSleep(time.Minute)
 		write(t, f, "four\n")
 		wantFile(t, path, "one two\nthree\nthree\nthree\nfour\n")
 		if len(heard) != 2 || heard[0] == nil || heard[1] == nil {
 			t.Fatalf("heard %v, want two failures", heard)
 		}
 		put(t, path+".new", "")
-		time.Sleep(time.Minute)
+		synctestSleep(time.Minute)
 		write(t, f, "five\n")
 		write(t, f, "six\n")
 		wantFile(t, path, "five\nsix\n")
