@@ -191,7 +191,7 @@ func (c *check) readHeaders() Reason {
 		field := &c.r.Headers.Fields[i]
 		switch {
 		case strings.IndexByte(field.Name, '_') >= 0:
-			if p.IdentityHeader(field.Name) || policy.Chooser(field.Name) {
+			if p.IdentityHeader(field.Name) || p.KeyHeader(field.Name) || policy.Chooser(field.Name) {
 				return BadHeader
 			}
 		case field.Name == "connection":

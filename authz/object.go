@@ -25,7 +25,7 @@ func (c *check) readBody() Reason {
 	if plan == nil {
 		return proceed
 	}
-	if length, count := c.r.Headers.One("content-length"); plan.Optional && len(plan.References) == 0 && count == 1 && length == "0" {
+	if length, count := c.r.Headers.One("content-length"); plan.Optional && len(plan.References) == 0 && count == 1 && length == "0" && len(c.r.Body.Data) == 0 {
 		c.bodiless = true
 		return proceed
 	}
@@ -79,7 +79,7 @@ func (c *check) because(reason Reason, detail string) Reason {
 func (c *check) wholeBody(plan *policy.Body) Reason {
 	kind, count := c.r.Headers.One("content-type")
 	at := slices.IndexFunc(plan.Types, func(t policy.MediaType) bool { return isMediaType(kind, t.Name) })
-	if count != 1 || at < 0 {
+	if count != 1 || at < 0 || c.r.Headers.contested("content-type") {
 		return c.because(MediaType, DetailContentType)
 	}
 	c.format, c.schema = plan.Types[at].Format, plan.Types[at].Schema
@@ -94,7 +94,7 @@ func (c *check) wholeBody(plan *policy.Body) Reason {
 
 // deliveredWhole demands the body as the client sent it, of whatever type it is.
 func (c *check) deliveredWhole() Reason {
-	if coding, count := c.r.Headers.One("content-encoding"); count > 1 || count == 1 && !strings.EqualFold(coding, "identity") {
+	if coding, count := c.r.Headers.One("content-encoding"); c.r.Headers.contested("content-encoding") || count > 1 || count == 1 && !strings.EqualFold(coding, "identity") {
 		return c.because(MediaType, DetailCompressed)
 	}
 	partial, _ := c.r.Headers.One("x-envoy-auth-partial-body") // "" where there are several

@@ -149,7 +149,7 @@ type compiler struct {
 func newCompiler(before *Policy) *compiler {
 	c := &compiler{
 		issuerFiles: map[string]*source{}, lookupFiles: map[string]*source{}, blobs: map[string]*source{},
-		policy: &Policy{Issuers: map[string]*Issuer{}, Lookups: map[string]*Lookup{}, byName: map[string]*Service{}, identity: map[string]bool{}},
+		policy: &Policy{Issuers: map[string]*Issuer{}, Lookups: map[string]*Lookup{}, byName: map[string]*Service{}, identity: map[string]bool{}, keys: map[string]bool{}},
 	}
 	if before != nil {
 		c.ghosts, c.ghostLookups = before.Issuers, before.Lookups

@@ -67,6 +67,8 @@ type Policy struct {
 	starred   []*Service
 	// identity holds every header name that any service sets, folded with `_` as `-`.
 	identity map[string]bool
+	// keys holds every header name that holds an API key.
+	keys map[string]bool
 }
 
 // Service is one upstream and its rules.
@@ -531,6 +533,9 @@ func (p *Policy) IdentityHeader(name string) bool {
 	}
 	return p.identity[strings.ReplaceAll(name, "_", "-")]
 }
+
+// KeyHeader reports whether a header, in any spelling of its dashes, holds an API key for some service.
+func (p *Policy) KeyHeader(name string) bool { return p.keys[strings.ReplaceAll(name, "_", "-")] }
 
 // Pin is what names the service of a request beside its host.
 type Pin struct {
