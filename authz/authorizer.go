@@ -124,7 +124,7 @@ func (a *Authorizer) decide(ctx context.Context, d *Decision, r *Request, bundle
 	c := check{ctx: ctx, pin: a.options.Service, r: r, d: d, bundle: bundle}
 	d.Reason = c.decide(a.steps)
 	switch d.Reason {
-	case Allowed, Public, Probe:
+	case Allowed, Public, Probe, Preflight:
 		d.Verdict = Allow
 	default:
 		deny(d, d.Reason, d.Err)
@@ -155,5 +155,5 @@ func (a *Authorizer) record(d *Decision, r *Request) {
 // deny makes a decision a denial, and takes back what only an allow carries.
 func deny(d *Decision, reason Reason, err error) {
 	d.Verdict, d.Reason, d.Err = Deny, reason, err
-	d.Set, d.Remove, d.Metadata = nil, nil, nil
+	d.Set, d.Remove, d.Respond, d.Metadata = nil, nil, nil, nil
 }

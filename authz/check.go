@@ -32,6 +32,8 @@ type check struct {
 	match    pattern.Match
 	captures [8]string
 	hidden   bool
+	// preflight says that the rule is the one of the request that a browser asks about.
+	preflight bool
 
 	// format is how the body writes fields, and document all of it where the rule wants it whole.
 	format   policy.BodyFormat
@@ -68,6 +70,7 @@ var steps = [...]step{
 	{StepRule, (*check).chooseBranch},
 	{StepCaller, (*check).holdCaller},
 	{StepAddress, (*check).holdAddress},
+	{StepAddress, (*check).admitPreflight}, // behind all that is asked of the connection and the address, before all that is asked of a credential
 	{StepToken, (*check).holdToken},
 	{StepRevoked, (*check).holdRevocation},
 	{StepBound, (*check).holdSender},
@@ -86,6 +89,7 @@ var steps = [...]step{
 	{StepOwner, (*check).holdOwner},
 	{StepEffects, (*check).setHeaders},
 	{StepEffects, (*check).setMetadata},
+	{StepEffects, (*check).setResponse},
 }
 
 // decide takes the steps.
@@ -187,7 +191,7 @@ func (c *check) readHeaders() Reason {
 		field := &c.r.Headers.Fields[i]
 		switch {
 		case strings.IndexByte(field.Name, '_') >= 0:
-			if p.IdentityHeader(field.Name) || policy.Chooser(field.Name) {
+			if p.IdentityHeader(field.Name) || p.KeyHeader(field.Name) || policy.Chooser(field.Name) {
 				return BadHeader
 			}
 		case field.Name == "connection":
@@ -210,7 +214,7 @@ func (c *check) findRule() Reason {
 		return AmbiguousPath
 	default:
 		c.d.Service = c.choice.Sole()
-		return NoRule
+		return c.findPreflight()
 	}
 	c.d.Service = rule.Service
 	if rule.Excepts(&c.target) {
@@ -231,7 +235,11 @@ func (c *check) findRule() Reason {
 
 // holdUpgrade refuses to hand the connection over unless the rule says to what.
 func (c *check) holdUpgrade() Reason {
-	if asksUpgrade(&c.r.Headers, c.d.Rule.Upgrades) {
+	admitted := c.d.Rule.Upgrades
+	if c.preflight {
+		admitted = nil // a question hands nothing over
+	}
+	if asksUpgrade(&c.r.Headers, admitted) {
 		return Upgrade
 	}
 	return proceed
@@ -258,7 +266,7 @@ func asksUpgrade(h *Headers, admitted []string) bool {
 // the branch that asks for none. The choice is final: what the branch refuses, no other branch is asked about.
 func (c *check) chooseBranch() Reason {
 	branches := c.d.Rule.Either
-	if branches == nil {
+	if branches == nil || c.preflight {
 		return proceed
 	}
 	token, reason := bearer(&c.r.Headers)
@@ -290,7 +298,7 @@ func (c *check) chooseBranch() Reason {
 
 func (c *check) holdCaller() Reason {
 	rule := c.d.Rule
-	if !rule.CallersAdmit(c.d.Caller) {
+	if !rule.CallersAdmit(c.d.Caller) || c.preflight && !c.anyBranchAdmits() {
 		return Caller
 	}
 	if rule.Credential == policy.CredentialNone && (!rule.DemandsCaller() || c.d.Caller == "" || c.bundle.Policy.MayBeGateway(c.d.Caller)) {

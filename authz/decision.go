@@ -49,10 +49,11 @@ type Decision struct {
 	Fault Fault
 	// Hidden says that the client is told NotFound whatever the Reason, so that existence does not show.
 	Hidden bool
-	// Set, Remove and Metadata are what an allow carries: headers for the upstream, each exactly once; headers that must not
-	// arrive; and the rule's own metadata.
+	// Set, Remove, Respond and Metadata are what an allow carries: headers for the upstream, each exactly once; headers that must not
+	// arrive; headers for the upstream's answer, which are the policy's own list and must not be changed; and the rule's own metadata.
 	Set      []Field
 	Remove   []string
+	Respond  []policy.ResponseHeader
 	Metadata []Field
 }
 

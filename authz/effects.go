@@ -89,3 +89,12 @@ func (c *check) setMetadata() Reason {
 	}
 	return proceed
 }
+
+// setResponse points at what goes into the upstream's answer. An answer to a token is one person's.
+func (c *check) setResponse() Reason {
+	service := c.d.Rule.Service
+	if c.d.Respond = service.ResponseHeaders; c.d.Principal != nil {
+		c.d.Respond = service.TokenResponseHeaders
+	}
+	return proceed
+}

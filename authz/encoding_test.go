@@ -83,7 +83,7 @@ func TestDecisionsAreWhole(t *testing.T) {
 	a := gate(t, shop)
 	rapid.Check(t, func(t *rapid.T) {
 		d := a.Check(t.Context(), requests(t))
-		allows := d.Reason == authz.Allowed || d.Reason == authz.Public || d.Reason == authz.Probe
+		allows := d.Reason == authz.Allowed || d.Reason == authz.Public || d.Reason == authz.Probe || d.Reason == authz.Preflight
 		switch {
 		case allows != (d.Verdict == authz.Allow), allows != (d.Status() == 200):
 			t.Fatalf("%s by %s with %d", d.Verdict, d.Reason, d.Status())

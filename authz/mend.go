@@ -56,6 +56,10 @@ func mend(d *Decision) string {
 			return text
 		}
 	}
+	switch d.Detail {
+	case DetailCORSOrigin, DetailCORSMethod, DetailCORSHeaders, DetailCORSForm:
+		return "a preflight of a page, about a method and headers, that the service's `cors` lists, and without a body"
+	}
 	if d.Reason < reasonCount {
 		return mends[d.Reason]
 	}

@@ -21,7 +21,7 @@ paths:
       parameters:
         - {name: fields, in: query, explode: false, schema: {type: array, maxItems: 2, items: {type: string, enum: [id, total]}}}
         - {name: tag, in: query, schema: {type: array, items: {type: integer}}}
-        - {name: limit, in: query, required: true, schema: {type: integer, minimum: 1, maximum: 9}}
+        - {name: limit, in: query, required: true, schema: {type: integer, format: int64, minimum: 1, maximum: 9}}
         - {name: X-Trace, in: header, schema: {type: string, minLength: 4}}
         - {name: theme, in: cookie, schema: {type: string, enum: [dark, light]}}
       responses: {default: {description: d}}
@@ -31,6 +31,7 @@ paths:
         content:
           application/json: {schema: {$ref: "#/components/schemas/Order"}}
           application/vnd.shop+json: {schema: {type: object, required: [v]}}
+          application/x-www-form-urlencoded: {schema: {$ref: "#/components/schemas/Order"}}
       responses: {default: {description: d}}
     post:
       requestBody:
@@ -88,6 +89,10 @@ func TestOpenAPI(t *testing.T) {
 		{"a header", get("/orders/o-1?limit=1", as("alice"), header("x-trace", "abc")), "400 bad_parameter read (schema) header.x-trace minLength"},
 		{"a cookie", get("/orders/o-1?limit=1", as("alice"), header("cookie", "theme=blue")), "400 bad_parameter read (schema) cookie.theme enum"},
 		{"a cookie twice", get("/orders/o-1?limit=1", as("alice"), header("cookie", "theme=dark; theme=light")), "400 bad_parameter read (ambiguous) cookie.theme"},
+		{"a cookie with a space in its name", get("/orders/o-1?limit=1", as("alice"), header("cookie", "theme =blue")), "400 bad_parameter read (ambiguous) cookie.theme"},
+		{"a cookie in capitals", get("/orders/o-1?limit=1", as("alice"), header("cookie", "theme=dark; THEME=x")), "400 bad_parameter read (ambiguous) cookie.theme"},
+		{"a cookie that is escaped", get("/orders/o-1?limit=1", as("alice"), header("cookie", "th%65me=blue")), "400 bad_parameter read (ambiguous) cookie.theme"},
+		{"a form beside a query that nobody judges", get("/orders/o-1?limit=1", as("alice"), form("limit=99")), "400 bad_parameter read (ambiguous) query.fields[,]"},
 		{"a cookie in quotes", get("/orders/o-1?limit=1", as("alice"), header("cookie", `theme="dark"`)), "400 bad_parameter read (ambiguous) cookie.theme"},
 		{"a body", put("/orders/o-1", as("alice"), jsonBody(`{"sku":null,"n":1}`)), "200 allowed write"},
 		{"a bound that 3.0 writes otherwise", put("/orders/o-1", as("alice"), jsonBody(`{"sku":"a","n":0}`)), "400 bad_body write (schema) /n exclusiveMinimum"},
@@ -111,6 +116,33 @@ func TestOpenAPI(t *testing.T) {
 	if got := strings.Join(warned, "\n"); !strings.Contains(got, "no rule stands for the operation DELETE /orders/{orderId}") || !strings.Contains(got, "has no operation for GET of the pattern `GET /other`") || len(warned) != 2 {
 		t.Errorf("warned of\n%s", got)
 	}
+}
+
+// A rule that takes an operation by a wider pattern is doubted; of two patterns, each names the parameters as it does itself.
+func TestOpenAPIPatterns(t *testing.T) {
+	p, errs := parseDocumented(t, strings.Replace(documented, `match: "GET,HEAD /orders/{id}"`, `match: "GET,HEAD /orders/{id...}"`, 1), shopDocument)
+	if p == nil {
+		t.Fatal(errs)
+	}
+	found := false
+	for _, w := range p.Warnings {
+		found = found || strings.Contains(w.Msg, "the rule `read` takes GET /orders/{orderId} by the wider pattern `GET,HEAD /orders/{id...}`, and is not held to it") ||
+			strings.Contains(w.Msg, "takes GET /orders/{orderId} by the wider pattern")
+	}
+	if !found {
+		t.Errorf("%v", p.Warnings)
+	}
+	two, errs := parseDocumented(t, strings.Replace(documented, `match: "PUT /orders/{id}"`, `match: ["PUT /old/{x}/{id}", "PUT /orders/{id}/{x}"]`, 1),
+		strings.Replace(shopDocument, "    delete:\n", "  /orders/{a}/{b}:\n    parameters: [{name: a, in: path, required: true, schema: {enum: [aa]}}, {name: b, in: path, required: true, schema: {enum: [bb]}}]\n    put:\n      responses: {default: {description: d}}\n  /none:\n    delete:\n", 1))
+	if two == nil {
+		t.Fatal(errs)
+	}
+	a := authz.New(authz.Options{Now: func() time.Time { return authztest.Now }})
+	a.Use(&authz.Bundle{Policy: two, Verifiers: authz.Verifiers{"shop": verifier()}})
+	judge(t, a, faulted, []line{
+		{"as the document says", put("/orders/aa/bb", as("alice")), "200 allowed write"},
+		{"the other way round", put("/orders/bb/aa", as("alice")), "400 bad_parameter write (schema) path.id enum"},
+	})
 }
 
 // A document that cannot be read, or a rule that stands for two operations of it, does not load.

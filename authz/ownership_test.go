@@ -137,6 +137,9 @@ func body(kind, text string) option {
 	}
 }
 
+// bounded says how much Envoy holds of a body at most.
+func bounded(bytes int64) option { return func(r *authz.Request) { r.Body.Bound = bytes } }
+
 func jsonBody(text string) option { return body("application/json", text) }
 func form(text string) option     { return body("application/x-www-form-urlencoded", text) }
 
@@ -195,7 +198,15 @@ func TestOwnerInJSON(t *testing.T) {
 		{"a forged mark", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), header("x-envoy-auth-partial-body", "false")), "400 bad_body json (partial)"},
 		{"longer than what we see", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), func(r *authz.Request) { r.Body.Size++ }), "400 bad_body json (partial)"},
 		{"another length", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), without("content-length"), header("content-length", "4")), "400 bad_body json (partial)"},
-		{"in chunks", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), without("content-length")), "200 allowed json"},
+		{"a longer length", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), without("content-length"), header("content-length", "4000")), "413 body_too_large json (partial)"},
+		{"two lengths", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), header("content-length", "23")), "400 bad_body json (partial)"},
+		// Envoy may call the beginning of a body the whole.
+		{"in chunks, of an unknown bound", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), without("content-length")), "400 bad_body json (endless)"},
+		{"in chunks, as long as the route takes", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), without("content-length"), bounded(23)), "200 allowed json"},
+		{"in chunks, longer", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), without("content-length"), bounded(22)), "413 body_too_large json (partial)"},
+		{"of a known length, longer", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), bounded(22)), "413 body_too_large json (partial)"},
+		{"of a known length, as long as the route takes", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), bounded(23)), "200 allowed json"},
+		{"a bound that is none", post("/json", as("alice"), jsonBody(`{"user":{"id":"alice"}}`), without("content-length"), bounded(-1)), "400 bad_body json (endless)"},
 	})
 }
 

@@ -34,6 +34,10 @@ const (
 	Public
 	// Probe is an allow of a health probe's exact path. No identity goes with it. There is nothing to do.
 	Probe
+	// Preflight is an allow of a browser's question whether a page may call (the CORS protocol of the Fetch Standard), from an origin that
+	// the service lists (`cors`), about a method and headers that it lists, on a path that has a rule for that method. No identity goes
+	// with it. There is nothing to do; the request that follows is judged by the rule like any other.
+	Preflight
 
 	// BadTarget says that the path, method or host cannot be read in exactly one way: dot segments, double slashes, escapes that need none,
 	// a fragment, a port or host that is none. The detail says what it is. Have the client send the plain form; many from one address are
@@ -73,7 +77,8 @@ const (
 	InvalidToken
 
 	// NoRule says that no rule of the service covers this method and path, or that the rule excepts it. What no rule covers is denied.
-	// Write a rule for it if it should be reachable; HEAD and OPTIONS are not covered by GET.
+	// Write a rule for it if it should be reachable; HEAD and OPTIONS are not covered by GET. A preflight that ends here has a detail that
+	// says what the service's `cors` does not list.
 	NoRule
 	// Caller says that the connection's SPIFFE identity is not one of those that the rule or its service demands, or that the application
 	// may not come from this workload. Look at `caller` in the audit log: if it is empty, Envoy passed no identity that could be believed
@@ -216,7 +221,7 @@ func TokenDetails() []string {
 	}
 }
 
-// Detail words behind NotFound, Owner, Address, Signature, ClientKey, BadParameter, BadBody, MediaType, Condition and Lookup.
+// Detail words behind NotFound, NoRule, Owner, Address, Signature, ClientKey, BadParameter, BadBody, MediaType, Condition and Lookup.
 const (
 	DetailNotTheirs   = "not_theirs"   // the object is somebody else's
 	DetailNotThere    = "not_there"    // the lookup knows no such object
@@ -234,16 +239,21 @@ const (
 	DetailTooLong     = "too_long"     // an id of more than 2,048 bytes
 	DetailPartial     = "partial"      // the body was not delivered whole
 	DetailNoBody      = "no_body"      // no body was delivered
+	DetailEndless     = "endless"      // nothing says where the body ends: no content-length, and no max_request_bytes among the route's context_extensions
 	DetailCompressed  = "compressed"   // the body has a content coding
 	DetailContentType = "content_type" // the body is of a type that the rule does not read
 	DetailError       = "error"        // an expression could not be evaluated
 	DetailUnavailable = "unavailable"  // the lookup could not be asked
 	DetailAnswer      = "answer"       // the lookup's answer could not be read
 	DetailSchema      = "schema"       // a value or the body fails what the rule's schema demands; the fault says where
+	DetailCORSOrigin  = "cors_origin"  // a preflight of a page that the service's `cors` does not list, or of several
+	DetailCORSMethod  = "cors_method"  // a preflight about a method that it does not list
+	DetailCORSHeaders = "cors_headers" // a preflight about a header that it does not list
+	DetailCORSForm    = "cors_form"    // a preflight with a body, which no browser sends
 )
 
 var reasonNames = [reasonCount]string{
-	Undecided: "undecided", Allowed: "allowed", Public: "public", Probe: "probe",
+	Undecided: "undecided", Allowed: "allowed", Public: "public", Probe: "probe", Preflight: "preflight",
 	BadTarget: "bad_target", AmbiguousPath: "ambiguous_path", NotHTTP: "not_http", InvalidRequest: "invalid_request",
 	BadParameter: "bad_parameter", BadBody: "bad_body", BadHeader: "bad_header",
 	NoToken: "no_token", InvalidToken: "invalid_token",

@@ -75,7 +75,7 @@ func reasonsPage(t *testing.T) []byte {
 		"(`go test ./authz -run TestReasonsPage -update`).\n\n`sallyport why DECISION_ID` tells one denial step by step.\n\n" + grpcCodes)
 	for i, reason := range authz.Reasons() {
 		d := &authz.Decision{Reason: reason}
-		if reason == authz.Allowed || reason == authz.Public || reason == authz.Probe {
+		if reason == authz.Allowed || reason == authz.Public || reason == authz.Probe || reason == authz.Preflight {
 			d.Verdict = authz.Allow
 		}
 		comment := strings.TrimPrefix(comments[names[i]], names[i]+" ")

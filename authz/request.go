@@ -92,6 +92,9 @@ type Body struct {
 	Lossy bool
 	// Size is how many bytes Envoy saw, which is more than Data holds where it delivered a part.
 	Size int64
+	// Bound is the longest body that the route takes, by the context extension max_request_bytes, which only Envoy's operator sets; 0 is
+	// unknown. What is longer may be a part, whatever Envoy calls it.
+	Bound int64
 }
 
 // Request is one HTTP request to judge, as Envoy tells it. Nothing in it has been believed yet.

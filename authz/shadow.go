@@ -26,7 +26,7 @@ func (c *check) shadow() {
 	would := *d
 	d.Shadow = &would
 	d.Reason, d.Detail, d.Err, d.Hidden = Shadow, "", nil, false
-	d.Set, d.Remove, d.Metadata = nil, nil, nil
+	d.Set, d.Remove, d.Respond, d.Metadata = nil, nil, nil, nil
 	if d.Verdict = Deny; d.Service.Shadow.Allow {
 		// Who asks was not necessarily proved, so nobody is named, and no client can name itself.
 		d.Verdict, d.Remove = Allow, d.Service.StripAll
@@ -49,6 +49,6 @@ func (a *Authorizer) try(ctx context.Context, d *Decision, r *Request, trial *Bu
 	if err := ctx.Err(); err != nil && (would.Verdict == Allow || would.Reason == Undecided) {
 		deny(would, Deadline, err)
 	}
-	would.Set, would.Remove, would.Metadata = nil, nil, nil // a trial has no effects
+	would.Set, would.Remove, would.Respond, would.Metadata = nil, nil, nil, nil // a trial has no effects
 	d.Shadow = would
 }

@@ -147,6 +147,9 @@ func (c *check) holdDescribed(p *policy.Param) Reason {
 func (c *check) describedTexts(p *policy.Param, into []string) (texts []string, detail string) {
 	switch p.Ref.Source {
 	case policy.SourceQuery:
+		if c.d.Rule.Body == nil {
+			return c.queryValues(&p.Ref, into) // nobody judges what a body beside it says
+		}
 		return c.parameterValues(&p.Ref, into)
 	case 0:
 		value, detail := c.cookie(p.Described.Name)
@@ -166,6 +169,8 @@ func (c *check) cookie(name string) (value, detail string) {
 		for pair := range strings.SplitSeq(field.Value, ";") {
 			found, text, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
 			switch {
+			case found != name && target.ParseForm(strings.Trim(found, " \t")).Has(name):
+				return "", DetailAmbiguous // a reader that trims, decodes, folds or cuts would take it for this one
 			case found != name:
 			case detail == "", strings.ContainsAny(text, "\"%, \t"), c.lossy(text):
 				return "", DetailAmbiguous

@@ -91,7 +91,7 @@ func (f recorder) Record(*Decision, *Request) { f() }
 // answers 503.
 func TestReasons(t *testing.T) {
 	undecided := []Reason{Undecided, KeysUnavailable, LookupFailed, Deadline, Cancelled, Panicked, Stale, AuditUnavailable, NotReady}
-	allows := []Reason{Allowed, Public, Probe}
+	allows := []Reason{Allowed, Public, Probe, Preflight}
 	names := map[string]Reason{}
 	all := Reasons()
 	if len(all) != int(reasonCount) {

@@ -60,8 +60,8 @@ func TestRequestsAreHeldToTheirShape(t *testing.T) {
 		{"the schema", "/orders:delete", "application/json", strings.NewReader(`{"name":"` + canary + `"}`), nil, "400 bad_body", `"pointer":"/name","keyword":"maxLength"`},
 		{"a form", "/orders:delete", "application/x-www-form-urlencoded", strings.NewReader("name=a"), nil, "415 media_type", ""},
 		{"compressed", "/orders:delete", "application/json", strings.NewReader("\x1f\x8b\x08"), []string{"content-encoding", "gzip"}, "415 media_type", ""},
-		{"one byte over", "/orders:delete", "application/json", long(65536 - len(`{"name":"`) + 1), nil, "413 body_too_large", ""},
-		{"all that Envoy holds", "/orders:delete", "application/json", long(65536 - len(`{"name":"`)), nil, "400 bad_body", ""},
+		{"one byte over", "/orders:delete", "application/json", long(32767 - len(`{"name":"`) + 1), nil, "413 body_too_large", ""},
+		{"all that the route takes", "/orders:delete", "application/json", long(32767 - len(`{"name":"`)), nil, "400 bad_body", ""},
 		{"an unknown parameter", "/orders:delete?admin=" + canary, "application/json", strings.NewReader(`{"name":"a"}`), nil, "400 bad_parameter", ""},
 	} {
 		before := m.upstream.calls.Load()

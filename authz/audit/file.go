@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 )
 
 // Stdout is the destination name of the standard output.
@@ -19,6 +20,9 @@ type File struct {
 	mu   sync.Mutex
 	f    *os.File
 	size int64 // of a regular file
+	// unsettled is why lines of before may not be durable; the next Sync returns it.
+	unsettled error
+	failed    time.Time // when it could not be set aside; zero if it could
 }
 
 // Open opens a destination: Stdout, or the path of a file. A file is appended to; a new one can be read by its owner only.
@@ -73,21 +77,49 @@ func (f *File) cutLocked(n int) error {
 	return f.f.Truncate(info.Size() - int64(n))
 }
 
-// Reopen opens the path anew, after a rotation has moved the old file away. If that fails, the old file stays in use.
-// For the standard output it does nothing.
+// Reopen opens the path anew, after a rotation has moved the old file away. What stands in the old one is durable then. If that fails, the
+// old file stays in use. For the standard output it does nothing.
 func (f *File) Reopen() error {
 	if f.path == "" {
 		return nil
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.f == nil {
+		return fmt.Errorf("audit: open: %w", os.ErrClosed)
+	}
+	return f.reopenLocked()
+}
+
+// reopenLocked goes on in what stands under the path now, or in a new file. The caller holds mu.
+func (f *File) reopenLocked() error {
 	fresh, size, err := openAppend(f.path)
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.f == nil {
-		return errors.Join(fmt.Errorf("audit: open: %w", os.ErrClosed), fresh.Close())
+	if err := f.settleLocked(); err != nil {
+		return errors.Join(err, fresh.Close())
 	}
+	f.failed = time.Time{}
+	return f.swapLocked(fresh, size)
+}
+
+// settleLocked makes durable what stands in a regular file, before another takes its place: whoever waits for a Sync waits for these lines
+// too, and it will see the other file only. A system may tell of lines that it could not keep just once, so the failure is also that Sync's.
+func (f *File) settleLocked() error {
+	info, err := f.f.Stat()
+	if err == nil && info.Mode().IsRegular() {
+		err = f.f.Sync()
+	}
+	if err != nil {
+		f.unsettled = fmt.Errorf("audit: sync: %w", err)
+		return f.unsettled
+	}
+	return nil
+}
+
+// swapLocked puts a fresh file in the place of the one in use.
+func (f *File) swapLocked(fresh *os.File, size int64) error {
 	old := f.f
 	f.f, f.size = fresh, size
 	if err := old.Close(); err != nil {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sallyport-dev/sallyport/authz/audit"
 )
@@ -183,6 +185,100 @@ func TestRotationFails(t *testing.T) {
 	if len(heard) != 1 || heard[0] == nil {
 		t.Errorf("heard %v", heard)
 	}
+}
+
+// rotated opens a file of at most ten bytes, of which so many are kept, and collects what its rotations came to.
+func rotated(t *testing.T, path string, keep int, heard *[]error) *audit.File {
+	t.Helper()
+	f, err := audit.OpenRotated(path, audit.Rotation{Size: 10, Keep: keep, Observe: func(err error) { *heard = append(*heard, err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Where somebody else has moved the file away, whether or not another stands in its place, what is kept stays as it is.
+func TestRotationOfAMovedFile(t *testing.T) {
+	for name, there := range map[string]string{"missing": "", "another": "other\n"} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.jsonl")
+			put(t, path+".1", "kept 1\n")
+			put(t, path+".2", "kept 2\n")
+			var heard []error
+			f := rotated(t, path, 2, &heard)
+			write(t, f, "one two\n")
+			if err := os.Rename(path, path+".moved"); err != nil {
+				t.Fatal(err)
+			}
+			if there != "" {
+				put(t, path, there)
+			}
+			write(t, f, "three\n")
+			wantFile(t, path, there+"three\n")
+			wantFile(t, path+".1", "kept 1\n")
+			wantFile(t, path+".2", "kept 2\n")
+			wantFile(t, path+".moved", "one two\n")
+			if len(heard) != 1 || heard[0] != nil {
+				t.Errorf("heard %v", heard)
+			}
+		})
+	}
+}
+
+// Where no new file can be made, nothing is shifted, and it is tried once a minute; an empty file that a killed process left is no obstacle.
+func TestRotationWithoutANewFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "audit.jsonl")
+		put(t, path+".1", "kept 1\n")
+		put(t, path+".new", "not ours\n")
+		var heard []error
+		f := rotated(t, path, 2, &heard)
+		write(t, f, "one two\n")
+		for range 3 {
+			write(t, f, "three\n")
+		}
+		wantFile(t, path+".1", "kept 1\n")
+		wantFile(t, path+".new", "not ours\n")
+		synctestSleep(time.Minute)
+		write(t, f, "four\n")
+		wantFile(t, path, "one two\nthree\nthree\nthree\nfour\n")
+		if len(heard) != 2 || heard[0] == nil || heard[1] == nil {
+			t.Fatalf("heard %v, want two failures", heard)
+		}
+		put(t, path+".new", "")
+		synctestSleep(time.Minute)
+		write(t, f, "five\n")
+		write(t, f, "six\n")
+		wantFile(t, path, "five\nsix\n")
+		wantFile(t, path+".1", "one two\nthree\nthree\nthree\nfour\n")
+		wantFile(t, path+".2", "kept 1\n")
+		if _, err := os.Stat(path + ".new"); err == nil || len(heard) != 3 || heard[2] != nil {
+			t.Errorf("heard %v, and the new file is left over: %v", heard, err == nil)
+		}
+	})
+}
+
+// What stands beyond a free name is not shifted, so that an attempt after one that failed half way pushes nothing off the end.
+func TestRotationShiftsToAFreeName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	put(t, path+".2", "kept 2\n")
+	put(t, path+".3", "kept 3\n")
+	var heard []error
+	f := rotated(t, path, 3, &heard)
+	write(t, f, "one two\n")
+	write(t, f, "three\n")
+	wantFile(t, path, "three\n")
+	wantFile(t, path+".1", "one two\n")
+	wantFile(t, path+".2", "kept 2\n")
+	wantFile(t, path+".3", "kept 3\n")
 }
 
 func TestOpenRotatedErrors(t *testing.T) {

@@ -110,6 +110,28 @@ func TestFold(t *testing.T) {
 	})
 }
 
+// Hosts and methods that no service and no rule knows are a client's invention, and are one kind; those of a rule are not.
+func TestFoldUnknownHosts(t *testing.T) {
+	for name, test := range map[string]struct {
+		service, rule string
+		lines         int
+	}{
+		"no service": {"none", "none", 2}, "no rule": {"orders", "none", 2}, "no names": {"", "", 2}, "a rule": {"orders", "read", 5},
+	} {
+		var records []audit.Record
+		for i := range 5 {
+			records = append(records, audit.Record{Verdict: "deny", Service: test.service, Rule: test.rule, Host: fmt.Sprint("h", i), Method: fmt.Sprint("M", i)})
+		}
+		lines := parse(t, logged(t, audit.Options{}, records...))
+		if missing, _ := unexplained(lines); len(lines) != test.lines || missing != 0 {
+			t.Errorf("%s: %d lines, want %d; %v numbers unexplained", name, len(lines), test.lines, missing)
+		}
+		if last := lines[len(lines)-1]; test.lines == 2 && (last["repeated"] != 4.0 || last["host"] != nil || last["method"] != nil) {
+			t.Errorf("%s: the summary is %v", name, last)
+		}
+	}
+}
+
 // What must have a line of its own has one, however alike: an allow that was not answered is told by the denial behind it.
 func TestKeptIsNotFolded(t *testing.T) {
 	out := logged(t, audit.Options{}, audit.Record{DecisionID: "d-1", Kept: true}, audit.Record{DecisionID: "d-2", Kept: true}, audit.Record{DecisionID: "d-3", Kept: true})
@@ -228,6 +250,47 @@ func TestReservedSpace(t *testing.T) {
 			t.Errorf("%v numbers of %v unexplained", missing, greatest)
 		}
 	})
+}
+
+// A denial that takes an allow back finds a place where denials, allows and events have left none, and takes none from events.
+func TestReservedForKept(t *testing.T) {
+	for _, first := range []string{"events", "denials"} {
+		t.Run(first, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &gate{open: make(chan struct{})}
+				l := audit.New(g, audit.Options{Queue: 8})
+				end := running(t, l)
+				l.Record(allow)
+				synctest.Wait()
+				for range 8 {
+					l.Record(allow)
+				}
+				events := func() {
+					for range 65 {
+						l.Event(audit.Event{Name: audit.EventStore})
+					}
+				}
+				if first == "events" {
+					events()
+				}
+				for range 65 {
+					l.Record(audit.Record{Verdict: "deny", Kept: true})
+				}
+				if first == "denials" {
+					events()
+				}
+				l.Record(audit.Record{Verdict: "deny"})
+				if got := l.Dropped(); got != 3 {
+					t.Errorf("%d were dropped, want one of each", got)
+				}
+				close(g.open)
+				end()
+				if missing, greatest := unexplained(parse(t, g.out.String())); missing != 0 || greatest != 140 {
+					t.Errorf("%v numbers of %v unexplained", missing, greatest)
+				}
+			})
+		})
+	}
 }
 
 // slow is a disk whose Sync waits for its turn, and what was durable when it ended.

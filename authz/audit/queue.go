@@ -12,7 +12,8 @@ var (
 	ErrStopped = errors.New("audit: the log has ended")
 )
 
-// eventReserve is how many events find a place although decisions have filled the queue: they are few, and why decisions change.
+// eventReserve is how many events find a place although decisions have filled the queue: they are few, and why decisions change. As many
+// denials that have a line of their own find one beside them: without it, the allow that they take back would stand.
 const eventReserve = 64
 
 // maxFolds bounds how many kinds of denials are counted at once, about 1 KB each. What is beyond is written one by one.
@@ -79,7 +80,8 @@ type queue struct {
 
 	mu       sync.Mutex
 	filling  []entry
-	denials  int // in filling
+	denials  int // in filling, without those that are Kept
+	kept     int // denials in filling that are Kept and beyond size
 	sequence uint64
 	folds    map[Record]*repeats // by what identical denials have alike
 	commit   *commit
@@ -89,13 +91,20 @@ type queue struct {
 	closed   bool
 }
 
-// alike is what a denial has in common with its repetitions: everything but when it was and what it was called.
+// alike is what a denial has in common with its repetitions: everything but when it was and what it was called. Where the policy knows no
+// service or no rule, host and method are whatever a client came up with, and many of those are one kind.
 func alike(r *Record) Record {
 	key := *r
 	key.Time, key.Sequence, key.Latency = time.Time{}, 0, 0
 	key.DecisionID, key.RequestID, key.Traceparent = "", "", ""
+	if unknown(r.Service) || unknown(r.Rule) {
+		key.Host, key.Method = "", ""
+	}
 	return key
 }
+
+// unknown says that a name of the policy is none.
+func unknown(name string) bool { return name == "" || name == "none" }
 
 // record numbers a decision and queues it, counts it with those like it, or loses it. With wait it returns what becomes of its batch.
 // wake says that the writer has nothing to do yet and is to be woken.
@@ -121,14 +130,27 @@ func (q *queue) record(r *Record, wait bool) (c *commit, wake bool, err error) {
 			return nil, false, nil
 		}
 	}
-	if q.closed || len(q.filling) >= q.size || denial && q.denials >= q.denialsMost {
+	kept, beyond := denial && r.Kept, len(q.filling) >= q.size
+	var full bool
+	switch {
+	case kept:
+		full = beyond && q.kept >= eventReserve
+	case denial:
+		full = beyond || q.denials >= q.denialsMost
+	default:
+		full = beyond
+	}
+	if q.closed || full {
 		q.loseLocked(1, r.Sequence, r.Sequence)
 		if q.closed {
 			return nil, false, ErrStopped
 		}
 		return nil, false, ErrFull
 	}
-	if denial {
+	switch {
+	case kept && beyond:
+		q.kept++
+	case denial && !kept:
 		q.denials++
 		if folds && len(q.folds) < maxFolds {
 			q.folds[key] = &repeats{}
@@ -150,7 +172,7 @@ func (q *queue) event(e *Event) (wake bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.sequence++
-	if q.closed || len(q.filling) >= q.size+eventReserve {
+	if q.closed || len(q.filling) >= q.size+eventReserve+q.kept {
 		q.loseLocked(1, q.sequence, q.sequence)
 		return false
 	}
@@ -184,7 +206,7 @@ func (q *queue) take(room []entry) batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	b := batch{entries: q.filling, commit: q.commit}
-	q.filling, q.denials, q.commit = room[:0], 0, nil
+	q.filling, q.denials, q.kept, q.commit = room[:0], 0, 0, nil
 	return b
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 )
 
 // Rotation says when a file is set aside, and how many of those are kept. The zero value sets none aside.
@@ -14,7 +15,8 @@ type Rotation struct {
 	Size int64
 	// Keep is how many files are kept beside the one that is written, as PATH.1 (the latest) to PATH.Keep; at least 1 where Size is set.
 	Keep int
-	// Observe, if set, is told of every rotation, with what kept it from being one. The lines are then written where they were before.
+	// Observe, if set, is told of every rotation, with what kept it from being one. The lines are then written where they were before, and
+	// the next attempt is a minute later.
 	Observe func(error)
 }
 
@@ -37,42 +39,92 @@ func OpenRotated(path string, r Rotation) (*File, error) {
 	return f, nil
 }
 
+// retryRotation is how long a file grows on after it could not be set aside.
+const retryRotation = time.Minute
+
 // rotateLocked sets the file aside if n more bytes would make it too large. The caller holds mu.
 func (f *File) rotateLocked(n int) {
 	if f.rotation.Size <= 0 || f.size == 0 || f.size+int64(n) <= f.rotation.Size {
 		return
 	}
+	if !f.failed.IsZero() && time.Since(f.failed) < retryRotation {
+		return
+	}
+	f.failed = time.Time{}
 	err := f.shiftLocked()
+	if err != nil {
+		f.failed = time.Now()
+	}
 	if f.rotation.Observe != nil {
 		f.rotation.Observe(err)
 	}
 }
 
-// shiftLocked renames PATH.1 to PATH.2 and so on, and PATH to PATH.1, and begins a new file. Each name is one rename, from the oldest on:
-// whatever this is interrupted by, no file but the oldest is lost.
+// shiftLocked renames PATH.1 to PATH.2 and so on, and PATH to PATH.1, and puts a new file in its place, which is made first. Each name is
+// one rename, from the oldest on: whatever this is interrupted by, no file but the oldest is lost. If PATH is not the file in use, somebody
+// else has set that aside, and what is kept is left alone.
 func (f *File) shiftLocked() error {
-	if err := f.f.Sync(); err != nil {
-		return fmt.Errorf("audit: rotate: %w", err) // a file that is set aside is on disk
+	if err := f.settleLocked(); err != nil {
+		return err // a file that is set aside is on disk
 	}
+	if named, err := f.namedLocked(); err != nil {
+		return fmt.Errorf("audit: rotate: %w", err)
+	} else if !named {
+		return f.reopenLocked()
+	}
+	next := f.path + ".new"
+	fresh, err := create(next)
+	if err != nil {
+		return fmt.Errorf("audit: rotate: %w", err)
+	}
+	if err := f.renameLocked(next); err != nil {
+		_ = os.Remove(next)
+		return errors.Join(fmt.Errorf("audit: rotate: %w", err), fresh.Close()) // the file in use stays so, whatever it is called
+	}
+	syncFolder(f.path)
+	return f.swapLocked(fresh, 0)
+}
+
+// namedLocked says whether the file in use still stands under its path.
+func (f *File) namedLocked() (bool, error) {
+	used, err := f.f.Stat()
+	if err != nil {
+		return false, err
+	}
+	there, err := os.Stat(f.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(used, there), err
+}
+
+// renameLocked does the renames of a rotation. Files beyond the first free name stay where they are: an attempt that goes on after one that
+// failed half way does not shift them again, and off the end.
+func (f *File) renameLocked(next string) error {
 	name := func(i int) string { return f.path + "." + strconv.Itoa(i) }
-	for i := f.rotation.Keep; i > 1; i-- {
-		if err := os.Rename(name(i-1), name(i)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("audit: rotate: %w", err)
+	free := 1
+	for ; free < f.rotation.Keep; free++ {
+		if _, err := os.Lstat(name(free)); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+	}
+	for i := free; i > 1; i-- {
+		if err := os.Rename(name(i-1), name(i)); err != nil {
+			return err
 		}
 	}
 	if err := os.Rename(f.path, name(1)); err != nil {
-		return fmt.Errorf("audit: rotate: %w", err)
+		return err
 	}
-	fresh, size, err := openAppend(f.path)
-	if err != nil {
-		return err // the file that was renamed stays in use
+	return os.Rename(next, f.path)
+}
+
+// create makes a file to append to. An empty one in its place is what a process left that was killed.
+func create(path string) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
+		_ = os.Remove(path) // if it stays, the next call says so
 	}
-	old := f.f
-	f.f, f.size = fresh, size
-	if err := old.Close(); err != nil {
-		return fmt.Errorf("audit: close the rotated file: %w", err)
-	}
-	return nil
+	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 }
 
 // Sync makes durable what was written. What is no regular file has nothing to make durable, which is an error.
@@ -81,6 +133,10 @@ func (f *File) Sync() error {
 	defer f.mu.Unlock()
 	if f.f == nil {
 		return fmt.Errorf("audit: sync: %w", os.ErrClosed)
+	}
+	if err := f.unsettled; err != nil {
+		f.unsettled = nil
+		return err
 	}
 	if err := f.f.Sync(); err != nil {
 		return fmt.Errorf("audit: sync: %w", err)

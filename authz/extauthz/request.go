@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -12,6 +13,9 @@ import (
 
 // serviceExtension is the context extension that names the service (ExtAuthzPerRoute.check_settings.context_extensions).
 const serviceExtension = "service"
+
+// boundExtension says how long a body the route takes: less than Envoy's own max_request_bytes, of which the gate hears nothing.
+const boundExtension = "max_request_bytes"
 
 // request reads a CheckRequest. Every part may be missing: a TCP check has no request, and an empty message has nothing.
 func request(in *authv3.CheckRequest) *authz.Request {
@@ -32,6 +36,10 @@ func request(in *authv3.CheckRequest) *authz.Request {
 		Body:        requestBody(http),
 	}
 	r.Service, r.HasService = attributes.GetContextExtensions()[serviceExtension]
+	// What is no number is no bound, and a body without a length is then refused.
+	if bound, err := strconv.ParseInt(attributes.GetContextExtensions()[boundExtension], 10, 64); err == nil {
+		r.Body.Bound = bound
+	}
 	return r
 }
 

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/sallyport-dev/sallyport/authz"
+	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/internal/headerval"
 )
 
@@ -69,6 +70,7 @@ func allowed(d *authz.Decision) *authv3.CheckResponse {
 			ok.Headers[i] = overwrite(field.Name, field.Value)
 		}
 	}
+	ok.ResponseHeadersToAdd = respond(d.Respond)
 	return &authv3.CheckResponse{
 		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
@@ -175,6 +177,36 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 		Append:       notAppended, //nolint:staticcheck // SA1019: deprecated, and still the only one of the two that Envoy 1.40 obeys
 		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
 	}
+}
+
+// responseHeader is one header of the upstream's answer, so that all of them are one allocation.
+type responseHeader struct {
+	option corev3.HeaderValueOption
+	header corev3.HeaderValue
+}
+
+// respond writes what goes into the upstream's answer. Unlike the headers for the upstream, Envoy 1.40 holds these to their append_action,
+// and only where the deprecated bool is not set. Their values were checked when the policy was read.
+func respond(headers []policy.ResponseHeader) []*corev3.HeaderValueOption {
+	if len(headers) == 0 {
+		return nil
+	}
+	room := make([]responseHeader, len(headers))
+	options := make([]*corev3.HeaderValueOption, len(headers))
+	for i := range headers {
+		h := &room[i]
+		h.header.Key, h.header.Value = headers[i].Name, headers[i].Value
+		h.option.Header, h.option.AppendAction = &h.header, appendActions[headers[i].Mode]
+		options[i] = &h.option
+	}
+	return options
+}
+
+// appendActions are the modes in Envoy's words.
+var appendActions = [...]corev3.HeaderValueOption_HeaderAppendAction{
+	policy.ResponseOverwrite: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	policy.ResponseIfAbsent:  corev3.HeaderValueOption_ADD_IF_ABSENT,
+	policy.ResponseAppend:    corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
 }
 
 // metadataText is one text of the metadata, so that all texts of an answer are one allocation, not two each.

@@ -368,6 +368,36 @@ func TestAnswersAreSafe(t *testing.T) {
 	})
 }
 
+// An allow's headers for the upstream's answer say what becomes of the upstream's own, by the action alone: the deprecated bool would win.
+func TestResponseHeaders(t *testing.T) {
+	out := answer(t, &authz.Decision{Verdict: authz.Allow, Reason: authz.Allowed, Respond: []policy.ResponseHeader{
+		{Name: "x-content-type-options", Value: "nosniff"},
+		{Name: "referrer-policy", Value: "no-referrer", Mode: policy.ResponseIfAbsent},
+		{Name: "content-security-policy", Value: "frame-ancestors 'none'", Mode: policy.ResponseAppend},
+	}}, "")
+	var got []string
+	for _, o := range out.GetOkResponse().GetResponseHeadersToAdd() {
+		if o.Append != nil { //nolint:staticcheck // SA1019: deprecated, and obeyed where it is set
+			t.Errorf("%s: append is set", o.GetHeader().GetKey())
+		}
+		got = append(got, o.GetHeader().GetKey()+": "+o.GetHeader().GetValue()+" "+o.GetAppendAction().String())
+	}
+	want := []string{
+		"x-content-type-options: nosniff OVERWRITE_IF_EXISTS_OR_ADD", "referrer-policy: no-referrer ADD_IF_ABSENT",
+		"content-security-policy: frame-ancestors 'none' APPEND_IF_EXISTS_OR_ADD",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for name, d := range map[string]*authz.Decision{
+		"an allow without": {Verdict: authz.Allow, Reason: authz.Allowed}, "a denial": {Reason: authz.NoRule, Respond: []policy.ResponseHeader{{Name: "a", Value: "b"}}},
+	} {
+		if out := answer(t, d, ""); len(out.GetOkResponse().GetResponseHeadersToAdd()) > 0 || len(out.GetDeniedResponse().GetHeaders()) > 4 {
+			t.Errorf("%s carries headers for an answer: %v", name, out)
+		}
+	}
+}
+
 // A client hears where its request fails, by names alone, and nothing of it where existence is hidden.
 func TestFaultsAreAnswered(t *testing.T) {
 	problem := func(status float64, reason string, more map[string]any) map[string]any {

@@ -62,11 +62,12 @@ func (r *ruleSource) finishBody() {
 	if len(r.rule.Upgrades) > 0 {
 		r.ErrorAt(r.m.Pos("upgrades"), "remove one", "the rule reads a body and hands the connection over: Envoy buffers no body of an upgrade")
 	}
+	b.MaxBytes = b.limits.Bytes
 	var err error
 	switch b.Source {
 	case SourceBody:
 		if b.JSON, err = body.JSON(b.names()); err == nil {
-			b.JSON, b.MaxBytes = b.JSON.Within(b.limits), b.limits.Bytes
+			b.JSON = b.JSON.Within(b.limits)
 		}
 		if slices.ContainsFunc(b.Types, func(t MediaType) bool { return t.Format == FormatForm }) {
 			b.Form, _ = body.Form(nil) // its fields are held to the allow list; no names can be wrong

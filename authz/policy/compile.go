@@ -149,7 +149,7 @@ type compiler struct {
 func newCompiler(before *Policy) *compiler {
 	c := &compiler{
 		issuerFiles: map[string]*source{}, lookupFiles: map[string]*source{}, blobs: map[string]*source{},
-		policy: &Policy{Issuers: map[string]*Issuer{}, Lookups: map[string]*Lookup{}, byName: map[string]*Service{}, identity: map[string]bool{}},
+		policy: &Policy{Issuers: map[string]*Issuer{}, Lookups: map[string]*Lookup{}, byName: map[string]*Service{}, identity: map[string]bool{}, keys: map[string]bool{}},
 	}
 	if before != nil {
 		c.ghosts, c.ghostLookups = before.Issuers, before.Lookups
@@ -201,7 +201,7 @@ func (c *compiler) errors() strictyaml.Errors {
 var (
 	topKeys   = []string{"version", "trust_domain", "cluster_domain", "peers", "gateways", "trusted_proxies", "issuers", "lookups", "services", "probes", "revocation"}
 	laterRule = []string{"headers"}
-	laterSvc  = []string{"cors", "security_headers"}
+	laterSvc  = []string{}
 	laterIss  = []string{"revocation", "sender", "introspection"}
 )
 

@@ -118,8 +118,8 @@ func clientHeaders(src *source, at *strictyaml.Node, s *Service) {
 }
 
 // stripKeys makes the list of headers that an allow by each rule removes: those of its service and every API key of the service but the one
-// that the rule hands on.
-func (s *Service) stripKeys(public []string) {
+// that the rule hands on. It returns the headers of the keys.
+func (s *Service) stripKeys(public []string) []string {
 	var rules []*Rule
 	for _, rule := range s.Rules {
 		rules = append(append(rules, rule), rule.Either...)
@@ -142,4 +142,5 @@ func (s *Service) stripKeys(public []string) {
 			}
 		}
 	}
+	return keys
 }

@@ -64,13 +64,13 @@ func (c *compiler) described(r *ruleSource) {
 	if d == nil || r.rule.Credential == CredentialDeny {
 		return
 	}
-	op := r.operation(d)
+	op, by := r.operation(d)
 	if op == nil {
 		return // `policy check` says so
 	}
 	r.rule.ClosedQuery = true
 	for _, p := range op.Parameters {
-		r.describedParam(d, op, p)
+		r.describedParam(d, op, by, p)
 	}
 	slices.SortFunc(r.rule.Params, func(a, b Param) int { return strings.Compare(a.Name(), b.Name()) })
 	if op.Body != nil && r.shape.Get("body") == nil {
@@ -78,9 +78,8 @@ func (c *compiler) described(r *ruleSource) {
 	}
 }
 
-// operation is the one operation that all patterns and methods of a rule stand for; a GET's stands for HEAD too.
-func (r *ruleSource) operation(d *description) *openapi.Operation {
-	var found *openapi.Operation
+// operation is the one operation that all patterns and methods of a rule stand for, and the pattern that does; a GET's stands for HEAD too.
+func (r *ruleSource) operation(d *description) (found *openapi.Operation, by pattern.Pattern) {
 	for _, p := range r.rule.Patterns {
 		_, path, ok := strings.Cut(p.String(), " ")
 		for _, method := range p.Methods() {
@@ -92,22 +91,22 @@ func (r *ruleSource) operation(d *description) *openapi.Operation {
 			case !ok || !known:
 			case found != nil && found != op:
 				r.Errorf(r.m.Get("match"), "write a rule for each", "the rule stands for two operations of %s: %s %s and %s %s", d.File, found.Method, found.Path, op.Method, op.Path)
-				return nil
+				return nil, by
 			default:
-				found = op
+				found, by = op, p
 			}
 		}
 	}
-	return found
+	return found, by
 }
 
 // describedParam takes a parameter of the document, unless the rule declares it itself. What cannot be read refuses the requests that hold it.
-func (r *ruleSource) describedParam(d *description, op *openapi.Operation, p *openapi.Parameter) {
+func (r *ruleSource) describedParam(d *description, op *openapi.Operation, by pattern.Pattern, p *openapi.Parameter) {
 	param := Param{Described: p, Required: p.Required}
 	many := map[openapi.Shape]Many{openapi.Repeated: ManyEach, openapi.Commas: ManyComma}[p.Shape]
 	switch p.In {
 	case openapi.InPath:
-		param.Ref = Reference{Source: SourcePath, Name: r.capture(op, p.Capture)}
+		param.Ref = Reference{Source: SourcePath, Name: capture(op, by, p.Capture)}
 	case openapi.InQuery:
 		param.Ref = Reference{Source: SourceQuery, Name: p.Name, Many: many}
 		if !target.ReadableName(p.Name) {
@@ -127,15 +126,19 @@ func (r *ruleSource) describedParam(d *description, op *openapi.Operation, p *op
 	}) {
 		return
 	}
-	if param.Schema = r.documentSchema(d, p.Schema, false); param.Schema != nil {
+	written := p.Schema
+	if p.Problem != "" {
+		written = []byte("false") // and Decode refuses whatever it is given
+	}
+	if param.Schema = r.documentSchema(d, written, false); param.Schema != nil {
 		r.rule.Params = append(r.rule.Params, param)
 	}
 }
 
-// capture is what the rule calls a parameter of the path that the document's own pattern calls otherwise.
-func (r *ruleSource) capture(op *openapi.Operation, name string) string {
+// capture is what the rule's pattern calls a parameter of the path that the document's own calls otherwise.
+func capture(op *openapi.Operation, by pattern.Pattern, name string) string {
 	i := slices.Index(op.Pattern.Names(), name)
-	if names := r.rule.Patterns[0].Names(); i >= 0 && i < len(names) {
+	if names := by.Names(); i >= 0 && i < len(names) {
 		return names[i]
 	}
 	return name
@@ -167,10 +170,13 @@ func (r *ruleSource) describedBody(d *description, op *openapi.Operation) {
 	b.Types = nil
 	for _, media := range op.Body.Media {
 		format, known := formats[media.Type]
-		if media.Problem != "" || !known && !strings.HasSuffix(media.Type, "+json") {
+		if media.Problem != "" || !known && !strings.HasSuffix(media.Type, "+json") || format == FormatJSONPatch && r.rule.Writable == nil {
 			continue // a body of this type is refused, and the document's list of what is not supported names it
 		}
 		t := MediaType{Name: media.Type, Format: format}
+		if format == FormatForm && r.rule.Writable == nil {
+			continue // its fields would be held to nothing, and whoever sends it chooses that
+		}
 		if format != FormatForm {
 			t.Schema = r.documentSchema(d, media.Schema, d.strict)
 		}
@@ -198,7 +204,26 @@ func (c *compiler) undescribed(s *Service) {
 	for _, u := range d.Undescribed(patterns) {
 		c.warn(src, d.at.Pos(), "describe it, or know that only the rule holds it", "%s has no operation for %s of the pattern `%s`", d.File, u.Method, u.Pattern)
 	}
+	for _, r := range s.Rules {
+		c.heldToNothing(src, d, r)
+	}
 	for _, u := range d.Unsupported {
 		c.warn(src, d.at.Pos(), "requests that hold it are refused, or it is not looked at", "%s:%d: %s: %s", d.File, u.Pos.Line, u.Place, u.What)
+	}
+}
+
+// heldToNothing warns of a rule that takes the requests of an operation by a wider pattern, and so is not held to it.
+func (c *compiler) heldToNothing(src *source, d *description, rule *Rule) {
+	if rule.Credential == CredentialDeny {
+		return
+	}
+	for _, p := range rule.Patterns {
+		_, path, _ := strings.Cut(p.String(), " ")
+		for _, op := range d.Operations {
+			if _, exact := d.Operation(op.Method, path); !exact && slices.Contains(p.Methods(), op.Method) && p.Covers(op.Pattern) {
+				c.warn(src, rule.Pos, "write a rule with the operation's own pattern: the more specific one wins",
+					"the rule `%s` takes %s %s by the wider pattern `%s`, and is not held to what %s says of it", rule.Name, op.Method, op.Path, p, d.File)
+			}
+		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 var serviceKeys = []string{
-	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "rules", "from", "not_from", "client_key", "openapi",
+	"name", "hosts", "kubernetes", "edge", "workloads", "callers", "audience", "headers", "probes", "spelling", "tenant", "descriptors", "shadow", "cors", "security_headers", "rules", "from", "not_from", "client_key", "openapi",
 }
 
 // methodChoosers are headers by which clients ask a forgiving upstream for another method or path than the one that was judged.
@@ -61,6 +61,8 @@ func (c *compiler) services(src *source) {
 		c.audience(src, m, n, s)
 		s.Headers = c.headers(src, m.Get("headers"), s)
 		clientHeaders(src, m.Get("headers"), s)
+		s.CORS = c.cors(src, m.Get("cors"), s)
+		securityHeaders(src, m.Get("security_headers"), s)
 		c.policy.Services = append(c.policy.Services, s)
 		s.rules.build(s.Spelling)
 	}

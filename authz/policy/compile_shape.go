@@ -93,12 +93,35 @@ func (r *ruleSource) paramType(n *strictyaml.Node, ref Reference, written strict
 		r.Errorf(n, "write {type: array, items: {type: "+text+"}}", "%s is a list", ref)
 		return 0, false
 	}
+	if text == "" && ok && numeric(written) {
+		r.Errorf(n, "write `type: integer`, or number or boolean", "without a type, %s is a text, which is never a number or a boolean", ref)
+		return 0, false
+	}
 	kind, known := paramTypes[text]
 	if !ok || !known && text != "" {
 		r.Errorf(n, "write one of string, integer, number and boolean; a list is query.id[*] or query.ids[,]", "a parameter's text stands for one scalar")
 		return 0, false
 	}
 	return kind, true
+}
+
+// numeric reports whether a schema of a text speaks of numbers or booleans.
+func numeric(written strictjson.Value) bool {
+	for _, word := range []string{"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"} {
+		if _, said := written.Member(word); said {
+			return true
+		}
+	}
+	constant, _ := written.Member("const")
+	offered, _ := written.Member("enum")
+	for _, v := range append([]strictjson.Value{constant}, offered.Elements()...) {
+		if v.Kind() == strictjson.Number || v.Kind() == strictjson.Bool {
+			return true
+		}
+	}
+	items, isList := written.Member("items")
+	_, typed := items.Member("type")
+	return isList && !typed && numeric(items)
 }
 
 // json reads any value as JSON has it.
@@ -307,7 +330,7 @@ func (r *ruleSource) finishShape() {
 			r.Errorf(r.bodyAt, "write two rules, or take the type out of `types`", "the rule reads a document, and %s is a list of changes to one", t.Name)
 		case t.Format == FormatJSONPatch && r.rule.Writable == nil:
 			r.Errorf(r.bodyAt, "write `writable: {everyone: [...]}`", "nothing is demanded of %s", t.Name)
-		case t.Format == FormatForm && b.Source == SourceBody && (len(b.References) > 0 || b.Schema != nil):
+		case t.Format == FormatForm && (b.Source == SourceBody && len(b.References) > 0 || b.Schema != nil):
 			r.Errorf(r.bodyAt, "write two rules, or take the type out of `types`", "the rule reads a document, and %s is none", t.Name)
 		case t.Format != FormatForm && b.Source == SourceForm:
 			r.Errorf(r.bodyAt, "write two rules, or take the type out of `types`", "the rule reads a form, and %s is none", t.Name)

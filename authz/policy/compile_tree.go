@@ -68,8 +68,14 @@ func (c *compiler) link() {
 		}
 	}
 	p.Strip = append(names, methodChoosers...)
+	public := p.Strip
 	for _, s := range p.Services {
-		s.stripKeys(p.Strip)
+		for _, key := range s.stripKeys(public) {
+			p.keys[key] = true
+			if !slices.Contains(p.Strip, key) {
+				p.Strip = append(slices.Clip(p.Strip), key)
+			}
+		}
 	}
 	for _, g := range built {
 		g.sources = nil
@@ -98,7 +104,7 @@ func (p *Policy) indexWorkloads() {
 func (p *Policy) edgeServices(host string) []*Service {
 	var services []*Service
 	for _, s := range p.Services {
-		if s.Edge && slices.ContainsFunc(s.Hosts, func(own string) bool { return covers(own, host) }) {
+		if s.Edge && s.Covers(host) {
 			services = append(services, s)
 		}
 	}

@@ -9,7 +9,9 @@ import (
 // as its only one, beside a good one, and in place of a good one.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"", shop, services, base, serviceFile("a", "issuer: idp"), "[", "a: &b [*b]", "version: 1\nservices: [{rules: [{owner: {of: 1}}]}]",
-		"version: 1\nissuers: {a: {jwks: {networks: [x]}}}", "version: 1\npeers: envoy\nprobes: [{callers: []}]", strings.Replace(shop, "token.sub == token.client_id", "token.sub.all(x, true)", 1)} {
+		"version: 1\nissuers: {a: {jwks: {networks: [x]}}}", "version: 1\npeers: envoy\nprobes: [{callers: []}]", strings.Replace(shop, "token.sub == token.client_id", "token.sub.all(x, true)", 1),
+		withService(`    cors: {origins: ["https://*.example.com:8443", "http://[::1]"], methods: [GET], headers: [a], credentials: true, max_age: 1h}
+    security_headers: {cache-control: none}`)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

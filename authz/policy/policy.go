@@ -67,6 +67,8 @@ type Policy struct {
 	starred   []*Service
 	// identity holds every header name that any service sets, folded with `_` as `-`.
 	identity map[string]bool
+	// keys holds every header name that holds an API key.
+	keys map[string]bool
 }
 
 // Service is one upstream and its rules.
@@ -91,6 +93,10 @@ type Service struct {
 	Audience string
 	// Headers are set for the upstream on an allow.
 	Headers []Header
+	// CORS says which web pages may call; nil says nothing, and lets no preflight pass.
+	CORS *CORS
+	// ResponseHeaders go into the upstream's answers, and TokenResponseHeaders instead of them into those to a verified token.
+	ResponseHeaders, TokenResponseHeaders []ResponseHeader
 	// Probes are exact paths that need no token.
 	Probes []Probe
 	// Spelling says whether the upstream is known to be exact about paths.
@@ -528,6 +534,9 @@ func (p *Policy) IdentityHeader(name string) bool {
 	return p.identity[strings.ReplaceAll(name, "_", "-")]
 }
 
+// KeyHeader reports whether a header, in any spelling of its dashes, holds an API key for some service.
+func (p *Policy) KeyHeader(name string) bool { return p.keys[strings.ReplaceAll(name, "_", "-")] }
+
 // Pin is what names the service of a request beside its host.
 type Pin struct {
 	// Flag is --service; it beats everything.
@@ -756,4 +765,17 @@ func (p *Policy) MayBeGateway(caller string) bool { return p.gatewaysUnknown || 
 // AdmitsCaller reports whether the probe's demand on the connection holds.
 func (p Probe) AdmitsCaller(caller string) bool {
 	return len(p.Callers) == 0 || anyMatches(p.Callers, caller)
+}
+
+// Covers reports whether the service answers to a host, or to every host of a `*.suffix` or of `*`: what its `hosts` say, and no more.
+func (s *Service) Covers(host string) bool {
+	return slices.ContainsFunc(s.Hosts, func(own string) bool { return covers(own, host) })
+}
+
+// Branches are the rule's own, or the rule itself where it has none.
+func (r *Rule) Branches() []*Rule {
+	if r.Either == nil {
+		return []*Rule{r}
+	}
+	return r.Either
 }

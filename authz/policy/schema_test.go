@@ -38,6 +38,8 @@ var levels = map[string]string{
 	"client_key":       "services: [{client_key: {x: 1}}]\n",
 	"client_key_redis": "services: [{client_key: {redis: {x: 1}}}]\n",
 	"signed_by":        "services: [{rules: [{public: true, signed_by: {x: 1}}]}]\n",
+	"cors":             "services: [{cors: {x: 1}}]\n",
+	"security_headers": "services: [{security_headers: {x: 1}}]\n",
 	"rule":             "services: [{rules: [{x: 1}]}]\n",
 	"branch":           "services: [{rules: [{either: [{x: 1}, {}]}]}]\n",
 	"owner":            "services: [{rules: [{owner: {x: 1}}]}]\n",

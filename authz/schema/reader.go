@@ -113,6 +113,9 @@ func (r *reader) dialect(document strictjson.Value) error {
 // schema reads one schema.
 func (r *reader) schema(v strictjson.Value, at string, about position) any {
 	if yes, ok := v.Bool(); ok {
+		if yes && r.strict && about == whole {
+			return map[string]any{"unevaluatedProperties": false, "unevaluatedItems": false}
+		}
 		return yes
 	}
 	if v.Kind() != strictjson.Object {
@@ -125,15 +128,20 @@ func (r *reader) schema(v strictjson.Value, at string, about position) any {
 	if at == "" {
 		delete(made, "$id") // nothing refers to it: references are local
 	}
-	if r.strict && about == whole && closes(v) {
-		made["unevaluatedProperties"] = false
+	if r.strict && about == whole {
+		if closes(v, "additionalProperties", "unevaluatedProperties") {
+			made["unevaluatedProperties"] = false
+		}
+		if closes(v, "items", "unevaluatedItems") {
+			made["unevaluatedItems"] = false // an element of which nothing is said may be an object of any fields
+		}
 	}
 	return made
 }
 
-// closes reports whether a schema that leaves other members open is closed by Strict.
-func closes(v strictjson.Value) bool {
-	for _, word := range []string{"additionalProperties", "unevaluatedProperties"} {
+// closes reports whether a schema says nothing of the members, or the elements, that it does not name: Strict closes it then.
+func closes(v strictjson.Value, words ...string) bool {
+	for _, word := range words {
 		if _, said := v.Member(word); said {
 			return false
 		}
@@ -215,7 +223,7 @@ func (r *reader) assertion(member strictjson.Member, at string, about position) 
 			r.fail(at, "what is referred to is closed by `strict`, and would be another question here: write it out")
 		}
 	case "format":
-		if isText && !slices.Contains(formats, text) {
+		if isText && !slices.Contains(formats, text) && !r.annotations { // of OpenAPI's, the engine asserts those that it knows
 			r.fail(at, "`%s` is no format that is asserted here, and would be ignored: there are %s", text, strings.Join(formats, ", "))
 		}
 	case "pattern":

@@ -106,9 +106,13 @@ func TestStrict(t *testing.T) {
 		"a reference":                        {`{"$ref":"#/$defs/a","$defs":{"a":{"properties":{"b":true}}}}`, `{"c":1}`, "/c unevaluatedProperties *"},
 		"a reference and more":               {`{"$ref":"#/$defs/a","properties":{"d":true},"$defs":{"a":{"properties":{"b":true}}}}`, `{"b":1,"d":2}`, ""},
 		"a schema that refers to itself":     {`{"properties":{"next":{"$ref":"#"}}}`, `{"next":{"next":{"last":1}}}`, "/next/next/last unevaluatedProperties *"},
-		"a question is not another one":      {`{"properties":{"a":true},"not":{"properties":{"a":{"properties":{"b":{"const":1}},"required":["b"]}},"required":["a"]}}`, `{"a":{"b":1,"c":2}}`, " not"},
+		"a question is not another one":      {`{"properties":{"a":{"additionalProperties":true}},"not":{"properties":{"a":{"properties":{"b":{"const":1}},"required":["b"]}},"required":["a"]}}`, `{"a":{"b":1,"c":2}}`, " not"},
 		"an if":                              {`{"properties":{"a":true},"if":{"properties":{"a":{"const":1}}},"then":{"properties":{"b":true}}}`, `{"a":1,"b":2}`, ""},
 		"an if that is not so":               {`{"properties":{"a":true},"if":{"properties":{"a":{"const":1}}},"then":{"properties":{"b":true}}}`, `{"a":2,"b":2}`, "/b unevaluatedProperties"},
+		"a list of which nothing is said":    {`{"properties":{"a":{"type":"array"}}}`, `{"a":[{"role":"admin"}]}`, "/a/0 unevaluatedItems"},
+		"elements behind the first":          {`{"properties":{"c":{"prefixItems":[{"type":"string"}]}}}`, `{"c":["x",{"role":"admin"}]}`, "/c/1 unevaluatedItems"},
+		"a member of which nothing is said":  {`{"properties":{"b":true}}`, `{"b":{"role":"admin"}}`, "/b/role unevaluatedProperties *"},
+		"a list that is open by its word":    {`{"properties":{"a":{"items":{"type":"string"}}}}`, `{"a":["x"]}`, ""},
 		"elements":                           {`{"prefixItems":[{"properties":{"a":true}}],"items":{"properties":{"b":true}}}`, `[{"a":1},{"a":1}]`, "/1/a unevaluatedProperties"},
 	} {
 		if got := told(compile(t, c.schema, schema.Options{Strict: true}).Check(value(t, c.document))); got != c.want {

@@ -83,6 +83,8 @@ func (f *auditFlags) read() (s auditSettings, err error) {
 	switch {
 	case f.fold < 0:
 		return s, errors.New("--audit-fold: a time cannot be negative; 0 writes each denial")
+	case f.fold > 0 && f.fold < minFold:
+		return s, fmt.Errorf("--audit-fold %s: write at least %s, or 0, which writes each denial", f.fold, minFold)
 	case f.mode != "" && f.mode != auditBounded && f.mode != auditStrict:
 		return s, fmt.Errorf("--audit-mode %s: write bounded or strict", f.mode)
 	case f.strict() && !f.file():
@@ -96,7 +98,7 @@ func (f *auditFlags) read() (s auditSettings, err error) {
 	case f.subjects == auditPlain || f.secret != "":
 		return s, nil // a key from a file is read when it is watched
 	}
-	secret := make([]byte, 32)
+	secret := make([]byte, leastKey)
 	_, _ = rand.Read(secret) // never fails
 	s.key, err = audit.NewKey("run:"+keyName(secret), secret)
 	return s, err
@@ -121,6 +123,9 @@ func (f *auditFlags) rotation() (audit.Rotation, error) {
 // minRotate is the least size of a file that is set aside; the next size is a typing error.
 const minRotate = 1_000_000
 
+// minFold is the least time that denials are counted for; less costs a timer and folds next to nothing.
+const minFold = 100 * time.Millisecond
+
 // byteSize reads a whole number with a unit of a thousand (kB, MB, GB) or of 1024 (KiB, MiB, GiB).
 func byteSize(text string) (int64, error) {
 	digits := strings.TrimRight(text, "kKMGiB")
@@ -138,11 +143,18 @@ func keyName(secret []byte) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// readKey reads the key of pseudonyms. A line feed at the end, which editors and shells leave, is no part of it.
+// readKey reads the key of pseudonyms. A line feed at the end, which editors and shells leave, is no part of it, unless the key would be
+// too short without: then it is one of the random bytes.
 func readKey(data []byte) (*audit.Key, error) {
-	secret := []byte(strings.TrimRight(string(data), "\r\n"))
+	secret := data
+	for len(secret) > leastKey && (secret[len(secret)-1] == '\n' || secret[len(secret)-1] == '\r') {
+		secret = secret[:len(secret)-1]
+	}
 	return audit.NewKey(keyName(secret), secret)
 }
+
+// leastKey is how many bytes a key has at least.
+const leastKey = 32
 
 // hostname names this process in its log.
 func hostname() string {

@@ -120,3 +120,32 @@ func TestStrictDecisions(t *testing.T) {
 		t.Error("bounded has a witness")
 	}
 }
+
+// A time that is too short to fold anything is a typing error.
+func TestLeastFold(t *testing.T) {
+	for fold, good := range map[time.Duration]bool{0: true, 1: false, 99 * time.Millisecond: false, 100 * time.Millisecond: true, -time.Second: false} {
+		f := auditFlags{destination: "stdout", allows: "all", subjects: auditPlain, fold: fold}
+		if _, err := f.read(); (err == nil) != good {
+			t.Errorf("%s: %v", fold, err)
+		}
+	}
+}
+
+// A random key may end in what looks like the end of a line.
+func TestKeyEndsInALineFeed(t *testing.T) {
+	random := strings.Repeat("s", 31)
+	ids := map[string]bool{}
+	for _, text := range []string{random + "\n", random + "\r", random + "\n\n", random + "\n\r\n"} {
+		k, err := readKey([]byte(text))
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		ids[k.ID()] = true
+	}
+	if len(ids) != 2 {
+		t.Errorf("%d keys, want 2", len(ids))
+	}
+	if _, err := readKey([]byte(random)); err == nil {
+		t.Error("a key of 31 bytes")
+	}
+}

@@ -4,6 +4,6 @@ import "github.com/spf13/cobra"
 
 func newEnvoy(s streams) *cobra.Command {
 	cmd := &cobra.Command{Use: "envoy", Short: "Work with Envoy's configuration"}
-	cmd.AddCommand(newEnvoyDoctor(s))
+	cmd.AddCommand(newEnvoyRender(s), newEnvoyDoctor(s))
 	return cmd
 }

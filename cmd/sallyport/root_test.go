@@ -35,7 +35,7 @@ func TestNoSuchCommand(t *testing.T) {
 
 // Help that was asked for is a result.
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help"}, {"policy", "--help"}, {"limits", "check", "--help"}, {"authz", "--help"}, {"ratelimit", "--help"}, {"envoy", "doctor", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"policy", "--help"}, {"limits", "check", "--help"}, {"authz", "--help"}, {"ratelimit", "--help"}, {"envoy", "render", "--help"}, {"envoy", "doctor", "--help"}} {
 		var out, err bytes.Buffer
 		if code := run(t.Context(), streams{out: &out, err: &err}, args); code != 0 || err.Len() > 0 || !strings.Contains(out.String(), "Usage:") {
 			t.Errorf("%v: exit %d, stdout %q, stderr %q", args, code, out.String(), err.String())

@@ -197,7 +197,7 @@ var Kinds = []Kind{
 	// --- Bodies
 	{"body-unread", Broken,
 		"A rule of the policy reads the body of such a request, and Envoy does not send it: every one is denied.",
-		"Give the rule a route of its own with `check_settings: {with_request_body: {max_request_bytes: 65536, allow_partial_message: true, pack_as_bytes: true}}`."},
+		"Give the rule a route of its own with `check_settings: {context_extensions: {max_request_bytes: \"32767\"}, with_request_body: {max_request_bytes: 65536, allow_partial_message: true, pack_as_bytes: true}}`."},
 	{"body-not-bytes", Broken,
 		"The gate reads bodies as bytes; as text Envoy writes `!` for what is no UTF-8. Only the filter's own pack_as_bytes counts, a route's is ignored.",
 		"Set `with_request_body: {..., pack_as_bytes: true}` on the filter itself."},
@@ -207,6 +207,9 @@ var Kinds = []Kind{
 	{"body-too-large", Weak,
 		"The gate reads bodies of up to 1 MiB and refuses longer ones; above 4 MiB the call to it fails.",
 		"Set `max_request_bytes` to 1048576 at most."},
+	{"body-part", Open,
+		"Envoy asks about a part of a body once it holds max_request_bytes, or half of that where a rate limit filter stands before, and may call it the whole: one half is judged, and both are served.",
+		"Tell the gate less than Envoy holds: `context_extensions: {max_request_bytes: \"65535\"}` beside `max_request_bytes: 65536`, \"32767\" where a rate limit filter stands before."},
 	{"body-everywhere", Weak,
 		"Every request waits for its whole body here, and is refused when that is long: uploads and streams break, and a client may fill Envoy's memory.",
 		"Set `check_settings: {disable_request_body_buffering: true}` on the virtual host, and with_request_body on the routes whose rules read one."},

@@ -439,9 +439,14 @@ const redacted = "[redacted]"
 
 // service is the service that a leaf names for the gate. Context extensions of all scopes are merged; the more specific wins by key.
 func (d *door) service(l leaf, check int) (string, value) {
+	return d.extension(l, check, "service")
+}
+
+// extension is a context extension that is in force on a leaf: the most specific settings that have it.
+func (d *door) extension(l leaf, check int, name string) (string, value) {
 	overrides := l.overrides(d.filters[check].name)
 	for i := len(overrides) - 1; i >= 0; i-- {
-		if at := overrides[i].config.get("check_settings", "context_extensions").field("service"); at.there() {
+		if at := overrides[i].config.get("check_settings", "context_extensions").field(name); at.there() {
 			return at.str(), at
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/otel/log"
 	sdklog "go.opentelemetry.io/otel/sdk/log"
 	"go.opentelemetry.io/otel/sdk/resource"
+	collogspb "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	"google.golang.org/grpc"
 )
 
 // scope is the instrumentation scope of the records.
@@ -38,7 +40,7 @@ type Sink struct {
 // kin with LOGS_ before them; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES). It does not dial: a collector that is away is a write
 // that fails.
 func New(ctx context.Context) (*Sink, error) {
-	exporter, err := otlploggrpc.New(ctx)
+	exporter, err := otlploggrpc.New(ctx, otlploggrpc.WithDialOption(grpc.WithChainUnaryInterceptor(tookAll)))
 	if err != nil {
 		return nil, fmt.Errorf("otlp: %w", err)
 	}
@@ -68,6 +70,16 @@ func (s *Sink) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("otlp: %w", err)
 	}
 	return len(p), nil
+}
+
+// tookAll makes an answer that rejects nothing a success: a collector may say something beside (partial_success with no records rejected
+// is a warning), which the exporter would return as an error.
+func tookAll(ctx context.Context, method string, in, out any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := call(ctx, method, in, out, conn, opts...)
+	if answer, ok := out.(*collogspb.ExportLogsServiceResponse); ok && answer.GetPartialSuccess().GetRejectedLogRecords() == 0 {
+		answer.PartialSuccess = nil
+	}
+	return err
 }
 
 // Abandon ends the Write that waits for the collector, and every later one: the process ends, and will not wait for one that is away.

@@ -25,6 +25,7 @@ type collector struct {
 
 	mu      sync.Mutex
 	refuses error
+	partly  *collogspb.ExportLogsPartialSuccess
 	got     []*logspb.LogRecord
 	service string
 }
@@ -45,7 +46,7 @@ func (c *collector) Export(_ context.Context, in *collogspb.ExportLogsServiceReq
 			c.got = append(c.got, scope.GetLogRecords()...)
 		}
 	}
-	return &collogspb.ExportLogsServiceResponse{}, nil
+	return &collogspb.ExportLogsServiceResponse{PartialSuccess: c.partly}, nil
 }
 
 // listen runs a collector until the test ends, and points the standard variables at it.
@@ -127,6 +128,20 @@ func TestRefused(t *testing.T) {
 	c.refuses = nil
 	if n, err := s.Write([]byte(lines)); n != len(lines) || err != nil || len(c.got) != 4 {
 		t.Errorf("Write: %d, %v; %d records", n, err, len(c.got))
+	}
+}
+
+// A warning is no loss; a record that was rejected is one, and then no line counts as written.
+func TestPartialSuccess(t *testing.T) {
+	c := listen(t)
+	s := open(t)
+	c.partly = &collogspb.ExportLogsPartialSuccess{ErrorMessage: "slow down"}
+	if n, err := s.Write([]byte(lines)); n != len(lines) || err != nil {
+		t.Errorf("a warning: %d, %v", n, err)
+	}
+	c.partly = &collogspb.ExportLogsPartialSuccess{RejectedLogRecords: 1, ErrorMessage: "too old"}
+	if n, err := s.Write([]byte(lines)); n != 0 || err == nil || !strings.Contains(err.Error(), "too old") {
+		t.Errorf("a rejection: %d, %v", n, err)
 	}
 }
 

@@ -91,7 +91,7 @@ func (r *Room) sign(c *Case, q *authz.Request, now time.Time) error {
 	}
 	if c.Recorded && q.Body.Data == nil {
 		// What was signed is not recorded, that it was is. No rule reads this body: the recording lacks one.
-		q.Body = authz.Body{Data: []byte("?"), Size: 1}
+		q.Body = authz.Body{Data: []byte("?"), Size: 1, Bound: 1}
 		add("x-envoy-auth-partial-body", "false")
 	}
 	message := &webhook.Message{Body: q.Body.Data}
