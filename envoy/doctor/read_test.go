@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
@@ -424,12 +423,8 @@ func TestManyRoutesOfManyDescriptors(t *testing.T) {
 		limits = append(limits, map[string]any{"actions": []any{map[string]any{"masked_remote_address": map[string]any{}}}})
 	}
 	host["routes"], host["rate_limits"] = routes, limits
-	began := time.Now()
 	if got := ids(examine(t, compact(t, root), parse(t, fitting), shippedLimits(t))); !slices.Equal(got, []string{"descriptor-without-limit"}) {
 		t.Errorf("%q", got) // by the filter of the other domain
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %v", took)
 	}
 }
 
