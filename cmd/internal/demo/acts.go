@@ -70,9 +70,9 @@ func (s *stage) stolenObject() {
 		return request{method: http.MethodPatch, target: "/users/" + user, token: token, from: fromHome, body: body}
 	}
 	s.ask(line{says: "Alice gives herself another name", request: edit(t.alice, "alice", `{"name":"Al"}`), envoy: onlyEnvoyBodies,
-		without: served("alice has a new name"), with: allowed("alice has a new name", "edit-profile")})
+		without: served("set name"), with: allowed("set name", "edit-profile")})
 	s.ask(line{says: "Alice makes herself admin", request: edit(t.alice, "alice", `{"name":"Al","role":"admin"}`), envoy: onlyEnvoyBodies,
-		without: served("alice has a new name, role"), with: refused(403, "field_not_writable", "edit-profile"), notes: pointed})
+		without: served("set name, role"), with: refused(403, "field_not_writable", "edit-profile"), notes: pointed})
 	s.ask(line{says: "a page that no rule names", request: request{target: "/debug/vars", token: t.carol, from: fromHome},
 		without: served("all settings"), with: refused(403, "no_rule", "")})
 }

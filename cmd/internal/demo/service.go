@@ -101,7 +101,7 @@ func answer(method, p string, ids []string) string {
 	case method == http.MethodPost && p == "/orders:delete":
 		return "deleted"
 	case method == http.MethodPatch && len(segments) == 2 && segments[0] == "users":
-		return segments[1] + " has a new"
+		return "set"
 	case method != http.MethodGet:
 		return ""
 	case p == "/healthz":
