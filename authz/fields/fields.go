@@ -88,7 +88,7 @@ func (w *Writable) add(pattern string, who Writers) error {
 	return at.grant(&at.whole, who, pattern)
 }
 
-// grant lets somebody write here, unless they may already or the place would be two things at once.
+// grant lets somebody write here, unless they may already.
 func (n *node) grant(to *Writers, who Writers, pattern string) error {
 	if *to&(who|everyone) != 0 {
 		return fmt.Errorf("%q stands there already for the same writers", pattern)
@@ -240,7 +240,7 @@ func (w *Writable) Form(form target.Query, who Writers) *Refusal {
 		child := w.root.children[name]
 		key := strings.ToLower(name)
 		if _, twice := seen[key]; twice {
-			refused = &Refusal{Pointer: pointer([]string{name}), Malformed: true}
+			refused = &Refusal{Pointer: strictjson.Pointer([]string{name}), Malformed: true}
 			return false
 		}
 		seen[key] = struct{}{}
@@ -257,7 +257,7 @@ func (w *Writable) Form(form target.Query, who Writers) *Refusal {
 
 // refuse makes a refusal of a place.
 func (w *Writable) refuse(path []string) *Refusal {
-	r := &Refusal{Pointer: pointer(path), Named: true}
+	r := &Refusal{Pointer: strictjson.Pointer(path), Named: true}
 	at := &w.root
 	for _, name := range path {
 		switch {
@@ -272,14 +272,3 @@ func (w *Writable) refuse(path []string) *Refusal {
 	}
 	return r
 }
-
-func pointer(path []string) string {
-	var text strings.Builder
-	for _, name := range path {
-		text.WriteByte('/')
-		text.WriteString(escaper.Replace(name))
-	}
-	return text.String()
-}
-
-var escaper = strings.NewReplacer("~", "~0", "/", "~1")

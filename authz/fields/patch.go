@@ -54,7 +54,7 @@ func (w *Writable) operation(v strictjson.Value, who Writers) *Refusal {
 	g := walker{who: who}
 	if there && !g.plain(value) {
 		slices.Reverse(g.path)
-		return &Refusal{Pointer: path + pointer(g.path)}
+		return &Refusal{Pointer: path + strictjson.Pointer(g.path)}
 	}
 	return nil
 }

@@ -123,7 +123,7 @@ func (r *reader) schema(v strictjson.Value, at string, about position) any {
 	}
 	made := map[string]any{}
 	for _, member := range v.Members() {
-		made[member.Name] = r.keyword(member, at+"/"+escaper.Replace(member.Name), about)
+		made[member.Name] = r.keyword(member, at+strictjson.Pointer([]string{member.Name}), about)
 	}
 	if at == "" {
 		delete(made, "$id") // nothing refers to it: references are local
@@ -196,7 +196,7 @@ func (r *reader) applied(member strictjson.Member, shape shape, at string, about
 	case (shape == named || shape == mixed) && isMap:
 		made := map[string]any{}
 		for _, inner := range v.Members() {
-			place := at + "/" + escaper.Replace(inner.Name)
+			place := at + strictjson.Pointer([]string{inner.Name})
 			if shape == mixed && inner.Value.Kind() == strictjson.Array {
 				made[inner.Name] = plain(inner.Value)
 				continue

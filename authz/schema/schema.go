@@ -111,7 +111,7 @@ func (s *Schema) Check(v strictjson.Value) *Violation {
 	case c.values > maxValues:
 		return &Violation{Keyword: "values", Named: true}
 	case !ok:
-		return s.judged(Violation{Pointer: Pointer(c.path), Keyword: "number"}, c.path)
+		return s.judged(Violation{Pointer: strictjson.Pointer(c.path), Keyword: "number"}, c.path)
 	}
 	err := s.validate(plain, c.values)
 	switch {
@@ -146,7 +146,7 @@ func isIndex(name string) bool {
 // violationOf is the first thing that is wrong.
 func violationOf(err *jsonschema.ValidationError) Violation {
 	leaf := leafOf(err)
-	return Violation{Pointer: Pointer(append(slices.Clone(leaf.InstanceLocation), extra(leaf)...)), Keyword: keyword(leaf)}
+	return Violation{Pointer: strictjson.Pointer(append(slices.Clone(leaf.InstanceLocation), extra(leaf)...)), Keyword: keyword(leaf)}
 }
 
 // leafOf follows the first cause to its end, but not into alternatives: which of them was meant, nobody knows.
@@ -200,18 +200,6 @@ func keyword(err *jsonschema.ValidationError) string {
 	}
 	return "false"
 }
-
-// Pointer writes a JSON Pointer (RFC 6901 section 3).
-func Pointer(path []string) string {
-	var text strings.Builder
-	for _, name := range path {
-		text.WriteByte('/')
-		text.WriteString(escaper.Replace(name))
-	}
-	return text.String()
-}
-
-var escaper = strings.NewReplacer("~", "~0", "/", "~1")
 
 // converter makes a document what the engine takes. Of a document that it refuses, path is where.
 type converter struct {
