@@ -38,6 +38,7 @@ type check struct {
 	// format is how the body writes fields, and document all of it where the rule wants it whole.
 	format   policy.BodyFormat
 	document strictjson.Value
+	form     target.Query
 	schema   *schema.Schema // of the body's media type
 	bodiless bool           // the rule takes a request without a body, and this is one
 

@@ -36,7 +36,7 @@ func (c *check) readBody() Reason {
 	data := c.r.Body.Data
 	switch {
 	case c.format == policy.FormatForm:
-		c.body, err = plan.Form.Read(data)
+		c.body, c.form, err = plan.Form.ReadWhole(data)
 	case plan.JSON != nil && c.d.Rule.Whole():
 		c.body, c.document, err = plan.JSON.ReadWhole(data)
 	case plan.JSON != nil:

@@ -78,45 +78,12 @@ func (c *check) holdParams() Reason {
 	return proceed
 }
 
+// holdParam holds one value, or a list of them, to what the rule or the service's OpenAPI document says of it.
 func (c *check) holdParam(p *policy.Param) Reason {
-	if p.Described != nil {
-		return c.holdDescribed(p)
-	}
-	texts, detail := c.plainValues(&p.Ref, c.idBuffer[:0])
-	switch {
-	case detail == DetailMissing && !p.Required:
-		return proceed
-	case detail != "":
-		return c.fail(BadParameter, detail, Fault{Parameter: p.Ref.String(), Named: true})
-	case len(texts) > maxObjects:
-		return c.fail(BadParameter, DetailTooMany, Fault{Parameter: p.Ref.String(), Named: true})
-	}
-	wrong := Fault{Named: true, Keyword: "type"}
-	var value strictjson.Value
-	elements := make([]strictjson.Value, 0, len(texts))
-	for _, text := range texts {
-		element, ok := typed(p.Type, text)
-		if !ok {
-			wrong.Parameter = p.Ref.String()
-			return c.fail(BadParameter, DetailSchema, wrong)
-		}
-		elements = append(elements, element)
-	}
-	if value = strictjson.MakeArray(elements); !p.Ref.IsList() {
-		value = elements[0] // there is one: it would be missing otherwise
-	}
-	if v := p.Schema.Check(value); v != nil {
-		return c.fail(BadParameter, DetailSchema, Fault{Parameter: p.Ref.String(), Pointer: v.Pointer, Keyword: v.Keyword, Named: true})
-	}
-	return proceed
-}
-
-// holdDescribed holds a parameter to what the service's OpenAPI document says of it.
-func (c *check) holdDescribed(p *policy.Param) Reason {
 	wrong := func(detail, pointer, keyword string) Reason {
 		return c.fail(BadParameter, detail, Fault{Parameter: p.Name(), Pointer: pointer, Keyword: keyword, Named: true})
 	}
-	texts, detail := c.describedTexts(p, c.idBuffer[:0])
+	texts, detail := c.paramTexts(p, c.idBuffer[:0])
 	switch {
 	case detail == DetailMissing && !p.Required:
 		return proceed
@@ -125,16 +92,12 @@ func (c *check) holdDescribed(p *policy.Param) Reason {
 	case len(texts) > maxObjects:
 		return wrong(DetailTooMany, "", "")
 	}
-	decoded, err := p.Described.Decode(texts)
+	value, ok := paramValue(p, texts)
 	switch {
-	case err != nil:
+	case !ok:
 		return wrong(DetailSchema, "", "type")
-	case decoded == nil:
+	case value.Kind() == strictjson.Invalid:
 		return proceed // empty, which the document allows
-	}
-	value, err := strictjson.Parse(decoded, strictjson.Limits{})
-	if err != nil {
-		return wrong(DetailSchema, "", "type")
 	}
 	if v := p.Schema.Check(value); v != nil {
 		return wrong(DetailSchema, v.Pointer, v.Keyword)
@@ -142,18 +105,40 @@ func (c *check) holdDescribed(p *policy.Param) Reason {
 	return proceed
 }
 
-// describedTexts reads the texts of a parameter. The document says which parameters stand in the query, so that a body beside it says
-// nothing of them.
-func (c *check) describedTexts(p *policy.Param, into []string) (texts []string, detail string) {
-	switch p.Ref.Source {
-	case policy.SourceQuery:
-		if c.d.Rule.Body == nil {
-			return c.queryValues(&p.Ref, into) // nobody judges what a body beside it says
+// paramValue is what the texts of a parameter stand for; false where they stand for nothing of its type. It is no value at all where a
+// document lets the parameter be empty.
+func paramValue(p *policy.Param, texts []string) (strictjson.Value, bool) {
+	switch {
+	case p.Described != nil:
+		decoded, err := p.Described.Decode(texts)
+		if err != nil || decoded == nil {
+			return strictjson.Value{}, err == nil
 		}
-		return c.parameterValues(&p.Ref, into)
-	case 0:
+		value, err := strictjson.Parse(decoded, strictjson.Limits{})
+		return value, err == nil
+	case !p.Ref.IsList():
+		return typed(p.Type, texts[0]) // there is one: it would be missing otherwise
+	}
+	elements := make([]strictjson.Value, len(texts))
+	for i, text := range texts {
+		element, ok := typed(p.Type, text)
+		if !ok {
+			return strictjson.Value{}, false
+		}
+		elements[i] = element
+	}
+	return strictjson.MakeArray(elements), true
+}
+
+// paramTexts reads the texts of a parameter. A document says which parameters stand in the query, so that a body which is judged beside it
+// says nothing of them.
+func (c *check) paramTexts(p *policy.Param, into []string) (texts []string, detail string) {
+	switch {
+	case p.Ref.Source == 0:
 		value, detail := c.cookie(p.Described.Name)
 		return append(into, value), detail
+	case p.Described != nil && p.Ref.Source == policy.SourceQuery && c.d.Rule.Body != nil:
+		return c.parameterValues(&p.Ref, into)
 	}
 	return c.plainValues(&p.Ref, into)
 }
@@ -247,7 +232,7 @@ func (c *check) judgeFields(w *fields.Writable, who fields.Writers) *fields.Refu
 	case policy.FormatJSONPatch:
 		return w.Patch(c.document, who)
 	case policy.FormatForm:
-		return w.Form(target.ParseForm(string(c.r.Body.Data)), who)
+		return w.Form(c.form, who)
 	}
 	return &fields.Refusal{}
 }

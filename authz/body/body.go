@@ -237,31 +237,37 @@ func cutSuffix(s, suffix string) (string, bool) {
 	return s, false
 }
 
-// Read reads the form. The error is an *Error.
+// Read reads the fields. The error is an *Error.
 func (p *FormPlan) Read(data []byte) (Values, error) {
+	values, _, err := p.ReadWhole(data)
+	return values, err
+}
+
+// ReadWhole reads the fields, and gives the form itself too. The error is an *Error.
+func (p *FormPlan) ReadWhole(data []byte) (Values, target.Query, error) {
 	if len(data) > MaxBytes {
-		return Values{}, refuse(TooLarge, "the form is too long")
+		return Values{}, target.Query{}, refuse(TooLarge, "the form is too long")
 	}
 	if bytes.Count(data, []byte("&")) >= MaxElements {
-		return Values{}, refuse(TooLarge, "the form has too many fields")
+		return Values{}, target.Query{}, refuse(TooLarge, "the form has too many fields")
 	}
 	text := string(data)
 	form := target.ParseForm(text)
 	if form.Has("_method") {
-		return Values{}, refuse(Ambiguous, "the form names another method, which some upstreams would take")
+		return Values{}, target.Query{}, refuse(Ambiguous, "the form names another method, which some upstreams would take")
 	}
 	values := Values{places: make([]List, len(p.fields))}
 	for i, field := range p.fields {
 		if field.many != one && field.count(text) > maxValues {
-			return Values{}, refuse(TooLarge, "more values than may be read")
+			return Values{}, target.Query{}, refuse(TooLarge, "more values than may be read")
 		}
 		list, err := field.read(form)
 		if err != nil {
-			return Values{}, refuse(Ambiguous, "the form can be read in several ways")
+			return Values{}, target.Query{}, refuse(Ambiguous, "the form can be read in several ways")
 		}
 		values.places[i] = list
 	}
-	return values, nil
+	return values, form, nil
 }
 
 // count is how many values the field's list may have at most, known before any of them is made.
