@@ -63,8 +63,8 @@ type rendered struct {
 	certificate tls.Certificate
 	listen      int
 	client      *http.Client
-	// calls are the requests that reached the service, those that only read aside.
-	calls atomic.Int64
+	// calls are the requests that reached the service, reads those that only read.
+	calls, reads atomic.Int64
 	// length is how much of a body the service got last.
 	length atomic.Int64
 	user   atomic.Value
@@ -76,10 +76,16 @@ const maxBody = 2000
 // newRendered starts both gates under an identity of the mesh, the service, and an edge or a sidecar. Bend changes the written file.
 func newRendered(t testing.TB, kind string, bend func(string) string) *rendered {
 	t.Helper()
+	return newRenderedOf(t, kind, pagesPolicy, bend)
+}
+
+// newRenderedOf does so for a policy of the test's own, in which ISSUER and DIR are filled in.
+func newRenderedOf(t testing.TB, kind, policy string, bend func(string) string) *rendered {
+	t.Helper()
 	m := &rendered{mesh: &mesh{t: t, dir: t.TempDir()}, kind: kind, listen: freePort(t)}
 	m.startIssuer()
 	m.policy = filepath.Join(m.dir, "policy.yaml")
-	write(t, m.policy, strings.ReplaceAll(pagesPolicy, "ISSUER", m.issuerAt.URL))
+	write(t, m.policy, strings.NewReplacer("ISSUER", m.issuerAt.URL, "DIR", m.dir).Replace(policy))
 	limits := filepath.Join(m.dir, "limits")
 	if err := os.MkdirAll(limits, 0o700); err != nil {
 		t.Fatal(err)
@@ -119,6 +125,8 @@ func (m *rendered) startService() int {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
 			m.calls.Add(1)
+		} else {
+			m.reads.Add(1)
 		}
 		if r.Header.Get("upgrade") != "" {
 			w.Header().Set("connection", "upgrade")

@@ -99,7 +99,7 @@ func macOf(key, text string) string {
 
 // A webhook passes by its signature alone: byte for byte, whole, now, and by the keys of now.
 func TestWebhooks(t *testing.T) {
-	const pushKey, newKey, oldKey = "the key of the one who pushes", "the new key of the one who pays", "the old key of the one who pays"
+	const newKey, oldKey = "the new key of the one who pays", "the old key of the one who pays"
 	keys := t.TempDir()
 	for name, key := range map[string]string{"push.key": pushKey, "new.key": newKey, "old.key": oldKey} {
 		write(t, filepath.Join(keys, name), key+"\n")
