@@ -66,7 +66,12 @@ func (e endpoint) listen(ctx context.Context, flag string, mode fs.FileMode) (ne
 	if e.path != "" {
 		return listenUnix(ctx, flag, e.path, mode)
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", e.addr.String())
+	address := e.addr.String()
+	if e.addr.Addr() == netip.IPv6Unspecified() {
+		// Every interface of both families, or of the one that the machine has.
+		address = ":" + strconv.Itoa(int(e.addr.Port()))
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("daemon: %s %s is taken: another process listens there; stop it or choose another port", flag, e.addr)
 	}

@@ -25,6 +25,8 @@ type Options struct {
 	TLS TLSFiles
 	// MaxConnectionAge moves long-lived connections to other replicas; zero is never, and the shortest is a second.
 	MaxConnectionAge time.Duration
+	// MaxConnectionAgeGrace is how long calls may still finish on a connection that reached its age; zero is 30 s.
+	MaxConnectionAgeGrace time.Duration
 	// DrainDelay is the time between NOT_SERVING and the end of listening, for clients to notice; zero is none.
 	DrainDelay time.Duration
 	// DrainTimeout bounds the calls that finish after that; zero is 20 s.
