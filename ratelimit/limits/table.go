@@ -47,6 +47,16 @@ type Match struct {
 	Key string
 }
 
+// BuildOptions say how files become a table. The zero value is our own way.
+type BuildOptions struct {
+	// MergeDomains joins the descriptors of all files of one domain, in the order of the files' names (MERGE_DOMAIN_CONFIG of
+	// envoyproxy/ratelimit). A descriptor that two of them begin with stays an error. False: one file a domain.
+	MergeDomains bool
+	// SpareDenied has the limits of plain `rate_limit` burn nothing by hits that they deny, as our own form does
+	// (STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT of envoyproxy/ratelimit, without its second trip and its race).
+	SpareDenied bool
+}
+
 // Build joins files into a table. Two files of one domain, or no file at all, are an error: an empty set of limits lets
 // everything pass, which nobody asks for by removing a file.
 func Build(files []*File) (*Table, strictyaml.Errors) {
