@@ -143,6 +143,9 @@ func (l *Limiter) Spend(ctx context.Context, req Request) (Response, error) {
 	return s.response, nil
 }
 
+// errUnanswered is a store that breaks its promise.
+var errUnanswered error = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
+
 // ask spends a batch in the store, within the store's part of the caller's time.
 func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	allowed := l.timeout
@@ -157,7 +160,7 @@ func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	defer cancel()
 	outcomes, err := l.store.Spend(within, batch)
 	if err == nil && len(outcomes) != len(batch) {
-		err = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
+		err = errUnanswered
 	}
 	return outcomes, err
 }
