@@ -80,7 +80,7 @@ func TestEveryVariableIsMappedOrNamed(t *testing.T) {
 func TestUnreadableValues(t *testing.T) {
 	for _, entry := range []string{
 		"PORT=sesame", "PORT=", "PORT=65536", "PORT=-1", "STATSD_PORT=tcp://10.0.0.1:sesame", "GRPC_SERVER_USE_TLS=sesame", "GRPC_MAX_CONNECTION_AGE=sesame",
-		"GRPC_MAX_CONNECTION_AGE=-1s", "LOG_LEVEL=sesame", "CONFIG_TYPE=sesame", "EXTRA_TAGS=sesame", "STATS_FLUSH_INTERVAL=0s", "PROMETHEUS_ADDR=sesame",
+		"GRPC_MAX_CONNECTION_AGE=-1s", "GRPC_MAX_CONNECTION_AGE=5ms", "LOG_LEVEL=sesame", "CONFIG_TYPE=sesame", "EXTRA_TAGS=sesame", "STATS_FLUSH_INTERVAL=0s", "PROMETHEUS_ADDR=sesame",
 		"PROMETHEUS_PATH=sesame", "NEAR_LIMIT_RATIO=1.5", "NEAR_LIMIT_RATIO=NaN", "BACKEND_TYPE=sesame", "REDIS_TYPE=sesame", "REDIS_SOCKET_TYPE=sesame",
 		"REDIS_URL=sesame:6379", "REDIS_POOL_SIZE=0", "REDIS_POOL_ON_EMPTY_BEHAVIOR=sesame", "TRACING_ENABLED=sesame", "USE_DOG_STATSD_MOGRIFIERS=sesame",
 		"CONFIG_GRPC_XDS_NODE_METADATA=sesame", "XDS_CLIENT_BACKOFF_RANDOM_FACTOR=sesame", "GRPC_SERVER_USE_TLS=true", "GRPC_CLIENT_TLS_SAN=sesame",
@@ -158,6 +158,40 @@ func TestStoreURLForms(t *testing.T) {
 	s, err := Parse(strings.Fields("REDIS_URL=/s REDIS_PERSECOND=true REDIS_PERSECOND_SOCKET_TYPE=tcp REDIS_PERSECOND_URL=p:1 REDIS_PERSECOND_AUTH=x"))
 	if err != nil || s.PerSecond == nil || *s.PerSecond != (Store{URL: "redis://p:1", Password: "x"}) {
 		t.Errorf("per second: %v %+v", err, s.PerSecond)
+	}
+}
+
+// Where the files are: RUNTIME_ROOT watched as a link, or the folder itself.
+func TestRuntimeFolder(t *testing.T) {
+	for _, tt := range []struct {
+		name, environ, root string
+		in, out             string
+	}{
+		{"the example of the reference", "RUNTIME_ROOT=/data RUNTIME_SUBDIRECTORY=ratelimit RUNTIME_WATCH_ROOT=false", "/data/ratelimit/config", "a.yaml sub/b .hidden.yaml", ""},
+		{"a root that is swapped", "RUNTIME_ROOT=/data/current RUNTIME_SUBDIRECTORY=ratelimit", "/data/current/ratelimit", "config/a.yaml config.yaml config.d/x config/sub/b config/.c", "other/a.yaml configs/a a.yaml"},
+		{"another folder of the app", "RUNTIME_ROOT=/data/ RUNTIME_SUBDIRECTORY=x RUNTIME_APPDIRECTORY=limits RUNTIME_WATCH_ROOT=false", "/data/x/limits", "a", ""},
+		{"no dot files", "RUNTIME_ROOT=/data RUNTIME_WATCH_ROOT=false RUNTIME_IGNOREDOTFILES=true", "/data/config", "a.yaml", ".a.yaml .dir/a.yaml sub/.a"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := Parse(strings.Fields(tt.environ))
+			if err != nil {
+				t.Fatal(err)
+			}
+			root, keep, links := s.Runtime.Folder()
+			if root != tt.root || len(links) != 1 || strings.HasSuffix(links[0], "/") {
+				t.Errorf("root %s, links %v", root, links)
+			}
+			for _, rel := range strings.Fields(tt.in) {
+				if !keep(rel) {
+					t.Errorf("%s does not count", rel)
+				}
+			}
+			for _, rel := range strings.Fields(tt.out) {
+				if keep(rel) {
+					t.Errorf("%s counts", rel)
+				}
+			}
+		})
 	}
 }
 

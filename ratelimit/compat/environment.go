@@ -69,7 +69,7 @@ func listeners(s *Settings) map[string]reader {
 		"HOST": text(&s.HTTP.Host), "PORT": port(&s.HTTP.Port),
 		"DEBUG_HOST": text(&s.Debug.Host), "DEBUG_PORT": port(&s.Debug.Port),
 		"GRPC_HOST": text(&s.GRPC.Host), "GRPC_PORT": port(&s.GRPC.Port), "GRPC_UDS": text(&s.Socket),
-		"GRPC_MAX_CONNECTION_AGE": duration(&s.MaxConnectionAge), "GRPC_MAX_CONNECTION_AGE_GRACE": duration(&s.MaxConnectionAgeGrace),
+		"GRPC_MAX_CONNECTION_AGE": age(&s.MaxConnectionAge), "GRPC_MAX_CONNECTION_AGE_GRACE": duration(&s.MaxConnectionAgeGrace),
 		"GRPC_SERVER_USE_TLS": truth(&s.TLS.On), "GRPC_SERVER_TLS_CERT": text(&s.TLS.Cert), "GRPC_SERVER_TLS_KEY": text(&s.TLS.Key),
 		"GRPC_CLIENT_TLS_CACERT": text(&s.TLS.ClientCA), "GRPC_CLIENT_TLS_SAN": text(&s.TLS.ClientSAN),
 		"LOG_LEVEL": level(&s.LogLevel), "LOG_FORMAT": func(value string) (string, error) {

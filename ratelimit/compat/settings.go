@@ -1,6 +1,10 @@
 package compat
 
-import "time"
+import (
+	"path"
+	"strings"
+	"time"
+)
 
 // The values of CONFIG_TYPE.
 const (
@@ -155,4 +159,19 @@ type Scrape struct {
 type Headers struct {
 	On                      bool
 	Limit, Remaining, Reset string
+}
+
+// Folder is where the files are, and which of them count by their path below it. Links are the paths that may be swapped.
+func (r Runtime) Folder() (root string, keep func(rel string) bool, links []string) {
+	root, links = path.Join(r.Root, r.Subdirectory), []string{path.Clean(r.Root)}
+	if !r.WatchRoot {
+		root = path.Join(root, r.AppDirectory)
+	}
+	return root, func(rel string) bool {
+		if r.IgnoreDotFiles && (strings.HasPrefix(rel, ".") || strings.Contains(rel, "/.")) {
+			return false
+		}
+		// The reference joins a path by dots before it looks at its beginning, so config.yaml counts as config/a.yaml does.
+		return !r.WatchRoot || strings.HasPrefix(strings.ReplaceAll(rel, "/", "."), r.AppDirectory+".")
+	}, links
 }

@@ -42,6 +42,16 @@ func duration(to *time.Duration) reader {
 	}
 }
 
+// age reads the life of a connection: for ever, or long enough to be of use.
+func age(to *time.Duration) reader {
+	return func(value string) (string, error) {
+		if _, err := duration(to)(value); err != nil || *to > 0 && *to < time.Second {
+			return "", errors.New("does not hold 0s or a time of a second or more")
+		}
+		return "", nil
+	}
+}
+
 func interval(to *time.Duration) reader {
 	return func(value string) (string, error) {
 		if _, err := duration(to)(value); err != nil || *to == 0 {
