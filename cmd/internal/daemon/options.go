@@ -19,6 +19,9 @@ type Options struct {
 	Admin string
 	// SocketMode is the mode of Unix sockets; zero is 0660.
 	SocketMode fs.FileMode
+	// SharedSocketFolder lets a Unix socket stand in a folder that others can write to, where they can put their own in its place:
+	// the rule of envoyproxy/ratelimit, whose sockets stand in volumes that containers share.
+	SharedSocketFolder bool
 	// Plaintext says that Listen may stand off loopback without TLS because the mesh encrypts.
 	Plaintext bool
 	// TLS is what Listen shows and whom it lets in.
@@ -80,6 +83,7 @@ func (o Options) endpoints() (listen, admin endpoint, err error) {
 	if listen, err = parseEndpoint("--listen", o.Listen); err != nil {
 		return listen, admin, err
 	}
+	listen.shared = o.SharedSocketFolder
 	if o.Admin != "" {
 		if admin, err = parseEndpoint("--admin", o.Admin); err != nil {
 			return listen, admin, err
