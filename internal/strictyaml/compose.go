@@ -81,6 +81,11 @@ func (c *Composer) List(place int, items []*Node) *Node {
 	return c.b.closed(out)
 }
 
+// Complain refuses the document for a reason of the caller's.
+func (c *Composer) Complain(place int, format string, args ...any) {
+	c.b.c.add(Pos{place, 1}, "", format, args...)
+}
+
 // Document ends the composing: with a document, or with every complaint about its values.
 func (c *Composer) Document(root *Node) (*Document, Errors) {
 	if len(c.b.c.errs) > 0 {

@@ -44,7 +44,7 @@ type RateLimit struct {
 // Compose makes a File of a Config, by the rules of [Decode]: both are read by the same reader. Errors have no line and no column;
 // they name the descriptor that they are about by its path, domain.key_value.key.
 func Compose(name string, config *Config) (*File, strictyaml.Errors) {
-	c := composer{strictyaml.NewComposer(name)}
+	c := &composer{Composer: strictyaml.NewComposer(name)}
 	doc, errs := c.Document(c.root(config))
 	if len(errs) > 0 {
 		placed(errs)
@@ -65,16 +65,23 @@ func placed(errs strictyaml.Errors) {
 	}
 }
 
-// composer turns a Config into the document that the same file would be.
-type composer struct{ *strictyaml.Composer }
+// maxPathBytes bounds the paths of one Config, all together: each descriptor's holds those above it, so that long keys or deep
+// nesting would make them many times as large as what was sent.
+const maxPathBytes = 64 << 20
 
-func (c composer) root(config *Config) *strictyaml.Node {
+// composer turns a Config into the document that the same file would be.
+type composer struct {
+	*strictyaml.Composer
+	pathBytes int
+}
+
+func (c *composer) root(config *Config) *strictyaml.Node {
 	at := c.Place(cmp.Or(config.Domain, "(no domain)"))
 	return c.Map(at, c.descriptors(at, []strictyaml.Field{{Key: "domain", Value: c.Text(at, config.Domain)}}, config.Domain, config.Descriptors))
 }
 
 // descriptors adds the descriptors below a path to the fields of a map, if there are any.
-func (c composer) descriptors(at int, fields []strictyaml.Field, path string, below []Descriptor) []strictyaml.Field {
+func (c *composer) descriptors(at int, fields []strictyaml.Field, path string, below []Descriptor) []strictyaml.Field {
 	if len(below) == 0 {
 		return fields
 	}
@@ -85,10 +92,13 @@ func (c composer) descriptors(at int, fields []strictyaml.Field, path string, be
 	return append(fields, strictyaml.Field{Key: "descriptors", Value: c.List(at, items)})
 }
 
-func (c composer) descriptor(path string, d *Descriptor) *strictyaml.Node {
+func (c *composer) descriptor(path string, d *Descriptor) *strictyaml.Node {
 	path += "." + d.Key
 	if d.Value != "" {
 		path += "_" + d.Value
+	}
+	if c.full(len(path)) {
+		return c.Null(1)
 	}
 	at := c.Place(path)
 	fields := []strictyaml.Field{{Key: "key", Value: c.Text(at, d.Key)}}
@@ -112,7 +122,19 @@ func (c composer) descriptor(path string, d *Descriptor) *strictyaml.Node {
 	return c.Map(at, c.descriptors(at, fields, path, d.Descriptors))
 }
 
-func (c composer) rateLimit(at int, limit *RateLimit) *strictyaml.Node {
+// full takes the bytes of one more path, and complains once when they are too many. What follows is not looked at.
+func (c *composer) full(bytes int) bool {
+	if c.pathBytes > maxPathBytes {
+		return true
+	}
+	c.pathBytes += bytes
+	if c.pathBytes > maxPathBytes {
+		c.Complain(1, "the paths of its descriptors are longer than %d bytes together: shorten the keys, or nest less", maxPathBytes)
+	}
+	return c.pathBytes > maxPathBytes
+}
+
+func (c *composer) rateLimit(at int, limit *RateLimit) *strictyaml.Node {
 	fields := []strictyaml.Field{{Key: "requests_per_unit", Value: c.Number(at, limit.RequestsPerUnit)}}
 	if limit.Unit != "" {
 		fields = append(fields, strictyaml.Field{Key: "unit", Value: c.Text(at, limit.Unit)})
@@ -134,7 +156,7 @@ func (c composer) rateLimit(at int, limit *RateLimit) *strictyaml.Node {
 }
 
 // value is a value of JSON. Maps are in the order of their keys, so that one Config is one document.
-func (c composer) value(at int, v any) *strictyaml.Node {
+func (c *composer) value(at int, v any) *strictyaml.Node {
 	switch v := v.(type) {
 	case bool:
 		return c.Flag(at, v)

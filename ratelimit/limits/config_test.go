@@ -39,6 +39,8 @@ func TestComposeRefuses(t *testing.T) {
 			"conf: mesh.a_b.c: replaces should not contain name of same descriptor"},
 		{"a wildcard in a key", Config{Domain: "mesh", Descriptors: below(Descriptor{Key: "c*"})}, "conf: mesh.a_b.c*: a wildcard in a key is not supported"},
 		{"a control character", Config{Domain: "mesh", Descriptors: below(Descriptor{Key: "c", Value: "\x00"})}, "holds a control character"},
+		{"paths without end", Config{Domain: "mesh", Descriptors: []Descriptor{{Key: strings.Repeat("k", 1<<20), Descriptors: make([]Descriptor, 100)}}},
+			"conf: mesh: the paths of its descriptors are longer than 67108864 bytes together"},
 		{"too deep", Config{Domain: "mesh", Descriptors: deep(strictyaml.MaxDepth)}, "nested more than 64 deep"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -102,7 +104,9 @@ var (
 	values = []string{"", "", "v", "w", "*", "v*", `q"\`, "é", "012", "\u2028"}
 )
 
-func drawn(t *rapid.T, label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
+func drawn(t *rapid.T, label string, of ...string) string {
+	return rapid.SampledFrom(of).Draw(t, label)
+}
 
 func drawDescriptors(t *rapid.T, depth int) []Descriptor {
 	if depth == 0 {
