@@ -14,6 +14,9 @@ import (
 // DefaultStoreTimeout is how long the store may take when the caller sent no deadline.
 const DefaultStoreTimeout = 50 * time.Millisecond
 
+// DefaultNearLimitRatio is the part of a limit above which hits are near it.
+const DefaultNearLimitRatio float32 = 0.8
+
 // Options configure a [Limiter].
 type Options struct {
 	// Store holds the counters; it must not be nil.
@@ -30,6 +33,16 @@ type Options struct {
 	// StoreTimeout is the most time the store may take. Zero: DefaultStoreTimeout, or four fifths of the time that the caller
 	// left, if it sent a deadline. The rest of the caller's time is for answering without the store.
 	StoreTimeout time.Duration
+	// ShadowMode lets every request pass, whatever its limits say: the overall code is OK, and the statuses say what they would
+	// have said (SHADOW_MODE of envoyproxy/ratelimit). Each request that passes for this alone is told to the Observer. As long
+	// as it is on, nothing is limited.
+	ShadowMode bool
+	// QuotaMode makes every limit a quota, as quota_mode does for one rule ([limits.Rule.Quota]; QUOTA_MODE of
+	// envoyproxy/ratelimit).
+	QuotaMode bool
+	// NearLimitRatio is the part of a limit above which hits are near it, between 0 and 1; it changes metrics only. Zero:
+	// DefaultNearLimitRatio (NEAR_LIMIT_RATIO of envoyproxy/ratelimit).
+	NearLimitRatio float32
 	// Observer may be nil.
 	Observer Observer
 }
@@ -164,7 +177,7 @@ func (s *spending) match(req *Request) {
 	s.response = Response{Code: OK, Statuses: make([]Status, len(req.Descriptors))}
 	override := table.Override(req.Domain)
 	if override == nil {
-		s.limiter.observer.UnknownDomain()
+		s.limiter.observer.UnknownDomain(req.Domain, len(req.Descriptors))
 	}
 	s.charges = make([]Charge, 0, len(req.Descriptors))
 	s.of = make([]int, 0, len(req.Descriptors))

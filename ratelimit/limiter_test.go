@@ -94,9 +94,13 @@ type page struct {
 }
 
 func (l *ledger) Rule(r *limits.Rule) ratelimit.RuleObserver { return page{l, r.Path} }
-func (l *ledger) UnknownDomain()                             { l.note("unknown domain") }
-func (l *ledger) StoreFailed(c ratelimit.StoreErrorClass)    { l.note("store " + string(c)) }
-func (l *ledger) Fallback(how limits.Failure)                { l.note("fallback " + how.String()) }
+func (l *ledger) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
+	return page{l, strings.Join(append([]string{r.Domain}, keys...), ".")}
+}
+func (l *ledger) UnknownDomain(string, int)               { l.note("unknown domain") }
+func (l *ledger) GlobalShadow()                           { l.note("global shadow") }
+func (l *ledger) StoreFailed(c ratelimit.StoreErrorClass) { l.note("store " + string(c)) }
+func (l *ledger) Fallback(how limits.Failure)             { l.note("fallback " + how.String()) }
 
 func (l *ledger) note(s string) {
 	l.Lock()

@@ -10,8 +10,15 @@ type Observer interface {
 	// Rule is asked for each rule when a table is taken into use, so that counting a hit looks nothing up. Rules of earlier
 	// tables are asked for again, and are the same rule where their domain and keys are.
 	Rule(r *limits.Rule) RuleObserver
-	// UnknownDomain is a request for a domain that no file names.
-	UnknownDomain()
+	// Values is asked in place of Rule for each set of values that a rule is to be counted by (detailed_metric,
+	// value_to_metric): keys are the rule's levels as [limits.Rule.Keys] has them, with the values that were sent, made valid
+	// UTF-8 without control characters. A client chooses them, so the limiter asks for at most [MaxMetricValues] sets of a rule,
+	// reloads included, and then counts the rest under [OtherValue].
+	Values(r *limits.Rule, keys []string) RuleObserver
+	// UnknownDomain is a request for a domain that no file names, with so many descriptors. The domain is the caller's word.
+	UnknownDomain(domain string, descriptors int)
+	// GlobalShadow is a request that passed only because [Options.ShadowMode] is on.
+	GlobalShadow()
 	// StoreFailed is a request that the store could not decide.
 	StoreFailed(class StoreErrorClass)
 	// Fallback is one limit that was answered without the store, and how.
@@ -23,16 +30,26 @@ type RuleObserver interface {
 	Count(t Tally)
 }
 
-// Tally is the hits of one charge, sorted as envoyproxy/ratelimit does. Peeks and hits given back are not counted.
+// MaxMetricValues is how many sets of values of one rule have a count of their own; the rest are counted together.
+const MaxMetricValues = 1000
+
+// OtherValue stands in metrics for the values beyond MaxMetricValues, and for those too long to be a label.
+const OtherValue = "other"
+
+// Tally is the hits of one charge, sorted as envoyproxy/ratelimit does. Peeks are not counted.
 type Tally struct {
-	// Total is all of them.
+	// Total is all hits that were to be spent.
 	Total uint64
+	// Negative is the hits given back, whether or not there were as many to give back. No other field counts them.
+	Negative uint64
 	// Over is those beyond the limit, Within those that the limit had room for.
 	Over, Within uint64
 	// Near is those of Within that landed above four fifths of the limit.
 	Near uint64
 	// Shadow is those beyond the limit of a rule that refuses nobody.
 	Shadow uint64
+	// OverLocal is those of Over that were refused from memory, without asking the store ([Outcome.Remembered]).
+	OverLocal uint64
 }
 
 // nearOf is the count above which hits are near a limit: floor(limit * 0.8).
@@ -63,8 +80,10 @@ func tally(hits int64, w window.Window, s window.State, over, shadow bool) Tally
 // unobserved is the observer of a limiter that has none.
 type unobserved struct{}
 
-func (unobserved) Rule(*limits.Rule) RuleObserver { return unobserved{} }
-func (unobserved) UnknownDomain()                 {}
-func (unobserved) StoreFailed(StoreErrorClass)    {}
-func (unobserved) Fallback(limits.Failure)        {}
-func (unobserved) Count(Tally)                    {}
+func (unobserved) Rule(*limits.Rule) RuleObserver             { return unobserved{} }
+func (unobserved) Values(*limits.Rule, []string) RuleObserver { return unobserved{} }
+func (unobserved) UnknownDomain(string, int)                  {}
+func (unobserved) GlobalShadow()                              {}
+func (unobserved) StoreFailed(StoreErrorClass)                {}
+func (unobserved) Fallback(limits.Failure)                    {}
+func (unobserved) Count(Tally)                                {}

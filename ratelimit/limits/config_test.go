@@ -114,7 +114,8 @@ func drawDescriptors(t *rapid.T, depth int) []Descriptor {
 	}
 	out := make([]Descriptor, rapid.IntRange(0, 3).Draw(t, "width"))
 	for i := range out {
-		d := Descriptor{Key: drawn(t, "key", keys...), Value: drawn(t, "value", values...), ShadowMode: rapid.Bool().Draw(t, "shadow"), Descriptors: drawDescriptors(t, depth-1)}
+		d := Descriptor{Key: drawn(t, "key", keys...), Value: drawn(t, "value", values...), ShadowMode: rapid.Bool().Draw(t, "shadow"), QuotaMode: rapid.Bool().Draw(t, "quota"), DetailedMetric: rapid.Bool().Draw(t, "detailed"),
+			Metadata: rapid.SampledFrom([]map[string]any{nil, nil, {}, {"a": 1.5, "b": []any{true, nil, "yes", 1e21}, "c": map[string]any{"": "012"}}}).Draw(t, "metadata"), Descriptors: drawDescriptors(t, depth-1)}
 		if rapid.Bool().Draw(t, "limited") {
 			d.RateLimit = &RateLimit{
 				RequestsPerUnit: rapid.Uint32().Draw(t, "requests"), Unit: drawn(t, "unit", "SECOND", "MINUTE", "hour", "DAY", "WEEK", "MONTH", "YEAR", "UNKNOWN", ""),
@@ -141,7 +142,7 @@ func inJSON(t *rapid.T, c *Config) []byte {
 func asMaps(ds []Descriptor) []any {
 	out := []any{}
 	for _, d := range ds {
-		m := map[string]any{"key": d.Key, "value": d.Value, "shadow_mode": d.ShadowMode, "descriptors": asMaps(d.Descriptors)}
+		m := map[string]any{"key": d.Key, "value": d.Value, "shadow_mode": d.ShadowMode, "quota_mode": d.QuotaMode, "detailed_metric": d.DetailedMetric, "metadata": d.Metadata, "descriptors": asMaps(d.Descriptors)}
 		if l := d.RateLimit; l != nil {
 			replaces := []any{}
 			for _, name := range l.Replaces {

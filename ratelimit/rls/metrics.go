@@ -20,7 +20,7 @@ type Metrics struct {
 	calls    prometheus.Counter
 	seconds  prometheus.Observer
 
-	loaded, notLoaded prometheus.Counter
+	loaded, notLoaded, globalShadow prometheus.Counter
 
 	storeErrors, fallbacks *prometheus.CounterVec
 	unjudged               *prometheus.CounterVec
@@ -54,6 +54,7 @@ func NewMetrics() *Metrics {
 	m.seconds = seconds.WithLabelValues("ShouldRateLimit")
 	m.loaded = m.counter("ratelimit_service_config_load_success", "Limits files taken into use.")
 	m.notLoaded = m.counter("ratelimit_service_config_load_error", "Limits files refused; the last good ones stay.")
+	m.globalShadow = m.counter("ratelimit_service_global_shadow_mode", "Requests that passed only because the shadow mode of the whole service is on.")
 	m.storeErrors = m.vec("sallyport_ratelimit_store_errors_total", "Requests that the store could not decide.", "class")
 	m.fallbacks = m.vec("sallyport_ratelimit_fallbacks_total", "Limits answered without the store, by what answered.", "how")
 	m.unknownDomains = m.counter("sallyport_ratelimit_unknown_domain_total", "Requests for a domain that no limits file names.")
@@ -118,8 +119,11 @@ func (m *Metrics) called(since time.Time) {
 	m.seconds.Observe(time.Since(since).Seconds())
 }
 
-// UnknownDomain implements [ratelimit.Observer].
-func (m *Metrics) UnknownDomain() { m.unknownDomains.Inc() }
+// UnknownDomain implements [ratelimit.Observer]. The domain is the caller's word, and no label.
+func (m *Metrics) UnknownDomain(string, int) { m.unknownDomains.Inc() }
+
+// GlobalShadow implements [ratelimit.Observer].
+func (m *Metrics) GlobalShadow() { m.globalShadow.Inc() }
 
 // StoreFailed implements [ratelimit.Observer].
 func (m *Metrics) StoreFailed(class ratelimit.StoreErrorClass) {
@@ -129,11 +133,14 @@ func (m *Metrics) StoreFailed(class ratelimit.StoreErrorClass) {
 // Fallback implements [ratelimit.Observer].
 func (m *Metrics) Fallback(how limits.Failure) { m.fallbacks.WithLabelValues(how.String()).Inc() }
 
-// Rule implements [ratelimit.Observer]. Deeper keys than two share the second label, joined by dots.
-func (m *Metrics) Rule(r *limits.Rule) ratelimit.RuleObserver {
+// Rule implements [ratelimit.Observer].
+func (m *Metrics) Rule(r *limits.Rule) ratelimit.RuleObserver { return m.Values(r, r.Keys) }
+
+// Values implements [ratelimit.Observer]. Deeper keys than two share the second label, joined by dots.
+func (m *Metrics) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
 	key1, key2 := "", ""
-	if len(r.Keys) > 0 {
-		key1, key2 = label(r.Keys[0]), label(strings.Join(r.Keys[1:], "."))
+	if len(keys) > 0 {
+		key1, key2 = label(keys[0]), label(strings.Join(keys[1:], "."))
 	}
 	domain := label(r.Domain)
 	with := func(v *prometheus.CounterVec) prometheus.Counter { return v.WithLabelValues(domain, key1, key2) }

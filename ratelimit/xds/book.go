@@ -20,6 +20,7 @@ var errLostAll = errors.New("no resource is left: without limits everything pass
 // book is what the server sent and what of it is in force. The unit is the resource: one that is bad keeps its last good version, and
 // the others are taken. A book is for one goroutine.
 type book struct {
+	build    limits.BuildOptions
 	snapshot *limits.Snapshot
 	inForce  map[string]limits.Source
 	domains  []limits.FileState
@@ -66,11 +67,11 @@ func (b *book) read(resources []*anypb.Any) error {
 	if err != nil {
 		return err
 	}
-	next := limits.Load(b.snapshot, sources)
+	next := limits.LoadWith(b.snapshot, sources, b.build)
 	if len(next.Errors()) > 0 {
 		// What is refused in part removes nothing: a bad resource may be another's new version under another name.
 		sources = append(sources, b.missing(sources)...)
-		next = limits.Load(b.snapshot, sources)
+		next = limits.LoadWith(b.snapshot, sources, b.build)
 	}
 	b.keep(next, sources)
 	b.domains, b.unknown = next.Files, d.unknownFields()
@@ -88,11 +89,11 @@ func (b *book) table() *limits.Table {
 	return b.snapshot.Table
 }
 
-// missing are the sources in force whose name and whose domain sources have no more.
+// missing are the sources in force whose name and whose domain sources have no more; of a domain that several may share, whose name.
 func (b *book) missing(sources []limits.Source) []limits.Source {
 	names, domains := map[string]bool{}, map[string]bool{}
 	for _, source := range sources {
-		names[source.Name], domains[source.Config.Domain] = true, true
+		names[source.Name], domains[source.Config.Domain] = true, !b.build.MergeDomains
 	}
 	var out []limits.Source
 	for name, old := range b.inForce {

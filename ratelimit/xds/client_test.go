@@ -178,6 +178,19 @@ func TestDuplicateDomain(t *testing.T) {
 	}
 }
 
+// With MergeDomains several resources make one domain.
+func TestMergedDomain(t *testing.T) {
+	g := newGateway(t)
+	at, _ := serve(t, "", nil, g.service)
+	first, second := domain("mesh", 5), domain("mesh", 9)
+	first.Name, second.Name, second.Descriptors[0].Key = "first", "second", "user"
+	g.set("1", first, second)
+	c := connect(t, xds.Options{Server: at, MergeDomains: true})
+	if u := c.update(); u.Err != nil || limit(u.Table, "mesh") != 5 || len(u.Table.Rules()) != 3 {
+		t.Errorf("got %+v", u)
+	}
+}
+
 // scripted is a server that sends what it is told to, whatever the protocol says, and hands over what it is answered.
 type scripted struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer

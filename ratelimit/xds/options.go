@@ -33,6 +33,8 @@ type Options struct {
 	TLS *TLS
 	// MaxMessageBytes is the largest response that is read; zero is [DefaultMaxMessageBytes].
 	MaxMessageBytes int
+	// MergeDomains permits several resources of one domain, as envoyproxy/ratelimit does with MERGE_DOMAIN_CONFIG.
+	MergeDomains bool
 	// Retry is how long to wait before the next connection, counted from the last response; zero fields are [DefaultRetry]'s.
 	Retry Backoff
 
