@@ -59,7 +59,7 @@ func node(n Node) *corev3.Node {
 // Run connects, and connects again, until ctx ends; it returns nil then. Nothing that the server does or fails to do ends it.
 func (c *Client) Run(ctx context.Context) error {
 	for failed := 0; ; failed++ {
-		answered, err := c.once(ctx)
+		stood, answered, err := c.once(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -67,34 +67,37 @@ func (c *Client) Run(ctx context.Context) error {
 		if answered {
 			failed = 0
 		}
+		wait := c.options.Retry
+		if !stood {
+			wait = c.options.Reach
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c.after(c.options.Retry.wait(failed)):
+		case <-c.after(wait.wait(failed)):
 		}
 	}
 }
 
-// once runs one connection to its end, and says whether the server sent anything on it.
-func (c *Client) once(ctx context.Context) (answered bool, err error) {
+// once runs one connection to its end, and says whether a stream came to stand and whether the server sent anything on it.
+func (c *Client) once(ctx context.Context) (stood, answered bool, err error) {
 	conn, err := c.dial()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer func() { _ = conn.Close() }() // it is given up, whatever that says
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ctx, err = c.withHeaders(ctx)
-	if err != nil {
-		return false, err
+	if ctx, err = c.withHeaders(ctx); err != nil {
+		return false, false, err
 	}
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(ctx)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	x := exchange{client: c, stream: stream}
 	err = x.run(ctx)
-	return x.answered, err
+	return true, x.answered, err
 }
 
 func (c *Client) lost(err error) {

@@ -463,6 +463,34 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// Waits grow until the server sends something, and a server that is not there has a wait of its own.
+func TestWaits(t *testing.T) {
+	s := newScripted()
+	at, stop := serve(t, "", nil, s)
+	c := prepare(t, xds.Options{Server: at, Retry: xds.Backoff{Initial: 1, Max: 1 << 10}, Reach: xds.Backoff{Initial: 1 << 20, Max: 1 << 40}})
+	waits, release := make(chan time.Duration), make(chan time.Time)
+	c.After(func(d time.Duration) <-chan time.Time { waits <- d; return release })
+	c.run()
+	s.send <- response("1", packed(t, domain("a", 1)))
+	c.update()
+	next(t, "an answer", s.answers)
+	stop()
+	for i, want := range []time.Duration{1, 2 << 20, 4 << 20} {
+		if d := next(t, "a wait", waits); d != want {
+			t.Errorf("wait %d is %d, want %d", i, d, want)
+		}
+		if i < 2 {
+			release <- time.Time{}
+		}
+	}
+	serve(t, at, nil, s)
+	release <- time.Time{}
+	s.send <- response("2", packed(t, domain("a", 2)))
+	if u := c.update(); u.Err != nil || limit(u.Table, "a") != 2 {
+		t.Errorf("got %+v", u)
+	}
+}
+
 // A client that is told to end does, connected or not.
 func TestRunEnds(t *testing.T) {
 	c := prepare(t, xds.Options{Server: "127.0.0.1:1", Retry: xds.Backoff{Initial: time.Hour, Max: time.Hour}})

@@ -35,8 +35,9 @@ type Options struct {
 	MaxMessageBytes int
 	// MergeDomains permits several resources of one domain, as envoyproxy/ratelimit does with MERGE_DOMAIN_CONFIG.
 	MergeDomains bool
-	// Retry is how long to wait before the next connection, counted from the last response; zero fields are [DefaultRetry]'s.
-	Retry Backoff
+	// Retry is how long to wait after a stream that ended, growing until the server sends something again; the zero value is
+	// [DefaultRetry]. Reach is how long where no stream came to stand; the zero value is Retry.
+	Retry, Reach Backoff
 
 	// OnConnection is told nil when a stream to the server stands, and why not when it ended or could not be made. It may be nil.
 	OnConnection func(error)
@@ -109,20 +110,15 @@ func (b Backoff) wait(n int) time.Duration {
 // check fills in defaults and refuses what cannot be meant.
 func (o *Options) check() error {
 	o.MaxMessageBytes = cmp.Or(o.MaxMessageBytes, DefaultMaxMessageBytes)
-	if o.Retry == (Backoff{}) {
-		o.Retry = DefaultRetry
-	}
+	o.Retry = cmp.Or(o.Retry, DefaultRetry)
+	o.Reach = cmp.Or(o.Reach, o.Retry)
 	switch {
 	case o.Node.ID == "":
 		return errors.New("xds: a node needs an ID: servers keep what they send by it")
 	case o.MaxMessageBytes < 0:
 		return errors.New("xds: the largest message has more than 0 bytes")
-	case o.Retry.Initial <= 0 || o.Retry.Max < o.Retry.Initial:
-		return errors.New("xds: the wait before a new connection is above zero, and the longest is not below the first")
-	case !(o.Retry.Jitter >= 0 && o.Retry.Jitter <= 1): // also of what is no number
-		return errors.New("xds: jitter is a part from 0 to 1")
 	}
-	if err := o.TLS.check(); err != nil {
+	if err := errors.Join(o.Retry.check(), o.Reach.check(), o.TLS.check()); err != nil {
 		return err
 	}
 	for name := range o.HeaderFiles {
@@ -134,6 +130,16 @@ func (o *Options) check() error {
 		return err
 	}
 	return checkHeaders(o.Headers, o.HeaderFiles)
+}
+
+func (b Backoff) check() error {
+	switch {
+	case b.Initial <= 0 || b.Max < b.Initial:
+		return errors.New("xds: the wait before a new connection is above zero, and the longest is not below the first")
+	case !(b.Jitter >= 0 && b.Jitter <= 1): // also of what is no number
+		return errors.New("xds: jitter is a part from 0 to 1")
+	}
+	return nil
 }
 
 func (t *TLS) check() error {
