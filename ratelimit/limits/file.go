@@ -67,6 +67,7 @@ func (f *File) read() (*File, strictyaml.Errors) {
 	if errs := r.Errors(); len(errs) > 0 {
 		return nil, errs
 	}
+	f.doc = f.doc.Places()
 	return f, nil
 }
 

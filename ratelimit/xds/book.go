@@ -114,7 +114,8 @@ func (b *book) keep(next *limits.Snapshot, sources []limits.Source) {
 	for _, source := range sources {
 		switch state, told := states[source.Name]; {
 		case told && state.OK():
-			inForce[source.Name] = source
+			// Of a version that is known, Load asks the bytes and no more.
+			inForce[source.Name] = limits.Source{Name: source.Name, Data: source.Data, Config: &limits.Config{Domain: source.Config.Domain}}
 		case state.LastGood:
 			inForce[source.Name] = b.inForce[source.Name]
 		}

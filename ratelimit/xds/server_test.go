@@ -29,7 +29,7 @@ import (
 )
 
 // patience bounds every wait for something that was promised sooner. It measures nothing.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // nodeID is Envoy Gateway's for its rate limit service.
 const nodeID = "envoy-ratelimit"
