@@ -19,6 +19,7 @@ const inMemory = "memory"
 type ratelimitFlags struct {
 	daemon.Options
 	limits, store     string
+	xds               xdsFlags
 	audit             auditFlags
 	dial              redisdial.Options
 	keyPrefix         string
@@ -32,14 +33,15 @@ func newRatelimit(s streams) *cobra.Command {
 		Short: "Serve Envoy's rate-limit service: how many may come at once",
 		Long: `Ratelimit serves envoy.service.ratelimit.v3.RateLimitService by the limits files (the format of envoyproxy/ratelimit, and
 Sallyport's own keys), which are read again when they change: a file that does not load keeps its last good version, and says why
-in the log, on /readyz and as a metric.
+in the log, on /readyz and as a metric. With --xds they come from a management server instead, as Envoy Gateway runs one: a domain
+that does not load keeps its last good version, and the server is told why.
 
 Replicas that share a --store share every limit. While the store is away each rule does what its on_store_failure says.` + signals,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serveRatelimit(cmd.Context(), s, f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.limits, "limits", "", "limits file, or a folder of *.yaml files, one domain each (required)")
+	flags.StringVar(&f.limits, "limits", "", "limits file, or a folder of *.yaml files, one domain each (required, or --xds)")
 	flags.StringVar(&f.store, "store", "", "where counters live: memory, redis://HOST:PORT/DB, rediss://..., redis+sentinel://MASTER@HOST,HOST/DB, unix:///PATH (default memory, on loopback only)")
 	flags.StringVar(&f.dial.Username, "store-username", "", "the store's user (ACL)")
 	flags.StringVar(&f.dial.PasswordFile, "store-password-file", "", "file with the store's password; read again for every connection")
@@ -48,6 +50,7 @@ Replicas that share a --store share every limit. While the store is away each ru
 	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself: all of them with --store memory, else those of `local` rules while the store is away")
 	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory, about 0.7 kB each with two sliding windows; the rest of a rule shares one")
 	f.audit.bind(flags)
+	f.xds.bind(flags)
 	f.Bind(flags)
 	fromEnvironment(cmd, s)
 	return cmd
@@ -56,8 +59,10 @@ Replicas that share a --store share every limit. While the store is away each ru
 func (f *ratelimitFlags) check() error {
 	local, err := f.OnLoopback()
 	switch {
-	case f.limits == "":
-		return errors.New("ratelimit needs --limits FILE or DIR: the limits that it answers by")
+	case f.limits == "" && !f.xds.given():
+		return errors.New("ratelimit needs --limits FILE or DIR: the limits that it answers by (or --xds, a server that sends them)")
+	case f.limits != "" && f.xds.given():
+		return errors.New("--limits and --xds contradict each other: the limits come from files or from a management server")
 	case err != nil:
 		return err
 	case f.store == "" && !local:
@@ -69,7 +74,7 @@ func (f *ratelimitFlags) check() error {
 	case f.inMemory() && (f.dial.Username != "" || f.dial.PasswordFile != "" || f.dial.CAFile != "" || f.keyPrefix != ""):
 		return errors.New("--store-username, --store-password-file, --store-ca and --store-key-prefix are for a shared store: write its URL into --store, or leave them out")
 	}
-	return nil
+	return f.xds.check()
 }
 
 // inMemory says that counters live in this process alone.

@@ -53,6 +53,13 @@ func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 	}})
 	server.Register(d.Server)
 	g := &ratelimitGate{daemon: d, audit: log, whole: f.limits, limiter: limiter, metrics: metrics}
+	if f.xds.given() {
+		source, err := f.xds.source()
+		if err != nil {
+			return daemon.Unable(err)
+		}
+		return g.watchXDS(source)
+	}
 	return d.WatchFiles(f.limits, g.load)
 }
 
