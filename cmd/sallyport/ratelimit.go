@@ -26,6 +26,7 @@ type ratelimitFlags struct {
 	headers             []string
 	pprof, compat       bool
 	audit               auditFlags
+	xds                 xdsFlags
 	dial                redisdial.Options
 	keyPrefix           string
 	replicas, maxKeys   int
@@ -43,7 +44,8 @@ func newRatelimit(s streams) *cobra.Command {
 		Short: "Serve Envoy's rate-limit service: how many may come at once",
 		Long: `Ratelimit serves envoy.service.ratelimit.v3.RateLimitService by the limits files (the format of envoyproxy/ratelimit, and
 Sallyport's own keys), which are read again when they change: a file that does not load keeps its last good version, and says why
-in the log, on /readyz and as a metric.
+in the log, on /readyz and as a metric. With --xds they come from a management server instead, as Envoy Gateway runs one: a domain
+that does not load keeps its last good version, and the server is told why.
 
 Replicas that share a --store share every limit. While the store is away each rule does what its on_store_failure says.
 
@@ -60,7 +62,7 @@ answers. A flag that is given beats a variable.` + signals,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.limits, "limits", "", "limits file, or a folder of *.yaml files, one domain each (required)")
+	flags.StringVar(&f.limits, "limits", "", "limits file, or a folder of *.yaml files, one domain each (required, or --xds)")
 	flags.StringVar(&f.store, "store", "", "where counters live: memory, redis://HOST:PORT/DB, rediss://..., redis+sentinel://MASTER@HOST,HOST/DB, unix:///PATH (default memory, on loopback only)")
 	flags.StringVar(&f.dial.Username, "store-username", "", "the store's user (ACL)")
 	flags.StringVar(&f.dial.PasswordFile, "store-password-file", "", "file with the store's password; read again for every connection")
@@ -73,6 +75,7 @@ answers. A flag that is given beats a variable.` + signals,
 	flags.BoolVar(&f.pprof, "pprof", false, "profiles under /debug/pprof/ on the --admin port, which asks nobody for a password: they show what the process holds")
 	flags.BoolVar(&f.compat, "compat", false, "stand in for envoyproxy/ratelimit: take its environment variables, ports and answers")
 	f.audit.bind(flags)
+	f.xds.bind(flags)
 	f.Bind(flags)
 	fromEnvironment(cmd, s)
 	return cmd
@@ -90,8 +93,10 @@ func (f *ratelimitFlags) readReference(s streams, flags *pflag.FlagSet) error {
 func (f *ratelimitFlags) check() error {
 	local, err := f.OnLoopback()
 	switch {
-	case f.limits == "" && f.reference == nil:
-		return errors.New("ratelimit needs --limits FILE or DIR: the limits that it answers by")
+	case f.limits == "" && !f.xds.given() && f.reference == nil:
+		return errors.New("ratelimit needs --limits FILE or DIR: the limits that it answers by (or --xds, a server that sends them)")
+	case f.limits != "" && f.xds.given():
+		return errors.New("--limits and --xds contradict each other: the limits come from files or from a management server")
 	case err != nil:
 		return err
 	case f.store == "" && !local:
@@ -105,8 +110,10 @@ func (f *ratelimitFlags) check() error {
 	case f.pprof && f.Admin == "":
 		return errors.New("--pprof stands on the --admin port, and there is none")
 	}
-	_, err = f.responseHeaders()
-	return err
+	if _, err := f.responseHeaders(); err != nil {
+		return err
+	}
+	return f.xds.check()
 }
 
 // responseHeaders are the headers that clients are to see.
