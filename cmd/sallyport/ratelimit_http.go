@@ -5,7 +5,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/http/pprof" //nolint:gosec // G108: the default mux, which it registers with, is served nowhere
+	"net/http/pprof" // the default mux, which it registers with, is served nowhere
 	"slices"
 
 	"github.com/sallyport-dev/sallyport/ratelimit/compat"
