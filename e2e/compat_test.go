@@ -470,6 +470,10 @@ func TestCompatHealthAndSocket(t *testing.T) {
 		t.Errorf("over the socket: %v %v", resp, err)
 	}
 	valkey.Kill()
+	eventually(t, "gRPC's health service says no without Redis", func() bool {
+		resp, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "ratelimit"})
+		return err == nil && resp.GetStatus() == grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	})
 	eventually(t, "/healthcheck says no without Redis", func() bool {
 		code, _ := get(local(r.http), "/healthcheck")
 		return code == http.StatusInternalServerError
