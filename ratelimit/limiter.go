@@ -123,11 +123,20 @@ func (l *Limiter) Spend(ctx context.Context, req Request) (Response, error) {
 		}
 		return s.response, nil
 	}
-	for i := range s.charges {
-		s.settle(i, &s.charges[i], &outcomes[i])
-	}
+	s.judge(outcomes)
 	s.mirror(ctx, outcomes)
 	return s.response, nil
+}
+
+// judge takes in what the store said of each charge: first what it counted, since the rest is believed only of a refused request.
+func (s *spending) judge(outcomes []Outcome) {
+	for _, uncounted := range [...]bool{false, true} {
+		for i := range s.charges {
+			if outcomes[i].Uncounted == uncounted {
+				s.settle(i, &s.charges[i], &outcomes[i])
+			}
+		}
+	}
 }
 
 // ask spends a batch in the store, within the store's part of the caller's time.
@@ -268,6 +277,10 @@ func (s *spending) keep(pass func(charge int) bool) {
 // rule's own limits.
 func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	status := &s.response.Statuses[s.of[i]]
+	if o.Uncounted && s.response.Code == OverLimit {
+		s.generation.rules[status.Rule.ID].observer.Count(uncounted(s.charges[i].Hits))
+		return // it says OK, and nothing of its limit
+	}
 	if len(o.Windows) != len(c.Windows) {
 		// Every store reports every window; one that does not cannot be believed, and the zero value refuses.
 		s.refuse(i)
@@ -283,7 +296,7 @@ func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	if o.Over && !c.Shadow {
 		status.Code, s.response.Code = OverLimit, OverLimit
 	}
-	s.generation.rules[status.Rule.ID].observer.Count(tally(s.charges[i].Hits, c.Windows[w], state, o.Over, c.Shadow))
+	s.generation.rules[status.Rule.ID].observer.Count(tally(s.charges[i].Hits, c.Windows[w], state, o, c.Shadow))
 }
 
 // reported picks the window that a status shows.

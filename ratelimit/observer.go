@@ -33,22 +33,33 @@ type Tally struct {
 	Near uint64
 	// Shadow is those beyond the limit of a rule that refuses nobody.
 	Shadow uint64
+	// Remembered is those of Over that were refused from memory, without asking the store.
+	Remembered uint64
 }
 
 // nearOf is the count above which hits are near a limit: floor(limit * 0.8).
 func nearOf(limit uint32) uint64 { return uint64(limit) * 4 / 5 }
 
+// uncounted is the tally of a charge that stands in a refused request and was not counted: nothing says that its limit refused it.
+func uncounted(hits int64) Tally {
+	n := uint64(max(hits, 0))
+	return Tally{Total: n, Within: n}
+}
+
 // tally sorts the hits of a charge by what one of its windows says after them.
-func tally(hits int64, w window.Window, s window.State, over, shadow bool) Tally {
+func tally(hits int64, w window.Window, s window.State, o *Outcome, shadow bool) Tally {
 	if hits <= 0 {
 		return Tally{}
 	}
 	n := uint64(hits)
 	t := Tally{Total: n}
-	if over {
+	if o.Over {
 		t.Over = n
 		if shadow {
 			t.Shadow = n
+		}
+		if o.Remembered {
+			t.Remembered = n
 		}
 		return t
 	}

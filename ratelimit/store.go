@@ -75,6 +75,11 @@ type Outcome struct {
 	Over bool
 	// Windows reports each window of the charge, in the charge's order.
 	Windows []window.State
+	// Uncounted says that nobody asked about this charge, or nobody answered, since another of its batch refuses the batch anyway:
+	// Over is false and Windows is empty. Only [Spread] and [Denials] say so.
+	Uncounted bool
+	// Remembered says that the charge was known to be over without asking. Only [Denials] says so.
+	Remembered bool
 }
 
 // Store holds counters. Implementations: memstore (one process), redisstore (shared). storetest holds both to one behaviour.
