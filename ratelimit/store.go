@@ -149,13 +149,15 @@ const (
 	StoreReadOnly StoreErrorClass = "readonly"
 	// StoreOOM: the server is out of memory and refuses to grow.
 	StoreOOM StoreErrorClass = "oom"
+	// StoreBreaker: the store was not asked, since it failed lately and no probe has succeeded since.
+	StoreBreaker StoreErrorClass = "breaker"
 	// StoreOther: anything else, an answer that makes no sense included.
 	StoreOther StoreErrorClass = "other"
 )
 
 // StoreErrorClasses lists every class, for metrics that are to exist before the first error.
 func StoreErrorClasses() []StoreErrorClass {
-	return []StoreErrorClass{StoreTimeout, StoreRefused, StoreLoading, StoreReadOnly, StoreOOM, StoreOther}
+	return []StoreErrorClass{StoreTimeout, StoreRefused, StoreLoading, StoreReadOnly, StoreOOM, StoreBreaker, StoreOther}
 }
 
 // StoreError is a store that could not decide. What was written is unknown.
