@@ -48,6 +48,7 @@ func appendCharge(b []byte, c *ratelimit.Charge) []byte {
 		b = binary.BigEndian.AppendUint32(b, uint32(s.Grain))
 		b = binary.BigEndian.AppendUint16(b, uint16(s.Cells))
 		b = binary.BigEndian.AppendUint32(b, w.Limit)
+		b = binary.BigEndian.AppendUint32(b, w.Burst)
 	}
 	return b
 }

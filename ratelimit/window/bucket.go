@@ -75,8 +75,12 @@ func (k bucket) drained(l Level, limit uint32, now int64) Level {
 }
 
 // levelAt is the level at an instant under a window's limit and burst, as if both had been in force since the latest charge:
-// after a burst was lowered the bucket is full at most, and drains from there whether or not anybody asks meanwhile.
+// after a burst was lowered the bucket is full at most, and drains from there whether or not anybody asks meanwhile. A bucket
+// that has drained by the limit it was charged under is empty, since a store may have forgotten it by then.
 func (k bucket) levelAt(w Window, now int64) Level {
+	if w.Limit < k.limit() && k.expires() <= now {
+		return Level{}
+	}
 	return k.drained(k.level().within(w), w.Limit, now)
 }
 
@@ -206,5 +210,10 @@ func refill(k bucket, w Window, now, want int64) time.Duration {
 			fall = Level{Part: l.Part}
 		}
 	}
-	return time.Duration(fall.time(grain, w.Limit)) * time.Millisecond
+	wait := fall.time(grain, w.Limit)
+	if l != (Level{}) && w.Limit < k.limit() {
+		// By the limit of before it will be empty, and may be forgotten, perhaps sooner.
+		wait = min(wait, k.expires()-max(now, k.last()))
+	}
+	return time.Duration(wait) * time.Millisecond
 }

@@ -278,7 +278,7 @@ func (c *Counter) prepare(a Ask, now int64) {
 		r := c.at(pos)
 		pos += len(r.b)
 		s := r.shape()
-		if _, taken := next.find(s); !taken && r.expires() > now {
+		if _, taken := next.find(s); !taken && r.lives(now) {
 			next.add(s, now, r)
 			rings++
 		}

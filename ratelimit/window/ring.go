@@ -120,9 +120,14 @@ func (r ring) held(w Window, now int64) uint64 {
 // holds says that some hit still counts.
 func (r ring) holds(now int64) bool {
 	if r.drains() {
-		return bucket(r).expires() > now
+		return r.lives(now)
 	}
 	return r.sumAt(now/r.shape().Grain) > 0
+}
+
+// lives says that the window has yet to be forgotten.
+func (r ring) lives(now int64) bool {
+	return r.expires() > now && !(r.drains() && bucket(r).level() == Level{})
 }
 
 // seenLater says that an instant lies before one that the window has seen, as finely as the window tells them apart.
