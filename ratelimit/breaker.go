@@ -240,7 +240,7 @@ func (b *Breaker) well(ctx context.Context, lane int) (ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, b.o.ProbeWithin)
 	defer cancel()
 	defer func() {
-		if recover() != nil { // on a goroutine of ours, where it would end the process
+		if value := recover(); value != nil { // on a goroutine of ours, where it would end the process
 			ok = false
 		}
 	}()

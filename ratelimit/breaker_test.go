@@ -71,6 +71,9 @@ func spendFor(t *testing.T, s ratelimit.Store, key string, within time.Duration)
 	return failed.Class
 }
 
+// pass lets time go by in a bubble of synctest.
+func pass(d time.Duration) { <-time.After(d) }
+
 // run keeps a breaker's probes going until the test ends.
 func run(t *testing.T, b *ratelimit.Breaker) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -109,7 +112,7 @@ func TestBreaker(t *testing.T) {
 		if store.asked.Load() != before || b.Open() != 1 || b.Opened() != 1 {
 			t.Errorf("open: asked %d times, %d lanes open, opened %d times", store.asked.Load()-before, b.Open(), b.Opened())
 		}
-		time.Sleep(3*ratelimit.DefaultProbeEvery + time.Millisecond)
+		pass(3*ratelimit.DefaultProbeEvery + time.Millisecond)
 		if got := store.asked.Load() - before; got != 3 {
 			t.Errorf("%d probes in three turns, want 3", got)
 		}
@@ -117,12 +120,12 @@ func TestBreaker(t *testing.T) {
 			t.Errorf("probes failed, and the next request met %q", got)
 		}
 		store.heal()
-		time.Sleep(ratelimit.DefaultProbeEvery)
+		pass(ratelimit.DefaultProbeEvery)
 		if got := spendFor(t, b, "a", time.Second); got != "" || b.Open() != 0 {
 			t.Errorf("after a good probe: %q, %d lanes open", got, b.Open())
 		}
 		after := store.asked.Load()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if store.asked.Load() != after || !slices.Equal(said, []bool{true, false}) {
 			t.Errorf("%d probes while closed, changes %v", store.asked.Load()-after, said)
 		}
@@ -219,7 +222,7 @@ func TestBreakerLanes(t *testing.T) {
 		store.Lock()
 		store.down = ""
 		store.Unlock()
-		time.Sleep(ratelimit.DefaultProbeEvery + time.Millisecond)
+		pass(ratelimit.DefaultProbeEvery + time.Millisecond)
 		if got := spendFor(t, b, "b", time.Second); got != "" || b.Open() != 0 {
 			t.Errorf("b meets %q when it is back, %d lanes open", got, b.Open())
 		}
@@ -236,15 +239,15 @@ func TestBreakerSurvivesItsProbe(t *testing.T) {
 		spendFor(t, b, "a", time.Second)
 		store.heal()
 		store.boom.Store(true)
-		time.Sleep(ratelimit.DefaultProbeEvery + time.Millisecond)
+		pass(ratelimit.DefaultProbeEvery + time.Millisecond)
 		store.boom.Store(false)
 		store.takes.Store(int64(time.Hour))
-		time.Sleep(ratelimit.DefaultProbeEvery)
+		pass(ratelimit.DefaultProbeEvery)
 		if b.Open() != 1 {
 			t.Error("closed by a probe that failed")
 		}
 		store.takes.Store(0)
-		time.Sleep(2 * ratelimit.DefaultProbeEvery)
+		pass(2 * ratelimit.DefaultProbeEvery)
 		if b.Open() != 0 {
 			t.Error("not closed by a good probe")
 		}
@@ -310,7 +313,7 @@ func TestFlappingHandsOutNothingAnew(t *testing.T) {
 				} else if n < 15 {
 					stores[i].heal()
 				}
-				time.Sleep(time.Duration(r.Int64N(int64(3 * time.Second))))
+				pass(time.Duration(r.Int64N(int64(3 * time.Second))))
 				answer, err := gates[i].Spend(t.Context(), request("who=a"))
 				if err != nil {
 					t.Fatal(err)

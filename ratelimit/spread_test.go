@@ -3,7 +3,6 @@ package ratelimit_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -228,7 +227,7 @@ func TestSpreadSurvivesPanics(t *testing.T) {
 type broken struct{ ratelimit.Refunder }
 
 func (broken) SpendRefundable(context.Context, []ratelimit.Charge) ([]ratelimit.Outcome, ratelimit.Receipt, error) {
-	panic(fmt.Sprint("broken"))
+	panic("broken")
 }
 
 // A request that is refused by one part while another is down is refused, and says nothing of the limit that nobody counted.
