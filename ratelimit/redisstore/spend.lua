@@ -3,6 +3,9 @@
 -- KEYS     the counter of each charge; a key may stand several times.
 -- ARGV[1]  empty, so that the server's TIME is the clock. Tests pass milliseconds since the epoch.
 -- ARGV[i+1] charge i, big endian: flags 1 byte, hits 4, count of windows 1, then for each window grain 6, cells 2, limit 4, burst 4.
+--          A refund instead: KEYS[1] is its nonce's, ARGV[2] is flags 1 (REFUND), when it was charged 6, for how long it is
+--          honoured 6; then for each key flags 1, hits 4, count of marks 1, then for each mark grain 6, cells 2, at 6, hits 6,
+--          part 6, limit 4, taken 6. It returns the time, and whether it was honoured.
 -- Returns  the time in milliseconds, whether a counter had seen a later time, and for each charge a string: which windows are
 --          over 1 byte, what became of the key 1 byte, and the counter as the charge left it.
 --
@@ -14,10 +17,11 @@
 -- 1/b, which is more than the rounding of a quotient of numbers that small. A bucket drains by limit*elapsed/span, whose product
 -- would not fit: it is divided piece by piece (drop), and no piece reaches 2^53.
 
-local GIVE_BACK, COUNT_DENIED, SHADOW = 1, 2, 4 -- flags of a charge
+local GIVE_BACK, COUNT_DENIED, SHADOW, REFUND = 1, 2, 4, 8 -- flags of a charge
 local EXISTED, WRITTEN = 1, 2                   -- what became of a key
 local MAX_WINDOWS = 8
 local NARROW, WIDE = 2, 4
+local TAKEN = 281474976710656 -- what was taken from a bucket counts modulo 2^48
 
 local byte, sub, rep, char = string.byte, string.sub, string.rep, string.char
 local floor, min, max = math.floor, math.min, math.max
@@ -125,14 +129,20 @@ local function charge(r, w, hits, cap)
   r.total = r.total + v - old
 end
 
+-- Takes hits out of one cell, to zero at the lowest; says how many there were.
+local function pick(r, w, i, hits)
+  local old = get(r, w, i)
+  local taken = min(old, hits)
+  if taken > 0 then set(r, w, i, old - taken) end
+  r.total = r.total - taken
+  return taken
+end
+
 -- Takes hits out of the newest cells first.
 local function drain(r, w, hits)
   local i = r.newest
   while hits > 0 and r.total > 0 and i >= 0 and i > r.newest - r.n do
-    local old = get(r, w, i)
-    local take = min(old, hits)
-    if take > 0 then set(r, w, i, old - take) end
-    r.total, hits, i = r.total - take, hits - take, i - 1
+    hits, i = hits - pick(r, w, i, hits), i - 1
   end
 end
 
@@ -180,7 +190,8 @@ local function levelAt(r, win)
   return drop(hits, part, r.grain, win.limit, now - r.last)
 end
 
-local function take(r, hits, part) r.taken = (r.taken + ceil(hits, part)) % 281474976710656 end
+-- Notes that something left a bucket other than by draining.
+local function take(r, hits, part) r.taken = (r.taken + ceil(hits, part)) % TAKEN end
 
 -- Adds hits to the level, or gives them back.
 local function pour(r, win, ch)
@@ -325,6 +336,49 @@ local function spend(c, ch)
     end
   end
   return true
+end
+
+-- Refunds.
+
+-- Takes hits back from where a mark says that they went; a cell that has left gives nothing, and of a bucket what is certain to be
+-- left of the charge.
+local function takeBack(r, w, m, hits)
+  if r.n > 0 then
+    if m.at <= r.newest and m.at > r.newest - r.n and m.at > floor(now / r.grain) - r.n then pick(r, w, m.at, hits) end
+    return
+  end
+  local t = max(now, r.last)
+  if m.limit ~= r.limit or m.at > t then return end
+  local back, part = drop(m.hits, m.part, r.grain, m.limit, t - m.at)
+  back, part = less(back, part, (r.taken - m.taken) % TAKEN, 0, r.grain)
+  back, part = within(back, part, hits)
+  local left, leftPart = drop(r.hits, r.part, r.grain, m.limit, t - r.last)
+  take(r, back, part)
+  r.hits, r.part = less(left, leftPart, back, part, r.grain)
+  r.last = t
+end
+
+-- Takes back what one charge wrote.
+local function refund(key, s)
+  local raw = redis.call('GET', key)
+  if not raw then return end
+  local c = parse(raw)
+  local _, hits, count, pos = unpack('>I1I4I1', s)
+  for _ = 1, count do
+    local m, shape = {}, nil
+    shape, m.at, m.hits, m.part, m.limit, m.taken, pos = unpack('>c8I6I6I6I4I6', s, pos)
+    local r = c.rings[shape]
+    if r then takeBack(r, c.width, m, hits) end
+  end
+  redis.call('SET', key, serialise(c, c.order), 'KEEPTTL')
+end
+
+if floor(byte(ARGV[2], 1) / REFUND) % 2 == 1 then
+  local _, at, honoured = unpack('>I1I6I6', ARGV[2])
+  -- The nonce outlives the receipt, by the clock of the server.
+  if now - at > honoured or not redis.call('SET', KEYS[1], '', 'NX', 'PX', honoured * 2 + slack) then return {now, 0} end
+  for i = 2, #KEYS do refund(KEYS[i], ARGV[i + 1]) end
+  return {now, 1}
 end
 
 -- The batch.
