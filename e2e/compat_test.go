@@ -431,6 +431,44 @@ func TestCompatEnvoyGatewayXDS(t *testing.T) {
 	}
 }
 
+// The command of docs/compat.md is a service.
+func TestDocumentedCompatCommand(t *testing.T) {
+	page, err := os.ReadFile("../docs/compat.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	valkey, data := storetest.RunValkey(t), t.TempDir()
+	config := filepath.Join(data, "ratelimit", "config")
+	if err := os.MkdirAll(config, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(config, "config.yaml"), referenceLimits)
+	count := 0
+	for _, found := range block.FindAllStringSubmatch(string(page), -1) {
+		if found[1] != "console" {
+			t.Fatalf("a block of %s is run by no test", found[1])
+		}
+		for line := range strings.Lines(found[2]) {
+			words := strings.Fields(strings.NewReplacer("127.0.0.1:6379", valkey.Addr, "/data", data, "sallyport", sallyport(t)).Replace(line))
+			count++
+			at := freePort(t)
+			around := []string{"HOST=127.0.0.1", "PORT=" + strconv.Itoa(at), "GRPC_HOST=127.0.0.1", "GRPC_PORT=0", "DEBUG_HOST=127.0.0.1", "DEBUG_PORT=0", "SALLYPORT_DRAIN_DELAY=0s"}
+			p := start(t, "ratelimit", "/usr/bin/env", append(around, words...)...)
+			eventually(t, "it is healthy", func() bool { code, _ := get(local(at), "/healthcheck"); return code == http.StatusOK })
+			if code, body := (&reference{http: at}).json(`{"domain":"rl","descriptors":[{"entries":[{"key":"foo","value":"a"}]}]}`); code != http.StatusOK || !strings.Contains(body, "currentLimit") {
+				t.Errorf("%s: %d %s", line, code, body)
+			}
+			p.signal(terminate)
+			if code := p.wait(); code != 0 {
+				t.Errorf("%s: exit code %d", line, code)
+			}
+		}
+	}
+	if count == 0 {
+		t.Error("no command was found")
+	}
+}
+
 func grepLines(text, part string) string {
 	var found []string
 	for line := range strings.Lines(text) {
