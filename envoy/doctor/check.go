@@ -1,8 +1,6 @@
 package doctor
 
 import (
-	"slices"
-
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
@@ -34,9 +32,6 @@ func (e *exam) checkFilter(d *door, c value) {
 	e.service(d.subject, c.get("grpc_service"), c)
 }
 
-// needed are headers without which no policy can be held, whatever its rules read.
-var needed = []string{":path", ":method", ":authority", "authorization", "x-forwarded-for", "x-request-id"}
-
 // withheld looks for headers that do not reach the gate.
 func (e *exam) withheld(d *door, c value) {
 	if allowed := c.get("allowed_headers"); allowed.there() {
@@ -44,53 +39,12 @@ func (e *exam) withheld(d *door, c value) {
 	}
 	disallowed := c.get("disallowed_headers", "patterns")
 	for _, pattern := range disallowed.items() {
-		for _, name := range append(slices.Clone(needed), e.read()...) {
-			if e.matches(pattern, name) {
-				e.add("headers-withheld", pattern, d.subject, "%s is among those that are not sent", name)
+		for _, w := range e.wanted() {
+			if e.matches(pattern, w.name) {
+				e.add("headers-withheld", pattern, d.subject, "%s is among those that are not sent: %s", w.name, w.why)
 				break
 			}
 		}
-	}
-}
-
-// read are the headers that rules of the policy read.
-func (e *exam) read() []string {
-	if e.policy == nil {
-		return nil
-	}
-	var names []string
-	see := func(r policy.Reference) {
-		if r.Source == policy.SourceHeader {
-			names = append(names, r.Name)
-		}
-	}
-	for _, service := range e.policy.Services {
-		for _, rule := range service.Rules {
-			for _, r := range slices.Concat([]*policy.Rule{rule}, rule.Either) {
-				references(r, see)
-			}
-		}
-	}
-	return names
-}
-
-// references calls see for every value of a request that a rule reads.
-func references(r *policy.Rule, see func(policy.Reference)) {
-	object := func(o policy.Object) {
-		for _, part := range o.Parts {
-			if part.Ref != nil {
-				see(*part.Ref)
-			}
-		}
-	}
-	if r.Owner != nil {
-		object(r.Owner.Of)
-	}
-	for _, tenant := range r.Tenants {
-		object(tenant.Of)
-	}
-	for _, ref := range slices.Concat(r.Agrees, r.ConditionReads) {
-		see(ref)
 	}
 }
 
@@ -103,16 +57,11 @@ func (e *exam) certificate(d *door, c value) {
 		e.add("certificate-withheld", c.get("include_peer_certificate"), d.subject, "the policy says `peers: certificate`")
 		return
 	}
-	for _, service := range e.policy.Services {
-		for _, rule := range service.Rules {
-			for _, r := range slices.Concat([]*policy.Rule{rule}, rule.Either) {
-				if r.Sender == policy.SenderMTLS {
-					e.add("certificate-withheld", c.get("include_peer_certificate"), d.subject, "rule %s of %s takes tokens bound to a certificate", rule.Name, service.Name)
-					return
-				}
-			}
+	e.eachRule(func(r *policy.Rule) {
+		if r.Sender == policy.SenderMTLS {
+			e.add("certificate-withheld", c.get("include_peer_certificate"), d.subject, "rule %s of %s takes tokens bound to a certificate", r.Name, r.Service.Name)
 		}
-	}
+	})
 }
 
 // service examines whom a filter asks: its gRPC service, and the cluster behind it.

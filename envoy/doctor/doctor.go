@@ -102,6 +102,8 @@ type exam struct {
 	seen  map[place]bool  // a route configuration may serve many listeners
 	sites map[string]bool // services of the policy that some route asks for
 
+	wants []want // headers that the gate must see; nil until they are asked for
+
 	expressions map[string]*regexp.Regexp  // compiled; nil where wrong
 	shared      map[string]map[string]bool // by route configuration: the filters of all doors that use it
 	hosts       map[hosting]bool           // whether a service's requests can enter a virtual host

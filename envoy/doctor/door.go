@@ -20,6 +20,7 @@ const (
 	typeMatched      = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
 	typeDownstream   = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 	typeUpstream     = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+	typeEarly        = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 	typeCustomHeader = "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
 	typeXFF          = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
 	typeSPIFFE       = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
@@ -194,6 +195,7 @@ func (e *exam) filter(subject string, entry value) filter {
 // order looks at what stands before and behind the check.
 func (e *exam) order(d *door) {
 	for i, f := range d.filters {
+		e.filterWrites(d, f.short(), f.config, i < d.check)
 		switch {
 		case f.fetched: // told already
 		case f.kind == typeCORS && i > d.check:
@@ -240,28 +242,22 @@ var steering = []string{
 	"x-envoy-auth-partial-body", "x-envoy-original-path", "x-envoy-external-address", "x-envoy-retry-on", "x-envoy-upstream-rq-timeout-ms",
 }
 
-// early looks for the removal of x-envoy-* before anything else happens to a request.
+// early looks at what happens to the headers of a request before anything else does, and for the removal of x-envoy-* there.
 func (e *exam) early(d *door) {
 	at := d.hcm.get("early_header_mutation_extensions")
 	removed := map[string]bool{}
 	for _, extension := range at.items() {
-		_, config := extension.get("typed_config").unpack()
+		kind, config := extension.get("typed_config").unpack()
+		if kind != typeEarly {
+			e.add("not-understood", extension, d.subject, "early header mutation %s", quoted(extension.get("name")))
+		}
 		for _, mutation := range config.get("mutations").items() {
-			if name := mutation.get("remove").str(); name != "" {
-				removed[strings.ToLower(name)] = true
-			}
 			for _, name := range steering {
-				if m := mutation.get("remove_on_match", "key_matcher"); m.there() && e.matches(m, name) {
+				if e.removes(mutation, name) {
 					removed[name] = true
 				}
 			}
-			name := strings.ToLower(mutation.get("append", "header", "key").str())
-			if e.identity(name) {
-				e.add("identity-header", mutation, d.subject, "%s is set before the check", name)
-			}
-			if name == "host" || strings.HasPrefix(name, ":") {
-				e.add("rewriting-filter", mutation, d.subject, "%s is set before the check", name)
-			}
+			e.mutation(d, mutation, true)
 		}
 	}
 	for _, name := range steering {

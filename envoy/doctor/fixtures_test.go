@@ -53,6 +53,22 @@ func add(id, line string) fixture {
 	return fixture{id: id, file: "edge.yaml", old: edit[0], new: edit[1], place: "." + strings.SplitN(line, ":", 2)[0]}
 }
 
+// httpFilter is an entry of http_filters.
+func httpFilter(short, kind, config string) string {
+	return "          - name: other\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http." + short + ".v3." + kind + ", " + config + "}\n"
+}
+
+// early is an edit of edge.yaml that adds a change of headers before everything else.
+func early(mutation string) [2]string {
+	return [2]string{"mutations: [", "mutations: [{" + mutation + "}, "}
+}
+
+// disallowed makes a fixture of edge.yaml that keeps a header from the gate, with a policy that needs it.
+func disallowed(header string, policy [2]string) fixture {
+	edit := filterSetting("disallowed_headers: {patterns: [{exact: " + header + "}]}")
+	return fixture{id: "headers-withheld", file: "edge.yaml", old: edit[0], new: edit[1], policy: policy, place: ".patterns[0]"}
+}
+
 // second is another ext_authz filter.
 func second(setting string) string {
 	return "          - name: second\n" + setting + "            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz, grpc_service: {envoy_grpc: {cluster_name: authz}}, " +
@@ -62,6 +78,29 @@ func second(setting string) string {
 // set makes a fixture of one changed text of a file.
 func set(id, file, old, new, place string) fixture {
 	return fixture{id: id, file: file, old: old, new: new, place: place}
+}
+
+// Edits of the policy that need headers.
+var (
+	keyed  = [2]string{"  - name: orders\n", "  - name: orders\n    client_key: {header: x-api-key, keys_file: clients.keys}\n"}
+	signed = [2]string{"owner: {of: \"body.ids[*]\", is: token.sub}", "public: true\n        signed_by: {hmac_sha256: x-hub-signature-256, key_file: key.txt, timestamp: x-time, signed: \"{timestamp}.{body}\"}"}
+	cors   = [2]string{"  - name: orders\n", "  - name: orders\n    cors: {origins: [https://app.example]}\n"}
+)
+
+// withRule gives the policy another rule.
+func withRule(demand string) [2]string {
+	return [2]string{"    rules:\n", "    rules:\n      - name: other\n        match: GET /other\n        " + demand + "\n"}
+}
+
+// on is the fixture for another file.
+func (f fixture) on(file string) fixture {
+	f.file = file
+	return f
+}
+
+// injected are the settings of a credential_injector.
+func injected(more string) string {
+	return "credential: {name: g, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.injected_credentials.generic.v3.Generic, credential: {name: a}" + more + "}}"
 }
 
 var fixtures = []fixture{
@@ -155,14 +194,51 @@ var fixtures = []fixture{
 	set("envoy-headers", "edge.yaml", "prefix: x-envoy-,", "prefix: x-envoy-u,", ".early_header_mutation_extensions"),
 	set("identity-header", "edge.yaml", "domains: [\"*\"]", "domains: [\"*\"]\n              request_headers_to_add: [{header: {key: X-User-ID, value: a}}]", ".request_headers_to_add[0]"),
 	set("identity-header", "edge.yaml", "mutations: [", "mutations: [{append: {header: {key: x-user-id, value: a}}}, ", ".mutations[0]"),
+	{id: "identity-header", file: "edge.yaml", old: corsAt, new: httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {forward: true, claim_to_headers: [{header_name: X-User-Id, claim_name: sub}]}}") + corsAt, place: ".claim_to_headers[0].header_name"},
+	{id: "identity-header", file: "edge.yaml", old: router, new: httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {forward_payload_header: x-user-id}}") + router, place: ".forward_payload_header"},
+	{id: "identity-header", file: "edge.yaml", old: router, new: httpFilter("basic_auth", "BasicAuth", "forward_username_header: x-user-id") + router, place: ".forward_username_header"},
+	{id: "identity-header", file: "edge.yaml", old: router, new: httpFilter("api_key_auth", "ApiKeyAuth", "forwarding: {header: x-user-id}") + router, place: ".forwarding.header"},
+	{id: "credential-injected", file: "edge.yaml", old: corsAt, new: httpFilter("credential_injector", "CredentialInjector", injected("")) + corsAt, place: ".typed_config"},
+	{id: "credential-injected", file: "edge.yaml", old: corsAt, new: httpFilter("credential_injector", "CredentialInjector", injected(", header: x-api-key")) + corsAt, policy: keyed, place: ".header"},
+	{id: "credential-injected", file: "edge.yaml", old: corsAt, new: httpFilter("gcp_authn", "GcpAuthnFilterConfig", "cluster: service") + corsAt, place: ".typed_config"},
+	{id: "credential-injected", file: "edge.yaml", old: early("")[0], new: early("append: {header: {key: Authorization, value: Bearer a}}")[1], place: ".mutations[0]"},
+	{id: "credential-injected", file: "edge.yaml", old: early("")[0], new: early("append: {header: {key: x-api-key, value: a}}")[1], policy: keyed, place: ".mutations[0]"},
+	{id: "forwarded-for-changed", file: "edge.yaml", old: early("")[0], new: early(`append: {header: {key: x-forwarded-for, value: "%REQ(x-real-ip)%"}}`)[1], place: ".mutations[0]"},
+	{id: "forwarded-for-changed", file: "edge.yaml", old: early("")[0], new: early("remove: X-Forwarded-For")[1], place: ".mutations[0]"},
+	{id: "forwarded-for-changed", file: "edge.yaml", old: early("")[0], new: early("remove_on_match: {key_matcher: {prefix: x-forwarded-}}")[1], place: ".mutations[0]"},
 
 	// What does the gate see?
 	set("headers-joined", "edge.yaml", "encode_raw_headers: true", "encode_raw_headers: false", ".encode_raw_headers"),
 	add("headers-withheld", "allowed_headers: {patterns: [{exact: authorization}]}"),
 	{id: "headers-withheld", file: "edge.yaml", old: filterSetting("")[0], new: filterSetting("disallowed_headers: {patterns: [{prefix: x-forwarded-}]}")[1], place: ".patterns[0]"},
+	disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}")),
+	disallowed("content-type", [2]string{}).on("demo.yaml"),
+	disallowed("content-encoding", [2]string{}).on("demo.yaml"),
+	disallowed("content-length", [2]string{}).on("demo.yaml"),
+	disallowed("x-api-key", keyed),
+	disallowed("x-page", withRule("owner: none\n        params: {header.x-page: {type: integer}}")),
+	disallowed("x-hub-signature-256", signed).on("demo.yaml"),
+	disallowed("x-time", signed).on("demo.yaml"),
+	disallowed("origin", cors),
+	disallowed("access-control-request-method", cors),
+	disallowed("access-control-request-headers", cors),
+	disallowed("upgrade", [2]string{}),
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {issuer: b}}") + corsAt, place: ".providers.a.forward"},
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {from_headers: [{name: Authorization}]}}") + corsAt, place: ".providers.a.forward"},
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("header_to_metadata", "Config", "request_rules: [{header: Authorization, on_header_present: {key: a}, remove: true}]") + corsAt, place: ".remove"},
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("api_key_auth", "ApiKeyAuth", "key_sources: [{header: X-Api-Key}], forwarding: {hide_credentials: true}") + corsAt, policy: keyed, place: ".key_sources[0]"},
+	{id: "headers-withheld", file: "edge.yaml", old: early("")[0], new: early("remove: Authorization")[1], place: ".mutations[0]"},
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("header_mutation", "HeaderMutation", "mutations: {request_mutations: [{remove: authorization}]}") + corsAt, place: ".request_mutations[0]", also: []string{"rewriting-filter"}},
 	set("mutations-unvalidated", "edge.yaml", "validate_mutations: true", "validate_mutations: false", ".validate_mutations"),
 	set("mutation-rules", "edge.yaml", "disallow_system: true", "disallow_system: false", ".decoder_header_mutation_rules"),
 	set("mutation-rules", "edge.yaml", "disallow_is_error: true", "disallow_is_error: false", ".decoder_header_mutation_rules"),
+	{id: "metadata-forged", file: "edge.yaml", old: router, new: httpFilter("set_metadata", "Config", "metadata: [{metadata_namespace: envoy.filters.http.ext_authz, value: {who: me}}]") + router, place: ".metadata[0].metadata_namespace"},
+	{id: "metadata-forged", file: "edge.yaml", old: corsAt, new: httpFilter("header_to_metadata", "Config", "request_rules: [{header: x-plan, on_header_missing: {metadataNamespace: envoy.filters.http.ext_authz, key: plan, value: a}}]") + corsAt, place: ".metadataNamespace"},
+	{id: "metadata-forged", file: "edge.yaml", old: corsAt, new: httpFilter("set_filter_state", "Config", "on_request_headers: [{object_key: envoy.ratelimit.hits_addend, format_string: {text_format_source: {inline_string: \"%REQ(x-hits)%\"}}}]") + corsAt, place: ".object_key"},
+	{id: "metadata-forged", file: "edge.yaml", old: router, new: httpFilter("ext_proc", "ExternalProcessor", "metadata_options: {receiving_namespaces: {untyped: [envoy.filters.http.ext_authz]}}") + router, place: ".untyped[0]", also: []string{"rewriting-filter"}},
+	{id: "metadata-forged", file: "edge.yaml", old: corsAt, new: strings.Replace(httpFilter("header_to_metadata", "Config", "request_rules: []"), "name: other", "name: h", 1) + corsAt,
+		more: [2]string{"typed_per_filter_config:\n", "typed_per_filter_config:\n                h: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config, request_rules: " +
+			"[{header: x-who, on_header_present: {metadata_namespace: envoy.filters.http.ext_authz, key: who}}]}\n"}, place: ".metadata_namespace"},
 	add("metadata-dropped", "enable_dynamic_metadata_ingestion: false"),
 	{id: "cors-after-check", file: "edge.yaml", old: router, new: corsAt + router, place: ".http_filters[4]"},
 

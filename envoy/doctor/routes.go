@@ -289,9 +289,13 @@ func (e *exam) scope(d *door, l leaf, scope value) {
 	for _, name := range settings.keys() {
 		entry := settings.field(name)
 		kind, config := entry.unpack()
-		if known := slices.ContainsFunc(d.filters, func(f filter) bool { return f.name == name }); !known && !e.elsewhereInChain(name, l) {
+		at := slices.IndexFunc(d.filters, func(f filter) bool { return f.name == name })
+		if at < 0 && !e.elsewhereInChain(name, l) {
 			e.add("per-route-ignored", entry, d.subject, "%s for a filter %q, and there is none", kind[strings.LastIndexByte(kind, '.')+1:], name)
 			continue
+		}
+		if own := unwrapped(entry); at >= 0 {
+			e.filterWrites(d, (filter{kind: own.kind}).short(), own.config, at < d.check)
 		}
 		forward := config.get("forward_not_matching_preflights")
 		e.when(kind == typeCORSRoute && forward.str() != "false", "cors-forwards", forward, d.subject)

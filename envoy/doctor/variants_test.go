@@ -26,6 +26,12 @@ func unprobed(rewrite string) fixture {
 	return set("unchecked-route", "edge.yaml", catch, probeTo("cluster: service, "+rewrite), ".disabled")
 }
 
+// right is a fixture without a finding.
+func (f fixture) right() fixture {
+	f.id, f.place = "", ""
+	return f
+}
+
 // The same mistakes in the other ways of making them, and what is not here or not known.
 func TestVariants(t *testing.T) {
 	headerRule := [2]string{"owner: none", "owner: {of: header.x-order, is: token.sub}"}
@@ -138,6 +144,17 @@ func TestRightInOtherWays(t *testing.T) {
 		set("", "edge.yaml", catch, "- match: {connect_matcher: {}}\n                route: {cluster: service}\n              "+catch, ""),
 		set("", "edge.yaml", catch, "- match: {path: /healthz, headers: [{name: \":method\", string_match: {exact: HEAD}}]}\n                route: {cluster: service}\n                typed_per_filter_config: {envoy.filters.http.ext_authz: "+
 			"{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n              "+catch, ""),
+		// Filters that leave the token where it is and write elsewhere, or behind the check; changes of headers that nobody judges by.
+		set("", "edge.yaml", corsAt, httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {forward: true, claim_to_headers: [{header_name: x-plan, claim_name: plan}]}}")+corsAt, ""),
+		set("", "edge.yaml", corsAt, httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {from_headers: [{name: x-jwt}]}, b: {from_params: [jwt]}}")+corsAt, ""),
+		set("", "edge.yaml", router, httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {}}")+router, ""),
+		set("", "edge.yaml", router, httpFilter("credential_injector", "CredentialInjector", injected(""))+router, ""),
+		set("", "edge.yaml", corsAt, httpFilter("credential_injector", "CredentialInjector", injected(", header: x-upstream-key"))+corsAt, ""),
+		set("", "edge.yaml", corsAt, httpFilter("header_to_metadata", "Config", "request_rules: [{header: x-plan, on_header_present: {key: plan}, remove: true}]")+corsAt, ""),
+		set("", "edge.yaml", corsAt, httpFilter("set_metadata", "Config", "metadata: [{metadata_namespace: our.own, value: {a: envoy.filters.http.ext_authz}}]")+corsAt, ""),
+		set("", "edge.yaml", early("")[0], early("remove: x-user-id}, {remove: x-request-id")[1], ""),
+		disallowed("origin", [2]string{}).right(), disallowed("content-encoding", [2]string{}).right(), disallowed("x-hub-signature-256", [2]string{}).right(),
+		disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}\n        body_parameters: separate")).right(),
 		// Clusters that are here, though others are not; a virtual host of the service's own names.
 		set("", "edge.yaml", "node: {id: edge, cluster: edge}", "node: {id: edge, cluster: edge}\ndynamic_resources: {cds_config: {ads: {}}}", ""),
 		set("", "edge.yaml", "domains: [\"*\"]", "domains: [orders.example, \"orders.example:*\"]", ""),
