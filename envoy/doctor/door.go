@@ -8,22 +8,23 @@ import (
 
 // The types of extensions that are looked into, as their URLs end.
 const (
-	typeHCM          = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-	typeTCPProxy     = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
-	typeNetCheck     = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
-	typeCheck        = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
-	typeCheckRoute   = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
-	typeLimit        = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
-	typeCORSRoute    = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
-	typeCORS         = "envoy.extensions.filters.http.cors.v3.Cors"
-	typeFilter       = "envoy.config.route.v3.FilterConfig"
-	typeMatched      = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
-	typeDownstream   = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-	typeUpstream     = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
-	typeEarly        = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
-	typeCustomHeader = "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
-	typeXFF          = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
-	typeSPIFFE       = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
+	typeHCM           = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+	typeTCPProxy      = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+	typeNetCheck      = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
+	typeCheck         = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+	typeCheckRoute    = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+	typeLimit         = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+	typeCORSRoute     = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
+	typeCORS          = "envoy.extensions.filters.http.cors.v3.Cors"
+	typeFilter        = "envoy.config.route.v3.FilterConfig"
+	typeMatched       = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
+	typeDownstream    = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+	typeUpstream      = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+	typeEarly         = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+	typeCustomHeader  = "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
+	typeXFF           = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
+	typeProxyProtocol = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+	typeSPIFFE        = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 )
 
 // keyHTTPOptions is where a cluster says how it speaks HTTP.
@@ -165,7 +166,8 @@ func (e *exam) door(subject string, socket, hcm value) {
 	e.clientTLS(subject, socket)
 	e.routes(d, routes)
 	e.limitFilters(d, routes)
-	e.addresses(d)
+	e.addresses(d, routes)
+	e.proxied(d)
 }
 
 func (e *exam) filter(subject string, entry value) filter {

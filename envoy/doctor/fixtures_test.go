@@ -18,6 +18,7 @@ type fixture struct {
 	new  string
 
 	more   [2]string // a second edit of the file
+	third  [2]string // and a third
 	policy [2]string // an edit of the policy beside it
 	twice  [2]string // a second edit of the policy
 	limits bool      // false: without limits too, where the descriptors are edited away
@@ -188,6 +189,10 @@ var fixtures = []fixture{
 	set("address-from-client", "edge.yaml", "use_remote_address: true", "use_remote_address: false", ".use_remote_address"),
 	set("address-from-client", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a, typed_config: {\"@type\": type.googleapis.com/"+
 		"envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig, header_name: x-real-ip}}]\n", ".original_ip_detection_extensions[0]"),
+	set("address-from-client", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a, typed_config: {\"@type\": type.googleapis.com/"+
+		"envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, xff_num_trusted_hops: 1}}]\n", ".original_ip_detection_extensions[0]"),
+	set("address-from-client", "sidecar.yaml", "    listener_filters:\n", "    listener_filters:\n    - {name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol, allow_requests_without_proxy_protocol: true}}\n",
+		".allow_requests_without_proxy_protocol"),
 	{id: "hops-without-proxies", file: "edge.yaml", policy: [2]string{"trusted_proxies: [10.0.0.0/8]\n", ""}, place: ".xff_num_trusted_hops"},
 	set("proxies-without-hops", "edge.yaml", "xff_num_trusted_hops: 1", "xff_num_trusted_hops: 0", ".xff_num_trusted_hops"),
 	set("forwarded-for-hidden", "edge.yaml", "normalize_path: true", "normalize_path: true\n          skip_xff_append: true", ".skip_xff_append"),
@@ -308,7 +313,7 @@ func (f fixture) edited(t *testing.T) (config, policy string) {
 		}
 		return strings.Replace(text, edit[0], edit[1], 1)
 	}
-	return change(change(config, [2]string{f.old, f.new}), f.more), change(change(policy, f.policy), f.twice)
+	return change(change(change(config, [2]string{f.old, f.new}), f.more), f.third), change(change(policy, f.policy), f.twice)
 }
 
 // Each kind of finding has an edit that makes it, at the place that was edited, and makes nothing else.

@@ -266,8 +266,8 @@ func (e *exam) unlimited(domain string, entries []choice) (string, bool) {
 }
 
 // addresses looks whether a limit by address counts the client's address, and the same one that the gate judges.
-func (e *exam) addresses(d *door) {
-	at, counted := d.byAddress()
+func (e *exam) addresses(d *door, routes []leaf) {
+	at, counted := d.byAddress(routes)
 	remote, hops := d.hcm.get("use_remote_address"), d.hcm.get("xff_num_trusted_hops")
 	if counted && !remote.yes() && len(d.hcm.get("original_ip_detection_extensions").items()) == 0 {
 		e.add("address-from-client", remote, d.subject, "a limit counts by address (%s)", at.path())
@@ -291,19 +291,22 @@ func (e *exam) detection(d *door, extension value, counted bool) {
 			e.add("address-from-client", extension, d.subject, "the address is what header %s says", quoted(config.get("header_name")))
 		}
 	case typeXFF:
+		if counted && len(config.get("xff_trusted_cidrs", "cidrs").items()) == 0 {
+			e.add("address-from-client", extension, d.subject, "no xff_trusted_cidrs say whose x-forwarded-for is believed")
+		}
 	default:
 		e.add("not-understood", extension, d.subject, "original IP detection %s", quoted(extension.get("name")))
 	}
 }
 
-// byAddress finds an action that counts by address.
-func (d *door) byAddress() (value, bool) {
+// byAddress finds an action that counts by address: of a filter, of a virtual host or of a route.
+func (d *door) byAddress(routes []leaf) (value, bool) {
 	for _, f := range d.filters {
 		if f.kind != typeLimit {
 			continue
 		}
-		for _, entry := range f.config.get("rate_limits").items() {
-			for _, action := range entry.get("actions").items() {
+		for _, desc := range d.descriptors(f, routes) {
+			for _, action := range desc.at.get("actions").items() {
 				for _, key := range []string{"remote_address", "masked_remote_address", "remote_address_match"} {
 					if action.get(key).there() {
 						return action.get(key), true
@@ -313,4 +316,14 @@ func (d *door) byAddress() (value, bool) {
 		}
 	}
 	return value{}, false
+}
+
+// proxied looks whether a client may leave out the PROXY protocol, and so whether it may write it: the address is then its own word.
+func (e *exam) proxied(d *door) {
+	for _, entry := range e.here.get("listener_filters").items() {
+		kind, config := entry.get("typed_config").unpack()
+		if optional := config.get("allow_requests_without_proxy_protocol"); kind == typeProxyProtocol && optional.yes() {
+			e.add("address-from-client", optional, d.subject, "who sends a PROXY header chooses an address, and who sends none is taken as well")
+		}
+	}
 }

@@ -11,10 +11,14 @@ import (
 const (
 	firstAction = "{metadata: {descriptor_key: who, source: DYNAMIC, default_value: unknown, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: who}]}}}"
 	byMask      = "rate_limits:\n              - actions: [{masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}}]"
+	byAddress   = "rate_limits: [{actions: [{masked_remote_address: {}}]}]"
 	onHost      = "domains: [\"*\"]\n              "
 	asksAuthz   = "envoy_grpc: {cluster_name: authz, authority: authz}"
 	wholeNames  = "match_typed_subject_alt_names:\n              - " + uri
 )
+
+// byPeer is an edit of edge.yaml: whose address a request comes from is no longer what the connection says.
+var byPeer = [2]string{"use_remote_address: true", "use_remote_address: false"}
 
 // probeTo is an unchecked route for a probe of the policy, and where it leads.
 func probeTo(action string) string {
@@ -68,6 +72,11 @@ func TestVariants(t *testing.T) {
 		{id: "descriptor-without-limit", file: "edge.yaml", old: onHost + "typed_per_filter_config:\n", new: onHost + "typed_per_filter_config:\n                sallyport.edge: {\"@type\": type.googleapis.com/" +
 			"envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute, domain: other, rate_limits: [{actions: [{masked_remote_address: {}}]}]}\n", place: ".rate_limits[0]", limits: true},
 		{id: "descriptor-without-limit", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost, onHost + "rate_limits: [{actions: [{generic_key: {descriptor_value: a}}]}]\n              "}, place: ".virtual_hosts[0].rate_limits[0]", limits: true},
+		// Limits by address on a virtual host, on a route, and in a route's settings of the filter.
+		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost, onHost + byAddress + "\n              "}, third: byPeer, place: ".use_remote_address"},
+		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{"route: {cluster: service, timeout: 15s}\n          http", "route: {cluster: service, timeout: 15s, " + byAddress + "}\n          http"}, third: byPeer, place: ".use_remote_address"},
+		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost + "typed_per_filter_config:\n", onHost + "typed_per_filter_config:\n                sallyport.edge: {\"@type\": type.googleapis.com/" +
+			"envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute, " + byAddress + "}\n"}, third: byPeer, place: ".use_remote_address"},
 		{id: "limit-partial", file: "edge.yaml", old: "failure_mode_deny: true", new: "failure_mode_deny: true\n              filter_enabled: {default_value: {numerator: 9999, denominator: TEN_THOUSAND}}"},
 		set("descriptor-namespace", "sidecar.yaml", "metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: who}]}", "metadata_key: {key: envoy.filters.http.ext_authz/orders, path: [{key: plan}]}", ".metadata_key"),
 
@@ -155,6 +164,7 @@ func TestRightInOtherWays(t *testing.T) {
 		set("", "edge.yaml", early("")[0], early("remove: x-user-id}, {remove: x-request-id")[1], ""),
 		disallowed("origin", [2]string{}).right(), disallowed("content-encoding", [2]string{}).right(), disallowed("x-hub-signature-256", [2]string{}).right(),
 		disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}\n        body_parameters: separate")).right(),
+		set("", "edge.yaml", "    listener_filters:\n", "    listener_filters:\n    - {name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}\n", ""),
 		// Clusters that are here, though others are not; a virtual host of the service's own names.
 		set("", "edge.yaml", "node: {id: edge, cluster: edge}", "node: {id: edge, cluster: edge}\ndynamic_resources: {cds_config: {ads: {}}}", ""),
 		set("", "edge.yaml", "domains: [\"*\"]", "domains: [orders.example, \"orders.example:*\"]", ""),
