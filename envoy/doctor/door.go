@@ -24,6 +24,8 @@ const (
 	typeCustomHeader  = "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
 	typeXFF           = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
 	typeProxyProtocol = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+	typeStartTLS      = "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig"
+	typeUnknown       = "?" // a transport socket that was not understood
 	typeSPIFFE        = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 )
 
@@ -107,9 +109,9 @@ func quoted(v value) string {
 
 // chain examines one filter chain: each is a way in of its own, the one for clients without SNI too.
 func (e *exam) chain(subject string, chain value) {
-	kind, socket := chain.get("transport_socket", "typed_config").unpack()
-	if kind != typeDownstream {
-		socket = value{way: socket.way, pos: socket.pos}
+	kind, socket := e.socket(subject, chain.get("transport_socket"))
+	if kind == typeStartTLS {
+		e.add("not-understood", chain.get("transport_socket"), subject, "transport socket starttls: a client may stay in the clear, and then shows no certificate")
 	}
 	asked := false
 	for _, entry := range chain.get("filters").items() {
