@@ -189,6 +189,7 @@ func (e *exam) filter(subject string, entry value) filter {
 		if inner == typeCheck {
 			e.add("check-conditional", f.config.get("xds_matcher"), subject, "")
 		}
+		e.when(inner == typeLimit, "limit-partial", f.config.get("xds_matcher"), subject)
 		f.kind, f.config = inner, config
 	}
 	optional := entry.get("is_optional")

@@ -278,6 +278,14 @@ var fixtures = []fixture{
 	set("descriptor-namespace", "sidecar.yaml", "descriptor_key: who, source: DYNAMIC", "descriptor_key: who, source: ROUTE_ENTRY", ".metadata_key"),
 	set("descriptor-unknown", "sidecar.yaml", "path: [{key: who}]", "path: [{key: whom}]", ".path"),
 
+	{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{request_headers: {header_name: x-tenant, descriptor_key: tenant}}", place: ".request_headers"},
+	{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{query_parameters: {query_parameter_name: q, descriptor_key: q, skip_if_absent: true}}", place: ".skip_if_absent"},
+	set("stage-without-filter", "edge.yaml", onHost, onHost+"rate_limits: [{stage: 1, actions: ["+theMask+"]}]\n              ", ".stage"),
+	set("address-shared", "edge.yaml", "v4_prefix_mask_len: 32", "v4_prefix_mask_len: 0", ".v4_prefix_mask_len"),
+	set("address-shared", "edge.yaml", "v6_prefix_mask_len: 64", "v6_prefix_mask_len: 0", ".v6_prefix_mask_len"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {format: \"%REQ(x-hits)%\"}", ".format"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 0}", ".number"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 1, is_negative_hits: true}", ".is_negative_hits"),
 	set("hits-ignored", "edge.yaml", "domains: [\"*\"]", "domains: [\"*\"]\n              rate_limits: [{actions: [{generic_key: {descriptor_value: a}}], hits_addend: {number: 2}}]", ".hits_addend"),
 
 	// The way to the gates

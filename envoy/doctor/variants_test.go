@@ -10,6 +10,7 @@ import (
 
 const (
 	firstAction = "{metadata: {descriptor_key: who, source: DYNAMIC, default_value: unknown, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: who}]}}}"
+	theMask     = "{masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}}"
 	byMask      = "rate_limits:\n              - actions: [{masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}}]"
 	byAddress   = "rate_limits: [{actions: [{masked_remote_address: {}}]}]"
 	onHost      = "domains: [\"*\"]\n              "
@@ -63,8 +64,8 @@ func TestVariants(t *testing.T) {
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{generic_key: {descriptor_value: a}}", limits: true},
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{header_value_match: {descriptor_value: a, headers: []}}", limits: true},
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{query_parameter_value_match: {descriptor_value: a, query_parameters: []}}", limits: true},
-		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{request_headers: {header_name: a, descriptor_key: a}}", limits: true},
-		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{query_parameters: {query_parameter_name: a, descriptor_key: a}}", limits: true},
+		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{request_headers: {header_name: a, descriptor_key: a}}", limits: true, also: []string{"descriptor-vanishes"}},
+		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{query_parameters: {query_parameter_name: a, descriptor_key: a}}", limits: true, also: []string{"descriptor-vanishes"}},
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{source_cluster: {}}", limits: true},
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{destination_cluster: {}}", limits: true},
 		{id: "address-from-client", file: "sidecar.yaml", old: firstAction, new: "{remote_address: {}}", limits: true, also: []string{"descriptor-without-limit"}},
@@ -72,6 +73,15 @@ func TestVariants(t *testing.T) {
 		{id: "descriptor-without-limit", file: "edge.yaml", old: onHost + "typed_per_filter_config:\n", new: onHost + "typed_per_filter_config:\n                sallyport.edge: {\"@type\": type.googleapis.com/" +
 			"envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute, domain: other, rate_limits: [{actions: [{masked_remote_address: {}}]}]}\n", place: ".rate_limits[0]", limits: true},
 		{id: "descriptor-without-limit", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost, onHost + "rate_limits: [{actions: [{generic_key: {descriptor_value: a}}]}]\n              "}, place: ".virtual_hosts[0].rate_limits[0]", limits: true},
+		// What a client sends or does not send decides whether anything is counted at all.
+		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{header_value_match: {descriptor_value: a, headers: [{name: user-agent, present_match: true}]}}", place: ".header_value_match"},
+		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{header_value_match: {descriptor_value: a, expect_match: false, headers: [{name: \":method\"}, {name: x-skip}]}}", place: ".header_value_match"},
+		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{query_parameter_value_match: {descriptor_value: a, expect_match: false, query_parameters: [{name: skip}]}}", place: ".query_parameter_value_match"},
+		{id: "descriptor-vanishes", file: "edge.yaml", old: byMask, new: byMask + "\n                apply_on_stream_done: true\n              - actions: [{header_value_match: {descriptor_value: a, headers: [{name: x-skip}]}}]", place: ".header_value_match"},
+		// The filter behind a matcher counts what the matcher takes.
+		{id: "limit-partial", file: "edge.yaml", old: "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit\n              domain: edge\n", new: "              \"@type\": type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher\n" +
+			"              xds_matcher: {matcher_list: {}}\n              extension_config: {name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit, domain: edge, timeout: 0.1s, failure_mode_deny: true, " +
+			byAddress + ", rate_limit_service: {grpc_service: {envoy_grpc: {cluster_name: ratelimit}}}}}\n", place: ".xds_matcher"},
 		// Limits by address on a virtual host, on a route, and in a route's settings of the filter.
 		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost, onHost + byAddress + "\n              "}, third: byPeer, place: ".use_remote_address"},
 		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{"route: {cluster: service, timeout: 15s}\n          http", "route: {cluster: service, timeout: 15s, " + byAddress + "}\n          http"}, third: byPeer, place: ".use_remote_address"},
@@ -165,6 +175,13 @@ func TestRightInOtherWays(t *testing.T) {
 		disallowed("origin", [2]string{}).right(), disallowed("content-encoding", [2]string{}).right(), disallowed("x-hub-signature-256", [2]string{}).right(),
 		disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}\n        body_parameters: separate")).right(),
 		set("", "edge.yaml", "    listener_filters:\n", "    listener_filters:\n    - {name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}\n", ""),
+		// A match beside a descriptor that is always sent; of what every request has; hits that are counted at the end; another filter's stage.
+		set("", "edge.yaml", byMask, byMask+"\n              - actions: [{header_value_match: {descriptor_key: masked_remote_address, descriptor_value: a, headers: [{name: user-agent, present_match: true}]}}]", ""),
+		set("", "edge.yaml", theMask, "{request_headers: {header_name: \":path\", descriptor_key: masked_remote_address}}", ""),
+		set("", "edge.yaml", theMask, "{header_value_match: {descriptor_key: masked_remote_address, descriptor_value: a, headers: [{name: \":method\", string_match: {exact: POST}}]}}", ""),
+		set("", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 0}\n              - actions: ["+theMask+"]\n                apply_on_stream_done: true\n                hits_addend: {format: \"%BYTES_SENT%\"}", ""),
+		set("", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 2}", ""),
+		{file: "edge.yaml", old: byMask, new: "stage: 1", more: [2]string{onHost, onHost + "rate_limits: [{stage: 1, actions: [" + theMask + "]}]\n              "}},
 		// Clusters that are here, though others are not; a virtual host of the service's own names.
 		set("", "edge.yaml", "node: {id: edge, cluster: edge}", "node: {id: edge, cluster: edge}\ndynamic_resources: {cds_config: {ads: {}}}", ""),
 		set("", "edge.yaml", "domains: [\"*\"]", "domains: [orders.example, \"orders.example:*\"]", ""),
