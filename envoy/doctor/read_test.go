@@ -505,11 +505,28 @@ func TestScalarsAsEnvoyReadsThem(t *testing.T) {
 			t.Errorf("enable_dynamic_metadata_ingestion: %s: %q", word, got)
 		}
 	}
-	for number, want := range map[string]string{"0x100001": "body-too-large", "04000001": "body-too-large", "+1048577": "body-too-large", "0x10000": "", "0200000": ""} {
+	for number, want := range map[string]string{"0x100001": "body-too-large", "04000001": "body-too-large", "+1048577": "body-too-large", "0x10000": "", "0200000": "",
+		// Whole numbers as protobuf's JSON has them; in quotes a zero in front is no octal, and hexadecimal is a number all the same.
+		"2e6": "body-too-large", "+2.0E6": "body-too-large", "1048577.0": "body-too-large", `"2e6"`: "body-too-large", `"0x100001"`: "body-too-large", `"04000001"`: "body-too-large",
+		"6.5536e4": "", "1048576.": "", `"0065536"`: "", "0o4000001": "", "1e400": "", ".inf": ""} {
 		text := strings.Replace(shipped(t, "demo.yaml"), bodyOn, strings.Replace(bodyOn, "65536", number, 1), 1)
 		got := ids(examine(t, text, parse(t, fitting+withBody), shippedLimits(t)))
 		if slices.Contains(got, "body-too-large") != (want != "") {
 			t.Errorf("max_request_bytes: %s: %q", number, got)
+		}
+	}
+}
+
+// Numbers of JSON are numbers in each of their spellings.
+func TestNumbersInJSON(t *testing.T) {
+	text := asJSON(t, tree(t, "edge.yaml"))
+	for number, want := range map[string]string{"1.0": "", "1e0": "", "10e-1": "", `"0x1"`: "", "0e5": "proxies-without-hops"} {
+		edited := strings.Replace(text, `"xff_num_trusted_hops": 1`, `"xff_num_trusted_hops": `+number, 1)
+		if edited == text {
+			t.Fatal("edge.yaml has no such hops")
+		}
+		if got := strings.Join(ids(examine(t, edited, parse(t, fitting), shippedLimits(t))), " "); got != want {
+			t.Errorf("%s: %q, want %q", number, got, want)
 		}
 	}
 }
