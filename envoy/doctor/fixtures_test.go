@@ -88,6 +88,11 @@ var (
 	cors   = [2]string{"  - name: orders\n", "  - name: orders\n    cors: {origins: [https://app.example]}\n"}
 )
 
+// bounded is an edit of the policy beside demo.yaml: the rule says how long a body may be.
+func bounded(bytes string) [2]string {
+	return [2]string{"owner: {of: \"body.ids[*]\", is: token.sub}", "owner: {of: \"body.ids[*]\", is: token.sub}\n        body: {limits: {bytes: " + bytes + "}}"}
+}
+
 // withRule gives the policy another rule.
 func withRule(demand string) [2]string {
 	return [2]string{"    rules:\n", "    rules:\n      - name: other\n        match: GET /other\n        " + demand + "\n"}
@@ -254,6 +259,7 @@ var fixtures = []fixture{
 	{id: "body-unread", file: "edge.yaml", policy: [2]string{"    rules:\n", "    rules:\n" + withBody}, place: ".routes[0]"},
 	set("body-not-bytes", "demo.yaml", "allow_partial_message: false, pack_as_bytes: true", "allow_partial_message: false", ".pack_as_bytes"),
 	set("body-hangs", "demo.yaml", bodyOn, strings.Replace(bodyOn, "allow_partial_message: true", "allow_partial_message: false", 1), ".with_request_body"),
+	{id: "body-cut", file: "demo.yaml", policy: bounded("32768"), place: ".max_request_bytes"},
 	set("body-too-large", "demo.yaml", bodyOn, strings.Replace(bodyOn, "65536", "1048577", 1), ".max_request_bytes"),
 	set("body-part", "demo.yaml", `max_request_bytes: "32767"`, `max_request_bytes: "32768"`, ".max_request_bytes"),
 	set("body-part", "demo.yaml", `max_request_bytes: "32767"`, `max_request_bytes: "many"`, ".max_request_bytes"),

@@ -182,6 +182,7 @@ func TestRightInOtherWays(t *testing.T) {
 		set("", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 0}\n              - actions: ["+theMask+"]\n                apply_on_stream_done: true\n                hits_addend: {format: \"%BYTES_SENT%\"}", ""),
 		set("", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 2}", ""),
 		{file: "edge.yaml", old: byMask, new: "stage: 1", more: [2]string{onHost, onHost + "rate_limits: [{stage: 1, actions: [" + theMask + "]}]\n              "}},
+		{file: "demo.yaml", policy: bounded("32767")}, {file: "demo.yaml", policy: bounded("100")},
 		// Clusters that are here, though others are not; a virtual host of the service's own names.
 		set("", "edge.yaml", "node: {id: edge, cluster: edge}", "node: {id: edge, cluster: edge}\ndynamic_resources: {cds_config: {ads: {}}}", ""),
 		set("", "edge.yaml", "domains: [\"*\"]", "domains: [orders.example, \"orders.example:*\"]", ""),
