@@ -5,15 +5,13 @@ import (
 )
 
 // checkFilter examines an ext_authz filter's own settings.
-func (e *exam) checkFilter(d *door, c value) {
+func (e *exam) checkFilter(d *door, check int) {
+	c := d.filters[check].config
 	e.when(c.get("failure_mode_allow").yes(), "fail-open", c.get("failure_mode_allow"), d.subject)
 	e.when(c.get("failure_mode_allow_header_add").yes(), "fail-open-header", c.get("failure_mode_allow_header_add"), d.subject)
 	e.when(c.get("shadow_mode").yes(), "shadow-mode", c.get("shadow_mode"), d.subject)
 	e.when(!c.get("status_on_error").there(), "outage-as-denial", c.get("status_on_error"), d.subject)
-	for _, key := range []string{"filter_enabled", "filter_enabled_metadata"} {
-		closed := c.get("deny_at_disable", "default_value").yes()
-		e.when(c.get(key).there() && !closed, "check-switchable", c.get(key), d.subject)
-	}
+	e.switched(d.subject, c, d.filters[:check])
 	cleared := c.get("clear_route_cache")
 	e.when(cleared.yes(), "route-cache-cleared", cleared, d.subject)
 	e.when(!c.get("encode_raw_headers").yes(), "headers-joined", c.get("encode_raw_headers"), d.subject)

@@ -114,15 +114,16 @@ func (e *exam) chain(subject string, chain value) {
 		e.add("not-understood", chain.get("transport_socket"), subject, "transport socket starttls: a client may stay in the clear, and then shows no certificate")
 	}
 	asked := false
+	var before []filter
 	for _, entry := range chain.get("filters").items() {
 		kind, config := entry.get("typed_config").unpack()
 		switch {
 		case kind == typeNetCheck:
 			asked = true
-			e.networkCheck(subject, config)
+			e.networkCheck(subject, config, before)
 			e.clientTLS(subject, socket)
 		case kind == typeTCPProxy:
-			if !asked {
+			if !asked && !e.nowhere(config.get("cluster").str()) {
 				e.unasked("unchecked-tcp", entry, subject, "")
 			}
 		case kind == typeHCM:
@@ -134,10 +135,12 @@ func (e *exam) chain(subject string, chain value) {
 		default:
 			e.add("not-understood", entry, subject, "network filter %s", quoted(entry.get("name")))
 		}
+		before = append(before, filter{kind: kind, config: config})
 	}
 }
 
-func (e *exam) networkCheck(subject string, config value) {
+func (e *exam) networkCheck(subject string, config value, before []filter) {
+	e.switched(subject, config, before)
 	e.when(config.get("failure_mode_allow").yes(), "fail-open", config.get("failure_mode_allow"), subject)
 	e.when(config.get("shadow_mode").yes(), "shadow-mode", config.get("shadow_mode"), subject)
 	e.service(subject, config.get("grpc_service"), config)
@@ -160,10 +163,10 @@ func (e *exam) door(subject string, socket, hcm value) {
 		e.unchecked(d, routes, whole)
 		return
 	}
-	e.order(d)
+	e.order(d, routes)
 	e.hardening(d)
 	for _, check := range d.checks {
-		e.checkFilter(d, d.filters[check].config)
+		e.checkFilter(d, check)
 	}
 	e.clientTLS(subject, socket)
 	e.routes(d, routes)
@@ -198,13 +201,13 @@ func (e *exam) filter(subject string, entry value) filter {
 }
 
 // order looks at what stands before and behind the check.
-func (e *exam) order(d *door) {
+func (e *exam) order(d *door, routes []leaf) {
 	for i, f := range d.filters {
 		e.filterWrites(d, f.short(), f.config, i < d.check)
 		switch {
 		case f.fetched: // told already
-		case f.kind == typeCORS && i > d.check:
-			e.add("cors-after-check", f.at, d.subject, "")
+		case f.kind == typeCORS:
+			e.when(i > d.check && answers(f, routes), "cors-after-check", f.at, d.subject)
 		case slices.Contains(rewriting, f.short()):
 			e.add("rewriting-filter", f.at, d.subject, "%s stands %s the check", f.short(), map[bool]string{true: "before", false: "behind"}[i < d.check])
 		case !slices.Contains(harmless, f.short()):
@@ -216,6 +219,14 @@ func (e *exam) order(d *door) {
 		asks := slices.ContainsFunc(own, func(v value) bool { kind, _ := v.get("typed_config").unpack(); return kind == typeCheck })
 		e.when(len(own) > 0 && !asks, "unchecked-upgrade", upgrade, d.subject)
 	}
+}
+
+// answers reports whether some route says what a cors filter answers to preflights. Istio puts the filter into every chain.
+func answers(f filter, routes []leaf) bool {
+	return slices.ContainsFunc(routes, func(l leaf) bool {
+		said := func(o override) bool { return o.kind == typeCORSRoute }
+		return slices.ContainsFunc(l.overrides(f.name), said) || l.host.get("cors").there() || l.action.get("cors").there()
+	})
 }
 
 // hardening looks at the settings that a policy by paths and headers depends on.

@@ -81,6 +81,10 @@ func set(id, file, old, new, place string) fixture {
 	return fixture{id: id, file: file, old: old, new: new, place: place}
 }
 
+// ownListener serves Envoy's own statistics.
+const ownListener = "  - {name: stats, filter_chains: [{filters: [{name: h, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, " +
+	"route_config: {virtual_hosts: [{name: a, domains: [\"*\"], routes: [{match: {path: /stats/prometheus}, route: {cluster: stats}}]}]}, http_filters: [{name: r}]}}]}]}\n"
+
 // Edits of the policy that need headers.
 var (
 	keyed  = [2]string{"  - name: orders\n", "  - name: orders\n    client_key: {header: x-api-key, keys_file: clients.keys}\n"}
@@ -141,12 +145,16 @@ var fixtures = []fixture{
 	{id: "service-unnamed", file: "edge.yaml", policy: [2]string{"    edge: true\n", ""}, more: [2]string{}, place: ".routes[0]", twice: [2]string{"services:\n", "services:\n" + strings.Replace(another, "    edge: true\n", "", 1)}, also: []string{"service-not-here"}},
 	{id: "service-not-here", file: "edge.yaml", old: "domains: [\"*\"]", new: "domains: [\"other.example\"]", place: "."},
 
+	set("own-listener", "edge.yaml", "  clusters:\n", ownListener+"  clusters:\n  - {name: stats, load_assignment: {endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 8443}}}}]}]}}\n", ".http_filters"),
+
 	// What does a failure do?
 	set("fail-open", "edge.yaml", "failure_mode_allow: false", "failure_mode_allow: true", ".failure_mode_allow"),
 	set("fail-open", "edge.yaml", "    filter_chains:\n", "    filter_chains:\n"+strings.Replace(tcp, "      - name: tcp", "      - name: check\n        typed_config: {\"@type\": "+
 		"type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz, stat_prefix: t, failure_mode_allow: true, grpc_service: {envoy_grpc: {cluster_name: authz}}}\n      - name: tcp", 1), ".failure_mode_allow"),
 	add("fail-open-header", "failure_mode_allow_header_add: true"),
 	add("check-switchable", "filter_enabled: {default_value: {numerator: 100}, runtime_key: check}"),
+	{id: "check-by-rules", file: "edge.yaml", old: checkAt, new: httpFilter("rbac", "RBAC", "shadow_rules: {policies: {mine: {permissions: [{any: true}], principals: [{authenticated: {}}]}}}") + checkAt,
+		more: filterSetting("filter_enabled_metadata: {filter: envoy.filters.http.rbac, path: [{key: shadow_effective_policy_id}], value: {string_match: {exact: mine}}}"), place: ".filter_enabled_metadata"},
 	set("check-conditional", "edge.yaml", "typed_config:\n              \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz\n",
 		"typed_config:\n              \"@type\": type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher\n              xds_matcher: {matcher_list: {}}\n"+
 			"              extension_config: {name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz, "+

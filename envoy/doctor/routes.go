@@ -144,8 +144,11 @@ func (e *exam) unchecked(d *door, routes []leaf, whole bool) {
 	if fetched {
 		return // a filter that is not here may be the check; that it is not here was told
 	}
+	if whole && e.ownListener(d, routes) {
+		return
+	}
 	for _, l := range routes {
-		if !e.probe(l) {
+		if !e.probe(l) && !e.nowhere(l.action.get("cluster").str()) {
 			e.unasked("unchecked-listener", d.hcm.get("http_filters"), d.subject, "route %s reaches %s", l.what(), l.upstream())
 			return
 		}
@@ -218,7 +221,7 @@ func (e *exam) routes(d *door, routes []leaf) {
 		e.chosenUpstream(d, l)
 		check, off := d.asked(l)
 		if check < 0 {
-			if !e.probe(l) {
+			if !e.probe(l) && !e.nowhere(l.action.get("cluster").str()) {
 				e.add("unchecked-route", off, d.subject, "route %s reaches %s", l.what(), l.upstream())
 			}
 			continue

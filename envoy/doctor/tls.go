@@ -213,17 +213,21 @@ func (e *exam) gateVerified(subject string, common value) {
 	e.when(!named || !trusted || loose, "gate-unverified", common.get("validation_context"), subject)
 }
 
-// near reports whether all endpoints of a cluster are on this machine.
-func near(cluster value) bool {
-	count := 0
+// endpoints are the addresses of a cluster's endpoints, as far as they stand in it.
+func endpoints(cluster value) []value {
+	var all []value
 	for _, locality := range cluster.get("load_assignment", "endpoints").items() {
 		for _, endpoint := range locality.get("lb_endpoints").items() {
-			count++
-			address := endpoint.get("endpoint", "address")
-			if !address.get("pipe").there() && !loopback(address.get("socket_address", "address").str()) {
-				return false
-			}
+			all = append(all, endpoint.get("endpoint", "address"))
 		}
 	}
-	return count > 0
+	return all
+}
+
+// near reports whether all endpoints of a cluster are on this machine.
+func near(cluster value) bool {
+	all := endpoints(cluster)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(address value) bool {
+		return !address.get("pipe").there() && !loopback(address.get("socket_address", "address").str())
+	})
 }
