@@ -435,6 +435,28 @@ func TestManyFindings(t *testing.T) {
 	}
 }
 
+// What is set aside takes no place among the findings that are told.
+func TestIgnoredFindingsHideNothing(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("static_resources:\n  listeners:\n")
+	for i := range 3000 {
+		fmt.Fprintf(&b, "  - {name: l%d, filter_chains: [{filters: [{name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy}}]}]}\n", i)
+	}
+	b.WriteString("  - {name: last, filter_chains: [{filters: [{name: t, typed_config: {\"@type\": type.googleapis.com/our.own.Filter}}]}]}\n")
+	config, err := doctor.Read("a.yaml", []byte(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignore, err := doctor.ParseIgnore("unchecked-tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := doctor.ExamineBut(config, nil, nil, []doctor.Ignore{ignore})
+	if !slices.Equal(ids(got.Findings), []string{"not-understood"}) || got.Ignored != 3000 || len(got.Unmatched) > 0 {
+		t.Errorf("%q, %d ignored, unmatched %v", ids(got.Findings), got.Ignored, got.Unmatched)
+	}
+}
+
 // Any bytes give findings or an error. The seeds are the shipped files and edits of them.
 func FuzzExamine(f *testing.F) {
 	for _, file := range []string{"edge.yaml", "sidecar.yaml", "demo.yaml"} {
