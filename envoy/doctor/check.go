@@ -1,6 +1,9 @@
 package doctor
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
@@ -33,7 +36,7 @@ func (e *exam) checkFilter(d *door, check int) {
 // withheld looks for headers that do not reach the gate.
 func (e *exam) withheld(d *door, c value) {
 	if allowed := c.get("allowed_headers"); allowed.there() {
-		e.add("headers-withheld", allowed, d.subject, "only some are allowed")
+		e.add("headers-withheld", allowed, d.subject, "only some are allowed%s", e.missing(allowed))
 	}
 	disallowed := c.get("disallowed_headers", "patterns")
 	for _, pattern := range disallowed.items() {
@@ -44,6 +47,21 @@ func (e *exam) withheld(d *door, c value) {
 			}
 		}
 	}
+}
+
+// missing names the headers that the policy needs and a list of allowed ones does not have, as the end of a sentence.
+func (e *exam) missing(allowed value) string {
+	patterns := allowed.get("patterns").items()
+	var names []string
+	for _, w := range e.wanted() {
+		if !slices.ContainsFunc(patterns, func(m value) bool { return e.matches(m, w.name) }) {
+			names = append(names, w.name)
+		}
+	}
+	if len(names) == 0 {
+		return ", and the gate denies by others that it must see as well"
+	}
+	return ", and not " + strings.Join(names, ", ")
 }
 
 // certificate looks whether the gate gets the certificates that the policy reads.

@@ -247,6 +247,8 @@ func (e *exam) metadataAction(d *door, m value, before bool) {
 		return
 	}
 	if !ours {
+		// Metadata of a route or a cluster is the operator's: whoever leaves it out means it.
+		e.when(dynamic && m.get("default_value").str() == "", "descriptor-vanishes", m, d.subject)
 		return
 	}
 	e.when(before, "limit-before-check", m, d.subject)

@@ -78,6 +78,7 @@ func TestVariants(t *testing.T) {
 		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{header_value_match: {descriptor_value: a, expect_match: false, headers: [{name: \":method\"}, {name: x-skip}]}}", place: ".header_value_match"},
 		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{query_parameter_value_match: {descriptor_value: a, expect_match: false, query_parameters: [{name: skip}]}}", place: ".query_parameter_value_match"},
 		{id: "descriptor-vanishes", file: "edge.yaml", old: byMask, new: byMask + "\n                apply_on_stream_done: true\n              - actions: [{header_value_match: {descriptor_value: a, headers: [{name: x-skip}]}}]", place: ".header_value_match"},
+		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{metadata: {descriptor_key: masked_remote_address, metadata_key: {key: our.own, path: [{key: plan}]}}}", place: ".metadata"},
 		// The filter behind a matcher counts what the matcher takes.
 		{id: "limit-partial", file: "edge.yaml", old: "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit\n              domain: edge\n", new: "              \"@type\": type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher\n" +
 			"              xds_matcher: {matcher_list: {}}\n              extension_config: {name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit, domain: edge, timeout: 0.1s, failure_mode_deny: true, " +
@@ -137,6 +138,23 @@ func TestVariants(t *testing.T) {
 	}
 }
 
+// A list of allowed headers is told by what it lacks.
+func TestAllowedHeaders(t *testing.T) {
+	for allowed, want := range map[string]string{
+		"[{exact: authorization}]":                "only some are allowed, and not :path, :method, :authority, x-forwarded-for, x-request-id, upgrade, connection, x-api-key",
+		"[{prefix: \":\"}, {prefix: x-}]":         "only some are allowed, and not authorization, upgrade, connection",
+		"[{safe_regex: {regex: \"[^b].*\"}}]":     "only some are allowed, and the gate denies by others that it must see as well",
+		"[{exact: X-API-KEY, ignore_case: true}]": "only some are allowed, and not :path, :method, :authority, authorization, x-forwarded-for, x-request-id, upgrade, connection",
+	} {
+		edit := filterSetting("allowed_headers: {patterns: " + allowed + "}")
+		f := fixture{file: "edge.yaml", old: edit[0], new: edit[1], policy: keyed}
+		config, text := f.edited(t)
+		if found := examine(t, config, parse(t, text), shippedLimits(t)); len(found) != 1 || found[0].Detail != want {
+			t.Errorf("%s: %+v, want %s", allowed, found, want)
+		}
+	}
+}
+
 // What is right in another way than the shipped files have it is no finding, and no note either.
 func TestRightInOtherWays(t *testing.T) {
 	for _, f := range []fixture{
@@ -175,6 +193,8 @@ func TestRightInOtherWays(t *testing.T) {
 		disallowed("origin", [2]string{}).right(), disallowed("content-encoding", [2]string{}).right(), disallowed("x-hub-signature-256", [2]string{}).right(),
 		disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}\n        body_parameters: separate")).right(),
 		set("", "edge.yaml", "    listener_filters:\n", "    listener_filters:\n    - {name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}\n", ""),
+		set("", "edge.yaml", theMask, "{metadata: {descriptor_key: masked_remote_address, source: ROUTE_ENTRY, metadata_key: {key: our.own, path: [{key: plan}]}}}", ""),
+		set("", "edge.yaml", theMask, "{metadata: {descriptor_key: masked_remote_address, default_value: a, metadata_key: {key: our.own, path: [{key: plan}]}}}", ""),
 		// A match beside a descriptor that is always sent; of what every request has; hits that are counted at the end; another filter's stage.
 		set("", "edge.yaml", byMask, byMask+"\n              - actions: [{header_value_match: {descriptor_key: masked_remote_address, descriptor_value: a, headers: [{name: user-agent, present_match: true}]}}]", ""),
 		set("", "edge.yaml", theMask, "{request_headers: {header_name: \":path\", descriptor_key: masked_remote_address}}", ""),
