@@ -466,7 +466,7 @@ static_resources:
 		t.Fatal(err)
 	}
 	req.Header = http.Header{"X-Evil": {"192.0.2.99"}, "X-Who": {"somebody"}}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,8 +54,9 @@ type filter struct {
 	at       value // its entry in the chain
 	kind     string
 	config   value
-	disabled bool // unless a route says otherwise
-	fetched  bool // by ECDS, and not here: it may be anything
+	whole    value // what config stands in: the same, or with the matcher and its actions
+	disabled bool  // unless a route says otherwise
+	fetched  bool  // by ECDS, and not here: it may be anything
 }
 
 // short is the part of an HTTP filter's type that says which it is: cors, ext_authz.
@@ -187,6 +188,7 @@ func (e *exam) filter(subject string, entry value) filter {
 		}
 		f.kind, f.config = held.get("typed_config").unpack()
 	}
+	f.whole = f.config
 	if f.kind == typeMatched {
 		inner, config := f.config.get("extension_config", "typed_config").unpack()
 		if inner == typeCheck {
@@ -204,6 +206,9 @@ func (e *exam) filter(subject string, entry value) filter {
 func (e *exam) order(d *door, routes []leaf) {
 	for i, f := range d.filters {
 		e.filterWrites(d, f.short(), f.config, i < d.check)
+		if f.whole.n != f.config.n {
+			e.metadataWrites(d, f.short(), f.whole) // the actions of its matcher are filters too
+		}
 		switch {
 		case f.fetched: // told already
 		case f.kind == typeCORS:

@@ -1,11 +1,14 @@
 package doctor_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
 const (
@@ -83,6 +86,10 @@ func TestVariants(t *testing.T) {
 		{id: "limit-partial", file: "edge.yaml", old: "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit\n              domain: edge\n", new: "              \"@type\": type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher\n" +
 			"              xds_matcher: {matcher_list: {}}\n              extension_config: {name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit, domain: edge, timeout: 0.1s, failure_mode_deny: true, " +
 			byAddress + ", rate_limit_service: {grpc_service: {envoy_grpc: {cluster_name: ratelimit}}}}}\n", place: ".xds_matcher"},
+		// A filter among the actions of a matcher.
+		{id: "metadata-forged", file: "edge.yaml", old: router, new: "          - name: m\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher, extension_config: {name: c, typed_config: " +
+			"{\"@type\": type.googleapis.com/envoy.extensions.filters.http.composite.v3.Composite}}, xds_matcher: {on_no_match: {action: {name: a, typed_config: {typed_config: {typed_config: " +
+			"{\"@type\": type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config, metadata: [{metadata_namespace: envoy.filters.http.ext_authz}]}}}}}}}\n" + router, place: ".metadata_namespace", also: []string{"rewriting-filter"}},
 		// Limits by address on a virtual host, on a route, and in a route's settings of the filter.
 		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost, onHost + byAddress + "\n              "}, third: byPeer, place: ".use_remote_address"},
 		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{"route: {cluster: service, timeout: 15s}\n          http", "route: {cluster: service, timeout: 15s, " + byAddress + "}\n          http"}, third: byPeer, place: ".use_remote_address"},
@@ -135,6 +142,23 @@ func TestVariants(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A cookie that a service's OpenAPI document holds to a form must reach the gate, and only then.
+func TestDeclaredCookies(t *testing.T) {
+	const document = "openapi: 3.0.3\ninfo: {title: shop, version: \"1\"}\npaths:\n  /orders/{order_id}:\n    get:\n      parameters:\n" +
+		"        - {name: order_id, in: path, required: true, schema: {type: string}}\n        - {name: theme, in: %s, schema: {type: string}}\n      responses: {default: {description: d}}\n"
+	for in, want := range map[string][]string{"cookie": {"headers-withheld"}, "query": nil} {
+		f := disallowed("cookie", [2]string{"    edge: true\n", "    edge: true\n    openapi: shop.openapi.yaml\n"})
+		config, text := f.edited(t)
+		p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}, {Name: "shop.openapi.yaml", Data: fmt.Appendf(nil, document, in)}})
+		if len(errs) > 0 {
+			t.Fatal(errs.Pretty())
+		}
+		if got := ids(examine(t, config, p, shippedLimits(t))); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
 	}
 }
 
