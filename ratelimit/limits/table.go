@@ -2,6 +2,8 @@ package limits
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
@@ -107,6 +109,9 @@ func (t *Table) register(r *Rule) {
 
 // Rules lists every rule, each at the index of its ID: those of the files in their order, and one override rule a domain.
 func (t *Table) Rules() []*Rule { return t.rules }
+
+// Domains lists the domains that files have, in order.
+func (t *Table) Domains() []string { return slices.Sorted(maps.Keys(t.domains)) }
 
 // Override is the rule that stands for limits which requests of a domain bring themselves; nil for an unknown domain.
 func (t *Table) Override(domain string) *Rule {
