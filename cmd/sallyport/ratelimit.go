@@ -23,6 +23,7 @@ type ratelimitFlags struct {
 	dial              redisdial.Options
 	keyPrefix         string
 	replicas, maxKeys int
+	bound             boundClients
 }
 
 func newRatelimit(s streams) *cobra.Command {
@@ -49,11 +50,15 @@ Replicas that share a --store share every limit. While the store is away each ru
 	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory, about 0.7 kB each with two sliding windows; the rest of a rule shares one")
 	f.audit.bind(flags)
 	f.Bind(flags)
+	flags.Lookup("tls-client-ids").Usage += "; 'NAME = mesh,edge' binds one to the domains whose limits it may spend"
 	fromEnvironment(cmd, s)
 	return cmd
 }
 
-func (f *ratelimitFlags) check() error {
+func (f *ratelimitFlags) check() (err error) {
+	if f.TLS.ClientIDs, f.bound, err = bindClients(f.TLS.ClientIDs); err != nil {
+		return err
+	}
 	local, err := f.OnLoopback()
 	switch {
 	case f.limits == "":

@@ -71,7 +71,7 @@ func (m *Metrics) touch() {
 	for _, how := range []limits.Failure{limits.FailError, limits.FailLocal, limits.FailOpen, limits.FailClosed} {
 		m.fallbacks.WithLabelValues(how.String())
 	}
-	for _, why := range []string{undecodable, oversize, panicked} {
+	for _, why := range []string{undecodable, oversize, foreign, panicked} {
 		m.unjudged.WithLabelValues(why)
 	}
 	m.failures.WithLabelValues(kindStore)
