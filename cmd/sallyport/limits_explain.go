@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -76,6 +77,19 @@ func onlyDomain(table *limits.Table) (string, error) {
 		return "", fmt.Errorf("begin with domain=, one of: %s", strings.Join(domains, ", "))
 	}
 	return domains[0], nil
+}
+
+// writeDescriptor writes what readDescriptor reads.
+func writeDescriptor(domain string, entries []limits.Entry) string {
+	words := make([]string, 0, 1+len(entries))
+	for _, e := range append([]limits.Entry{{Key: "domain", Value: domain}}, entries...) {
+		if value := e.Value; strings.ContainsFunc(value, func(r rune) bool { return r == '"' || unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+			words = append(words, e.Key+"="+strconv.QuoteToASCII(value))
+		} else {
+			words = append(words, e.Key+"="+value)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // readDescriptor reads "domain=D key=value key=\"a value\"".

@@ -27,14 +27,18 @@ const (
 )
 
 // wireRatelimit makes a daemon the rate-limit gate.
-func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
+func wireRatelimit(ctx context.Context, s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 	log, err := openAudit(s, d, &f.audit)
 	if err != nil {
 		return err
 	}
 	metrics := rls.NewMetrics()
 	d.Registry.MustRegister(metrics)
-	options := ratelimit.Options{Replicas: f.replicas, Observer: metrics}
+	seen := watched{Observer: metrics}
+	if f.adminAPI != "" {
+		seen.strays = &ratelimit.Strays{}
+	}
+	options := ratelimit.Options{Replicas: f.replicas, Observer: seen}
 	memory := memstore.New(memstore.Options{MaxKeys: f.maxKeys})
 	registerMemory(d, memory)
 	if f.inMemory() {
@@ -47,6 +51,11 @@ func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 		options.Store, options.Local = store, memory
 	}
 	limiter := ratelimit.New(options)
+	if f.adminAPI != "" {
+		if err := serveLimitsAdmin(ctx, d, f.adminAPI, counters{limiter, seen.strays}, log); err != nil {
+			return err
+		}
+	}
 	decisions := audited{limiter, log}
 	serving := rls.Options{Metrics: metrics, OnUnjudged: decisions.unjudged, OnPanic: func(value any, stack []byte) {
 		d.Log.Error("a panic was caught while a request was decided", "panic", panicText(value), "stack", string(stack))

@@ -47,6 +47,9 @@ type Match struct {
 	Rule *Rule
 	// Key names the counter; empty without a rule and for unlimited rules.
 	Key string
+	// Stray says that the file has nothing to say about the descriptor: it is longer or shorter than any limit, or of other keys. A
+	// level that was written without a limit is no stray, it lets pass on purpose.
+	Stray bool
 }
 
 // Build joins files into a table. Two files of one domain, or no file at all, are an error: an empty set of limits lets
@@ -135,7 +138,7 @@ func (t *Table) Match(domain string, entries []Entry) Match {
 	n := d.root
 	for _, e := range entries {
 		if n = n.step(e); n == nil {
-			return Match{}
+			return Match{Stray: true}
 		}
 		key = appendComponent(key, tagLiteral, e.Key)
 		if n.shared != "" {
@@ -146,7 +149,7 @@ func (t *Table) Match(domain string, entries []Entry) Match {
 	}
 	switch {
 	case n.rule == nil:
-		return Match{}
+		return Match{Stray: len(n.order) > 0}
 	case n.rule.Unlimited:
 		return Match{Rule: n.rule}
 	}
