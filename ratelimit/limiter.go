@@ -181,6 +181,9 @@ func (s *spending) match(req *Request) {
 		}
 		m := table.Match(req.Domain, d.Entries)
 		if m.Rule == nil {
+			if m.Stray {
+				s.limiter.observer.Stray(req.Domain, d.Entries)
+			}
 			continue
 		}
 		status.Rule = m.Rule

@@ -95,6 +95,7 @@ type page struct {
 
 func (l *ledger) Rule(r *limits.Rule) ratelimit.RuleObserver { return page{l, r.Path} }
 func (l *ledger) UnknownDomain()                             { l.note("unknown domain") }
+func (l *ledger) Stray(string, []limits.Entry)               {}
 func (l *ledger) StoreFailed(c ratelimit.StoreErrorClass)    { l.note("store " + string(c)) }
 func (l *ledger) Fallback(how limits.Failure)                { l.note("fallback " + how.String()) }
 

@@ -12,6 +12,9 @@ type Observer interface {
 	Rule(r *limits.Rule) RuleObserver
 	// UnknownDomain is a request for a domain that no file names.
 	UnknownDomain()
+	// Stray is a descriptor about which the file of a known domain has nothing to say, so that it is not limited. The entries are the
+	// request's, and must not be kept.
+	Stray(domain string, entries []limits.Entry)
 	// StoreFailed is a request that the store could not decide.
 	StoreFailed(class StoreErrorClass)
 	// Fallback is one limit that was answered without the store, and how.
@@ -65,6 +68,7 @@ type unobserved struct{}
 
 func (unobserved) Rule(*limits.Rule) RuleObserver { return unobserved{} }
 func (unobserved) UnknownDomain()                 {}
+func (unobserved) Stray(string, []limits.Entry)   {}
 func (unobserved) StoreFailed(StoreErrorClass)    {}
 func (unobserved) Fallback(limits.Failure)        {}
 func (unobserved) Count(Tally)                    {}

@@ -23,6 +23,8 @@ type ratelimitFlags struct {
 	dial              redisdial.Options
 	keyPrefix         string
 	replicas, maxKeys int
+	bound             boundClients
+	adminAPI          string
 }
 
 func newRatelimit(s streams) *cobra.Command {
@@ -45,15 +47,20 @@ Replicas that share a --store share every limit. While the store is away each ru
 	flags.StringVar(&f.dial.PasswordFile, "store-password-file", "", "file with the store's password; read again for every connection")
 	flags.StringVar(&f.dial.CAFile, "store-ca", "", "authorities that sign the store's certificate, PEM")
 	flags.StringVar(&f.keyPrefix, "store-key-prefix", "", "stands before every key; services that share it share counters (default sp1:)")
-	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself: all of them with --store memory, else those of `local` rules while the store is away")
+	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself: all of them with --store memory, else those of local rules while the store is away")
 	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory, about 0.7 kB each with two sliding windows; the rest of a rule shares one")
+	flags.StringVar(&f.adminAPI, "admin-api", "", "unix:/PATH of the admin API, by which sallyport limits peek, reset, grant and unmatched ask; mode 0600, off unless given")
 	f.audit.bind(flags)
 	f.Bind(flags)
+	flags.Lookup("tls-client-ids").Usage += "; 'NAME = mesh,edge' binds one to the domains whose limits it may spend"
 	fromEnvironment(cmd, s)
 	return cmd
 }
 
-func (f *ratelimitFlags) check() error {
+func (f *ratelimitFlags) check() (err error) {
+	if f.TLS.ClientIDs, f.bound, err = bindClients(f.TLS.ClientIDs); err != nil {
+		return err
+	}
 	local, err := f.OnLoopback()
 	switch {
 	case f.limits == "":
@@ -90,7 +97,7 @@ func serveRatelimit(ctx context.Context, s streams, f *ratelimitFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := wireRatelimit(s, d, f); err != nil {
+	if err := wireRatelimit(ctx, s, d, f); err != nil {
 		return errors.Join(err, d.Close())
 	}
 	if err := d.Run(ctx); err != nil {

@@ -27,14 +27,18 @@ const (
 )
 
 // wireRatelimit makes a daemon the rate-limit gate.
-func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
+func wireRatelimit(ctx context.Context, s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 	log, err := openAudit(s, d, &f.audit)
 	if err != nil {
 		return err
 	}
 	metrics := rls.NewMetrics()
 	d.Registry.MustRegister(metrics)
-	options := ratelimit.Options{Replicas: f.replicas, Observer: metrics}
+	seen := watched{Observer: metrics}
+	if f.adminAPI != "" {
+		seen.strays = &ratelimit.Strays{}
+	}
+	options := ratelimit.Options{Replicas: f.replicas, Observer: seen}
 	memory := memstore.New(memstore.Options{MaxKeys: f.maxKeys})
 	registerMemory(d, memory)
 	if f.inMemory() {
@@ -47,12 +51,20 @@ func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
 		options.Store, options.Local = store, memory
 	}
 	limiter := ratelimit.New(options)
+	if f.adminAPI != "" {
+		if err := serveLimitsAdmin(ctx, d, f.adminAPI, counters{limiter, seen.strays}, log); err != nil {
+			return err
+		}
+	}
 	decisions := audited{limiter, log}
-	server := rls.New(decisions, rls.Options{Metrics: metrics, OnUnjudged: decisions.unjudged, OnPanic: func(value any, stack []byte) {
+	serving := rls.Options{Metrics: metrics, OnUnjudged: decisions.unjudged, OnPanic: func(value any, stack []byte) {
 		d.Log.Error("a panic was caught while a request was decided", "panic", panicText(value), "stack", string(stack))
-	}})
-	server.Register(d.Server)
-	g := &ratelimitGate{daemon: d, audit: log, whole: f.limits, limiter: limiter, metrics: metrics}
+	}}
+	if f.bound.any() {
+		serving.Admits = f.bound.admits
+	}
+	rls.New(decisions, serving).Register(d.Server)
+	g := &ratelimitGate{daemon: d, audit: log, whole: f.limits, limiter: limiter, metrics: metrics, bound: f.bound}
 	return d.WatchFiles(f.limits, g.load)
 }
 
@@ -153,6 +165,7 @@ type ratelimitGate struct {
 	whole    string     // the path given as --limits
 	limiter  *ratelimit.Limiter
 	metrics  *rls.Metrics
+	bound    boundClients
 	snapshot *limits.Snapshot
 	files    []fileState
 }
@@ -177,6 +190,9 @@ func (g *ratelimitGate) take(files []daemon.File) error {
 		return daemon.Invalid(errors.New("the limits do not load:\n" + errs.Pretty()))
 	}
 	g.limiter.Use(next.Table)
+	if err := g.bound.unknownDomains(next.Table.Domains()); err != nil {
+		g.daemon.Log.Warn("a client is bound to a domain without limits", "why", err)
+	}
 	g.snapshot = next
 	err := notInForce(g.files, states, "its domain has no limits")
 	g.files = states

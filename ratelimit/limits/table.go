@@ -2,6 +2,8 @@ package limits
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
@@ -45,6 +47,9 @@ type Match struct {
 	Rule *Rule
 	// Key names the counter; empty without a rule and for unlimited rules.
 	Key string
+	// Stray says that the file has nothing to say about the descriptor: it is longer or shorter than any limit, or of other keys. A
+	// level that was written without a limit is no stray, it lets pass on purpose.
+	Stray bool
 }
 
 // Build joins files into a table. Two files of one domain, or no file at all, are an error: an empty set of limits lets
@@ -108,6 +113,9 @@ func (t *Table) register(r *Rule) {
 // Rules lists every rule, each at the index of its ID: those of the files in their order, and one override rule a domain.
 func (t *Table) Rules() []*Rule { return t.rules }
 
+// Domains lists the domains that files have, in order.
+func (t *Table) Domains() []string { return slices.Sorted(maps.Keys(t.domains)) }
+
 // Override is the rule that stands for limits which requests of a domain bring themselves; nil for an unknown domain.
 func (t *Table) Override(domain string) *Rule {
 	if d := t.domains[domain]; d != nil {
@@ -130,7 +138,7 @@ func (t *Table) Match(domain string, entries []Entry) Match {
 	n := d.root
 	for _, e := range entries {
 		if n = n.step(e); n == nil {
-			return Match{}
+			return Match{Stray: true}
 		}
 		key = appendComponent(key, tagLiteral, e.Key)
 		if n.shared != "" {
@@ -141,7 +149,7 @@ func (t *Table) Match(domain string, entries []Entry) Match {
 	}
 	switch {
 	case n.rule == nil:
-		return Match{}
+		return Match{Stray: len(n.order) > 0}
 	case n.rule.Unlimited:
 		return Match{Rule: n.rule}
 	}
