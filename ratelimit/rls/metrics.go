@@ -19,6 +19,7 @@ type Metrics struct {
 	failures *prometheus.CounterVec
 	calls    prometheus.Counter
 	seconds  prometheus.Observer
+	unit     float64 // of seconds, as parts of one
 
 	loaded, notLoaded, globalShadow prometheus.Counter
 
@@ -34,8 +35,14 @@ var (
 )
 
 // NewMetrics makes unregistered metrics, all of them zero.
-func NewMetrics() *Metrics {
-	m := &Metrics{}
+func NewMetrics() *Metrics { return newMetrics(1) }
+
+// NewMetricsInMilliseconds is [NewMetrics] with response times in milliseconds under the same name, as dashboards expect that were made
+// for older versions of envoyproxy/ratelimit (PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS there).
+func NewMetricsInMilliseconds() *Metrics { return newMetrics(1000) }
+
+func newMetrics(unit float64) *Metrics {
+	m := &Metrics{unit: unit}
 	rule := func(name, help string) *prometheus.CounterVec {
 		return m.vec("ratelimit_service_rate_limit_"+name, help, "domain", "key1", "key2")
 	}
@@ -46,9 +53,12 @@ func NewMetrics() *Metrics {
 	m.shadow = rule("shadow_mode", "Hits beyond the limit of a rule in shadow mode, which passed.")
 	m.failures = m.vec("ratelimit_service_should_rate_limit_error", "Calls that ended with an error.", "err_type")
 	m.calls = m.vec("ratelimit_service_total_requests", "Calls.", "grpc_method").WithLabelValues("ShouldRateLimit")
+	buckets := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1}
+	for i := range buckets {
+		buckets[i] *= unit
+	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.",
-		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1},
+		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.", Buckets: buckets,
 	}, []string{"grpc_method"})
 	m.collectors = append(m.collectors, seconds)
 	m.seconds = seconds.WithLabelValues("ShouldRateLimit")
@@ -116,7 +126,7 @@ func (m *Metrics) Loaded(ok bool) {
 
 func (m *Metrics) called(since time.Time) {
 	m.calls.Inc()
-	m.seconds.Observe(time.Since(since).Seconds())
+	m.seconds.Observe(time.Since(since).Seconds() * m.unit)
 }
 
 // UnknownDomain implements [ratelimit.Observer]. The domain is the caller's word, and no label.

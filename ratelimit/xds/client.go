@@ -14,8 +14,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/structpb"
-
-	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 )
 
 // Client keeps limits in step with a management server. Run is for one goroutine; [Client.Collect] and [Client.Describe] are safe
@@ -37,7 +35,7 @@ func New(o Options) (*Client, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{options: o, node: node(o.Node), book: book{build: limits.BuildOptions{MergeDomains: o.MergeDomains}}, after: time.After}
+	c := &Client{options: o, node: node(o.Node), book: book{build: o.Build}, after: time.After}
 	conn, err := c.dial()
 	if err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 	"github.com/sallyport-dev/sallyport/ratelimit/xds"
 )
 
@@ -178,14 +179,14 @@ func TestDuplicateDomain(t *testing.T) {
 	}
 }
 
-// With MergeDomains several resources make one domain.
+// Where files of one domain are merged, so are resources: several resources make one domain.
 func TestMergedDomain(t *testing.T) {
 	g := newGateway(t)
 	at, _ := serve(t, "", nil, g.service)
 	first, second := domain("mesh", 5), domain("mesh", 9)
 	first.Name, second.Name, second.Descriptors[0].Key = "first", "second", "user"
 	g.set("1", first, second)
-	c := connect(t, xds.Options{Server: at, MergeDomains: true})
+	c := connect(t, xds.Options{Server: at, Build: limits.BuildOptions{MergeDomains: true}})
 	if u := c.update(); u.Err != nil || limit(u.Table, "mesh") != 5 || len(u.Table.Rules()) != 3 {
 		t.Errorf("got %+v", u)
 	}
