@@ -74,6 +74,9 @@ type Outcome struct {
 	Over bool
 	// Windows reports each window of the charge, in the charge's order.
 	Windows []window.State
+	// Remembered says that the charge was found over from memory, without asking the counter: it is known to stay over until
+	// its reset. Metrics count such hits apart (over_limit_with_local_cache).
+	Remembered bool
 }
 
 // Store holds counters. Implementations: memstore (one process), redisstore (shared). storetest holds both to one behaviour.

@@ -16,15 +16,13 @@ import (
 // watched are the limiter's events: counted in metrics, and the strays among them kept for whoever asks.
 type watched struct {
 	ratelimit.Observer
-	strays *ratelimit.Strays // nil where nobody can ask
+	strays *ratelimit.Strays
 }
 
 // Stray implements ratelimit.Observer.
 func (w watched) Stray(domain string, entries []limits.Entry) {
 	w.Observer.Stray(domain, entries)
-	if w.strays != nil {
-		w.strays.Note(domain, entries)
-	}
+	w.strays.Note(domain, entries)
 }
 
 // counters are a gate's, as the admin API sees them.
@@ -36,14 +34,19 @@ type counters struct {
 // Strays implements adminapi.Limits.
 func (c counters) Strays() []ratelimit.Stray { return c.strays.Latest() }
 
-// serveLimitsAdmin opens the admin API's socket and serves it while the daemon runs.
-func serveLimitsAdmin(ctx context.Context, d *daemon.Daemon, address string, c counters, log *audit.Log) error {
-	listener, err := adminapi.Listen(ctx, address)
+// serveAdmin opens the admin API's socket and serves it while the daemon runs.
+func (g *ratelimitGate) serveAdmin(ctx context.Context) error {
+	if g.flags.adminAPI == "" {
+		return nil
+	}
+	listener, err := adminapi.Listen(ctx, g.flags.adminAPI)
 	if err != nil {
 		return daemon.Unable(err)
 	}
-	d.Task("admin API", func(ctx context.Context) error {
-		return adminapi.Serve(ctx, listener, nil, adminapi.Options{Limits: c, Counted: func(call adminapi.Counted) { tellCounted(d, log, call) }})
+	g.daemon.Task("admin API", func(ctx context.Context) error {
+		return adminapi.Serve(ctx, listener, nil, adminapi.Options{
+			Limits: counters{g.limiter, g.strays}, Counted: func(c adminapi.Counted) { tellCounted(g.daemon, g.audit, c) },
+		})
 	})
 	return nil
 }

@@ -19,8 +19,9 @@ type Metrics struct {
 	failures *prometheus.CounterVec
 	calls    prometheus.Counter
 	seconds  prometheus.Observer
+	unit     float64 // of seconds, as parts of one
 
-	loaded, notLoaded prometheus.Counter
+	loaded, notLoaded, globalShadow prometheus.Counter
 
 	storeErrors, fallbacks *prometheus.CounterVec
 	unjudged, strays       *prometheus.CounterVec
@@ -34,8 +35,14 @@ var (
 )
 
 // NewMetrics makes unregistered metrics, all of them zero.
-func NewMetrics() *Metrics {
-	m := &Metrics{}
+func NewMetrics() *Metrics { return newMetrics(1) }
+
+// NewMetricsInMilliseconds is [NewMetrics] with response times in milliseconds under the same name, as dashboards expect that were made
+// for older versions of envoyproxy/ratelimit (PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS there).
+func NewMetricsInMilliseconds() *Metrics { return newMetrics(1000) }
+
+func newMetrics(unit float64) *Metrics {
+	m := &Metrics{unit: unit}
 	rule := func(name, help string) *prometheus.CounterVec {
 		return m.vec("ratelimit_service_rate_limit_"+name, help, "domain", "key1", "key2")
 	}
@@ -46,14 +53,18 @@ func NewMetrics() *Metrics {
 	m.shadow = rule("shadow_mode", "Hits beyond the limit of a rule in shadow mode, which passed.")
 	m.failures = m.vec("ratelimit_service_should_rate_limit_error", "Calls that ended with an error.", "err_type")
 	m.calls = m.vec("ratelimit_service_total_requests", "Calls.", "grpc_method").WithLabelValues("ShouldRateLimit")
+	buckets := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1}
+	for i := range buckets {
+		buckets[i] *= unit
+	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.",
-		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1},
+		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.", Buckets: buckets,
 	}, []string{"grpc_method"})
 	m.collectors = append(m.collectors, seconds)
 	m.seconds = seconds.WithLabelValues("ShouldRateLimit")
 	m.loaded = m.counter("ratelimit_service_config_load_success", "Limits files taken into use.")
 	m.notLoaded = m.counter("ratelimit_service_config_load_error", "Limits files refused; the last good ones stay.")
+	m.globalShadow = m.counter("ratelimit_service_global_shadow_mode", "Requests that passed only because the shadow mode of the whole service is on.")
 	m.storeErrors = m.vec("sallyport_ratelimit_store_errors_total", "Requests that the store could not decide.", "class")
 	m.fallbacks = m.vec("sallyport_ratelimit_fallbacks_total", "Limits answered without the store, by what answered.", "how")
 	m.unknownDomains = m.counter("sallyport_ratelimit_unknown_domain_total", "Requests for a domain that no limits file names.")
@@ -116,11 +127,14 @@ func (m *Metrics) Loaded(ok bool) {
 
 func (m *Metrics) called(since time.Time) {
 	m.calls.Inc()
-	m.seconds.Observe(time.Since(since).Seconds())
+	m.seconds.Observe(time.Since(since).Seconds() * m.unit)
 }
 
-// UnknownDomain implements [ratelimit.Observer].
-func (m *Metrics) UnknownDomain() { m.unknownDomains.Inc() }
+// UnknownDomain implements [ratelimit.Observer]. The domain is the caller's word, and no label.
+func (m *Metrics) UnknownDomain(string, int) { m.unknownDomains.Inc() }
+
+// GlobalShadow implements [ratelimit.Observer].
+func (m *Metrics) GlobalShadow() { m.globalShadow.Inc() }
 
 // Stray implements [ratelimit.Observer]. The domain is one that a file names.
 func (m *Metrics) Stray(domain string, _ []limits.Entry) {
@@ -135,11 +149,14 @@ func (m *Metrics) StoreFailed(class ratelimit.StoreErrorClass) {
 // Fallback implements [ratelimit.Observer].
 func (m *Metrics) Fallback(how limits.Failure) { m.fallbacks.WithLabelValues(how.String()).Inc() }
 
-// Rule implements [ratelimit.Observer]. Deeper keys than two share the second label, joined by dots.
-func (m *Metrics) Rule(r *limits.Rule) ratelimit.RuleObserver {
+// Rule implements [ratelimit.Observer].
+func (m *Metrics) Rule(r *limits.Rule) ratelimit.RuleObserver { return m.Values(r, r.Keys) }
+
+// Values implements [ratelimit.Observer]. Deeper keys than two share the second label, joined by dots.
+func (m *Metrics) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
 	key1, key2 := "", ""
-	if len(r.Keys) > 0 {
-		key1, key2 = label(r.Keys[0]), label(strings.Join(r.Keys[1:], "."))
+	if len(keys) > 0 {
+		key1, key2 = label(keys[0]), label(strings.Join(keys[1:], "."))
 	}
 	domain := label(r.Domain)
 	with := func(v *prometheus.CounterVec) prometheus.Counter { return v.WithLabelValues(domain, key1, key2) }

@@ -35,6 +35,15 @@ type Limiter interface {
 type Options struct {
 	// Metrics are told of every request; nil for none.
 	Metrics *Metrics
+	// ReferenceErrors answers as envoyproxy/ratelimit does: what cannot be decided (no domain, no descriptors, no limits loaded, a
+	// store that failed) is gRPC code Unknown, with its words where they tell nothing of the store. False: InvalidArgument for
+	// what no limiter could answer, Unavailable for what a later call may.
+	ReferenceErrors bool
+	// DynamicMetadata adds to each answer what it was about, for access logs and later filters (RESPONSE_DYNAMIC_METADATA of
+	// envoyproxy/ratelimit): domain, hitsAddend, descriptors, quotaModeEnabled, quotaModeViolations and the rules' metadata.
+	DynamicMetadata bool
+	// Headers are added to responses; none by default, since Envoy can write its own.
+	Headers Headers
 	// OnPanic is told of a panic that was caught while a request was decided, with the stack. It may be nil, and must be safe
 	// for concurrent use.
 	OnPanic func(value any, stack []byte)
@@ -46,6 +55,22 @@ type Options struct {
 	// for concurrent use.
 	Admits func(ctx context.Context, domain string) bool
 }
+
+// Headers choose the headers that a client sees with its response, beside those that Envoy writes itself. The zero value is none.
+type Headers struct {
+	// Legacy names three headers of one limit each, the one closest to its end: limit, remaining hits, seconds until reset
+	// (LIMIT_RESPONSE_HEADERS_ENABLED of envoyproxy/ratelimit). Nil: none.
+	Legacy *HeaderNames
+	// RateLimit writes RateLimit and RateLimit-Policy, with every window of every limit that was counted
+	// (draft-ietf-httpapi-ratelimit-headers-10).
+	RateLimit bool
+	// RetryAfter writes Retry-After on refused requests: the longest wait among the limits that refuse, in whole seconds, rounded up.
+	RetryAfter bool
+}
+
+// HeaderNames are the names of the three headers of one limit. An empty name is the default: RateLimit-Limit,
+// RateLimit-Remaining, RateLimit-Reset.
+type HeaderNames struct{ Limit, Remaining, Reset string }
 
 // Server answers Envoy. It is safe for concurrent use.
 type Server struct {
