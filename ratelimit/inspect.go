@@ -68,7 +68,7 @@ func (l *Limiter) counter(domain string, entries []limits.Entry) (Charge, *limit
 	m := g.table.Match(domain, entries)
 	if m.Rule == nil || m.Rule.Unlimited {
 		x := g.table.Explain(domain, entries)
-		return Charge{}, nil, &uncounted{x.Why}
+		return Charge{}, nil, &notCounted{x.Why}
 	}
 	return Charge{
 		Key: m.Key, Rule: m.Rule.Path, Windows: g.rules[m.Rule.ID].windows, Algorithm: m.Rule.Algorithm, CountDenied: m.Rule.CountDenied,
@@ -100,9 +100,9 @@ func (l *Limiter) look(ctx context.Context, store Store, charge Charge, rule *li
 	return Inspection{Rule: rule, Windows: charge.Windows, States: outcomes[0].Windows}, nil
 }
 
-// uncounted says why nothing counts a descriptor.
-type uncounted struct{ why string }
+// notCounted says why nothing counts a descriptor.
+type notCounted struct{ why string }
 
-func (u *uncounted) Error() string { return ErrUncounted.Error() + ": " + u.why }
+func (u *notCounted) Error() string { return ErrUncounted.Error() + ": " + u.why }
 
-func (u *uncounted) Unwrap() error { return ErrUncounted }
+func (u *notCounted) Unwrap() error { return ErrUncounted }

@@ -165,12 +165,25 @@ func (s *spending) spend(ctx context.Context) error {
 	if err != nil {
 		return s.withoutStore(ctx, err)
 	}
-	for i := range s.charges {
-		s.settle(i, &s.charges[i], &outcomes[i])
-	}
+	s.take(outcomes)
 	s.judge()
 	s.mirror(ctx, outcomes)
 	return nil
+}
+
+// take takes in what the store said of each charge. What it did not count is believed only where another charge refuses the batch.
+func (s *spending) take(outcomes []Outcome) {
+	refused := false
+	for i := range outcomes {
+		refused = refused || outcomes[i].Over && !s.charges[i].Shadow
+	}
+	for i := range s.charges {
+		if outcomes[i].Uncounted && refused {
+			s.count(i, uncounted(s.charges[i].Hits)) // its status says OK, and nothing of its limit
+			continue
+		}
+		s.settle(i, &s.charges[i], &outcomes[i])
+	}
 }
 
 // errUnanswered is a store that breaks its promise.

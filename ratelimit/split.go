@@ -16,8 +16,8 @@ type split struct{ perSecond, others Store }
 
 var _ Store = (*split)(nil)
 
-// part is what one of the two stores decides.
-type part struct {
+// half is what one of the two stores decides.
+type half struct {
 	store    Store
 	charges  []Charge
 	at       []int // the place of each in the whole batch
@@ -27,7 +27,7 @@ type part struct {
 
 // Spend implements [Store].
 func (s *split) Spend(ctx context.Context, batch []Charge) ([]Outcome, error) {
-	short, long := part{store: s.perSecond}, part{store: s.others}
+	short, long := half{store: s.perSecond}, half{store: s.others}
 	for i := range batch {
 		to := &long
 		if isPerSecond(&batch[i]) {
@@ -46,19 +46,19 @@ func (s *split) Spend(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	long.spend(ctx)
 	both.Wait()
 	outcomes := make([]Outcome, len(batch))
-	for _, p := range []*part{&short, &long} {
+	for _, p := range []*half{&short, &long} {
 		if p.err != nil {
 			return nil, p.err
 		}
 	}
 	if short.denies() != long.denies() {
-		for _, p := range []*part{&short, &long} {
+		for _, p := range []*half{&short, &long} {
 			if !p.denies() {
 				p.giveBack(ctx)
 			}
 		}
 	}
-	for _, p := range []*part{&short, &long} {
+	for _, p := range []*half{&short, &long} {
 		for j, i := range p.at {
 			outcomes[i] = p.outcomes[j]
 		}
@@ -76,7 +76,7 @@ func isPerSecond(c *Charge) bool {
 	return true
 }
 
-func (p *part) spend(ctx context.Context) {
+func (p *half) spend(ctx context.Context) {
 	p.outcomes, p.err = p.store.Spend(ctx, p.charges)
 	if p.err == nil && len(p.outcomes) != len(p.charges) {
 		p.err = errUnanswered
@@ -84,7 +84,7 @@ func (p *part) spend(ctx context.Context) {
 }
 
 // denies says whether the part alone refuses the request.
-func (p *part) denies() bool {
+func (p *half) denies() bool {
 	for i := range p.charges {
 		if p.outcomes[i].Over && !p.charges[i].Shadow {
 			return true
@@ -94,7 +94,7 @@ func (p *part) denies() bool {
 }
 
 // giveBack returns what was spent for a request that the other store denied.
-func (p *part) giveBack(ctx context.Context) {
+func (p *half) giveBack(ctx context.Context) {
 	var back []Charge
 	var at []int
 	for i, c := range p.charges {
