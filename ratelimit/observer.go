@@ -1,6 +1,8 @@
 package ratelimit
 
 import (
+	"math"
+
 	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 	"github.com/sallyport-dev/sallyport/ratelimit/window"
 )
@@ -42,9 +44,10 @@ type Tally struct {
 	Total uint64
 	// Negative is the hits given back, whether or not there were as many to give back. No other field counts them.
 	Negative uint64
-	// Over is those beyond the limit, Within those that the limit had room for.
+	// Over is those beyond the limit, Within those of charges that the limit had room for. Hits that filled up a limit which the
+	// rest of their charge ran over are neither.
 	Over, Within uint64
-	// Near is those of Within that landed above four fifths of the limit.
+	// Near is those that landed within the limit, above [Options.NearLimitRatio] of it.
 	Near uint64
 	// Shadow is those beyond the limit of a rule that refuses nobody.
 	Shadow uint64
@@ -52,27 +55,40 @@ type Tally struct {
 	OverLocal uint64
 }
 
-// nearOf is the count above which hits are near a limit: floor(limit * 0.8).
-func nearOf(limit uint32) uint64 { return uint64(limit) * 4 / 5 }
+// nearOf is the count above which hits are near a limit. The reference counts in single precision, which decides whether the
+// hundredth of a limit's hits is near or not.
+func nearOf(limit uint32, ratio float32) uint64 {
+	return uint64(math.Floor(float64(float32(limit) * ratio)))
+}
 
-// tally sorts the hits of a charge by what one of its windows says after them.
-func tally(hits int64, w window.Window, s window.State, over, shadow bool) Tally {
-	if hits <= 0 {
+// tally sorts the hits of a charge by the outcome, whose state is that of the window with this limit.
+func tally(hits int64, limit uint32, near uint64, countDenied bool, o *Outcome, state window.State) Tally {
+	switch {
+	case hits < 0:
+		return Tally{Negative: uint64(-hits)}
+	case hits == 0:
 		return Tally{}
+	case o.Over:
+		return tallyOver(uint64(hits), uint64(limit), near, countDenied, o, state)
 	}
-	n := uint64(hits)
-	t := Tally{Total: n}
-	if over {
-		t.Over = n
-		if shadow {
-			t.Shadow = n
-		}
-		return t
+	t := Tally{Total: uint64(hits), Within: uint64(hits)}
+	if after := uint64(limit - min(state.Remaining, limit)); after > near {
+		t.Near = min(t.Total, after-near)
 	}
-	t.Within = n
-	after := uint64(w.Limit) - min(uint64(s.Remaining), uint64(w.Limit))
-	if near := nearOf(w.Limit); after > near {
-		t.Near = min(n, after-near)
+	return t
+}
+
+// tallyOver sorts hits of which some at least were over. Where denied hits are counted, a charge fills the window up before it runs
+// over, and the reference counts the hits that did so as near the limit, as far as they were, and nowhere else.
+func tallyOver(hits, limit, near uint64, countDenied bool, o *Outcome, state window.State) Tally {
+	t := Tally{Total: hits, Over: hits}
+	switch {
+	case o.Remembered:
+		t.OverLocal = hits
+	case countDenied && uint64(state.Beyond) < hits:
+		t.Over = uint64(state.Beyond)
+		before := limit - min(hits-t.Over, limit)
+		t.Near = limit - max(min(near, limit), before)
 	}
 	return t
 }

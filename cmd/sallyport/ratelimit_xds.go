@@ -144,11 +144,11 @@ func (w *xdsWatch) update(u xds.Update) {
 	g := w.gate
 	names := make([]string, len(u.Domains))
 	for i, domain := range u.Domains {
-		g.metrics.Loaded(domain.OK())
+		g.loaded(domain.OK())
 		names[i] = domain.Name
 	}
 	if len(u.Domains) == 0 {
-		g.metrics.Loaded(u.Err == nil)
+		g.loaded(u.Err == nil)
 	}
 	g.limiter.Use(u.Table)
 	w.taken = u.Table != nil

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"maps"
+	"math"
 	"time"
 
 	"github.com/sallyport-dev/sallyport/ratelimit"
@@ -161,6 +162,7 @@ func (c counter) states(ch ratelimit.Charge, now int64, over []bool) []window.St
 		used := c[k].sum(k, now/k.grain)
 		out = append(out, window.State{
 			Remaining: uint32(max(int64(w.Limit)-used, 0)),
+			Beyond:    uint32(min(max(used-int64(w.Limit), 0), math.MaxUint32)),
 			Reset:     time.Duration(c[k].wait(k, now, waitFor{over[i], ch.Hits, int64(w.Limit)})) * time.Millisecond,
 			Over:      over[i],
 		})

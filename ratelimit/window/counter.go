@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -136,11 +137,11 @@ func (c *Counter) AppendStates(dst []State, a Ask, now int64, v Verdict) []State
 			sum = r.sumAt(now / s.Grain)
 		}
 		isOver := v.Over&(1<<i) != 0
-		left := uint32(0)
-		if sum < uint64(w.Limit) {
-			left = w.Limit - uint32(sum)
-		}
-		dst = append(dst, State{Remaining: left, Reset: reset(r, s, now, wanted(w, a.Hits, isOver)), Over: isOver})
+		dst = append(dst, State{
+			Remaining: w.Limit - uint32(min(sum, uint64(w.Limit))),
+			Beyond:    uint32(min(sum-min(sum, uint64(w.Limit)), math.MaxUint32)),
+			Reset:     reset(r, s, now, wanted(w, a.Hits, isOver)), Over: isOver,
+		})
 	}
 	return dst
 }

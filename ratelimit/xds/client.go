@@ -37,7 +37,7 @@ func New(o Options) (*Client, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{options: o, node: node(o.Node), book: book{build: limits.BuildOptions{MergeDomains: o.MergeDomains}}, after: time.After}
+	c := &Client{options: o, node: node(o.Node), book: book{build: limits.BuildOptions{MergeDomains: o.MergeDomains, SpareDenied: o.SpareDenied}}, after: time.After}
 	conn, err := c.dial()
 	if err != nil {
 		return nil, err
