@@ -90,26 +90,20 @@ func startInto(t testing.TB, stdout *os.File, name, path string, args ...string)
 		p.cmd.Stdout = stdout
 	}
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + os.TempDir()}
-	p.run()
-	return p
-}
-
-// run starts the process, which ends with the test.
-func (p *process) run() {
-	p.t.Helper()
 	if err := p.cmd.Start(); err != nil {
-		p.t.Fatalf("start %s: %v", p.name, err)
+		t.Fatalf("start %s: %v", name, err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
-	p.t.Cleanup(func() {
+	t.Cleanup(func() {
 		p.kill()
-		if p.t.Failed() {
-			p.t.Logf("--- %s said:\n%s", p.name, tail(p.output.String(), 6000))
+		if t.Failed() {
+			t.Logf("--- %s said:\n%s", name, tail(p.output.String(), 6000))
 		}
 	})
+	return p
 }
 
 func tail(s string, n int) string {

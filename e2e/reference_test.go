@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -22,22 +21,22 @@ import (
 	"github.com/sallyport-dev/sallyport/ratelimit/storetest"
 )
 
-// reference is a running envoyproxy/ratelimit, which every answer of ours to its own files is held to.
-type reference struct {
+// original is a running envoyproxy/ratelimit, which every answer of ours to its own files is held to.
+type original struct {
 	*process
 	grpc, http, debug int
 }
 
-// startReference starts the pinned build of it on a folder of limits and a store, with more of its environment variables.
-func startReference(t testing.TB, limits, store string, env ...string) *reference {
+// startOriginal starts the pinned build of it on a folder of limits and a store, with more of its environment variables.
+func startOriginal(t testing.TB, limits, store string, env ...string) *original {
 	t.Helper()
-	r := &reference{grpc: freePort(t), http: freePort(t), debug: freePort(t)}
+	r := &original{grpc: freePort(t), http: freePort(t), debug: freePort(t)}
 	// It reads the folder RUNTIME_APPDIRECTORY below RUNTIME_ROOT.
-	r.process = startEnv(t, append([]string{
+	r.process = start(t, "reference", "/usr/bin/env", append(append([]string{
 		"HOST=127.0.0.1", "PORT=" + strconv.Itoa(r.http), "GRPC_HOST=127.0.0.1", "GRPC_PORT=" + strconv.Itoa(r.grpc), "DEBUG_HOST=127.0.0.1", "DEBUG_PORT=" + strconv.Itoa(r.debug),
 		"USE_STATSD=false", "RUNTIME_ROOT=" + filepath.Dir(limits), "RUNTIME_APPDIRECTORY=" + filepath.Base(limits), "RUNTIME_WATCH_ROOT=false",
 		"REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + store,
-	}, env...), "reference", tool(t, "SALLYPORT_REFERENCE", "tools/bin/service_cmd"))
+	}, env...), tool(t, "SALLYPORT_REFERENCE", "tools/bin/service_cmd"))...)
 	eventually(t, "the reference is ready", func() bool {
 		if r.ended() {
 			t.Fatalf("the reference ended:\n%s", r.output.String())
@@ -48,18 +47,8 @@ func startReference(t testing.TB, limits, store string, env ...string) *referenc
 	return r
 }
 
-// startEnv is start with environment variables.
-func startEnv(t testing.TB, env []string, name, path string, args ...string) *process {
-	t.Helper()
-	p := &process{t: t, name: name, cmd: exec.Command(path, args...), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + os.TempDir()}, env...)
-	p.run()
-	return p
-}
-
-// referenceLimits has each key of the format that a decision depends on. Days and longer: no window ends while the test runs, or all but never.
-const referenceLimits = `domain: mesh
+// originalLimits has each key of the format that a decision depends on. Days and longer: no window ends while the test runs, or all but never.
+const originalLimits = `domain: mesh
 descriptors:
   - key: user
     rate_limit: {requests_per_unit: 5, unit: day}
@@ -170,8 +159,8 @@ func TestReferenceTwin(t *testing.T) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(folder, "mesh.yaml"), referenceLimits)
-	theirs := startReference(t, folder, storetest.StartValkey(t))
+	write(t, filepath.Join(folder, "mesh.yaml"), originalLimits)
+	theirs := startOriginal(t, folder, storetest.StartValkey(t))
 	ours := serve(t, "ratelimit", "--limits", folder, "--store", "redis://"+storetest.StartValkey(t)+"/0", "--audit", "off")
 	askThem := rlsv3.NewRateLimitServiceClient(dial(t, theirs.grpc))
 	askUs := rlsv3.NewRateLimitServiceClient(dial(t, ours.listen))

@@ -146,7 +146,7 @@ func (l *Limiter) Spend(ctx context.Context, req Request) (Response, error) {
 	if g == nil {
 		return Response{}, ErrNoTable
 	}
-	s := spending{limiter: l, generation: g, request: &req}
+	s := spending{limiter: l, generation: g, asked: req.Descriptors}
 	s.match(&req)
 	if err := s.spend(ctx); err != nil {
 		return Response{}, err
@@ -212,7 +212,7 @@ func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
 type spending struct {
 	limiter    *Limiter
 	generation *generation
-	request    *Request
+	asked      []Descriptor // the request's
 	response   Response
 	charges    []Charge
 	of         []int // the descriptor of each charge
@@ -418,7 +418,7 @@ func (s *spending) count(charge int, t Tally) {
 	d := s.of[charge]
 	b := &s.generation.rules[s.response.Statuses[d].Rule.ID]
 	if b.values != nil {
-		b.values.of(s.request.Descriptors[d].Entries).Count(t)
+		b.values.of(s.asked[d].Entries).Count(t)
 		return
 	}
 	b.observer.Count(t)

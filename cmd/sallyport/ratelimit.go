@@ -25,8 +25,8 @@ type ratelimitFlags struct {
 	limits, store, http string
 	headers             []string
 	pprof, compat       bool
-	xds                 xdsFlags
 	audit               auditFlags
+	xds                 xdsFlags
 	dial                redisdial.Options
 	keyPrefix           string
 	replicas, maxKeys   int
@@ -117,8 +117,10 @@ func (f *ratelimitFlags) check() (err error) {
 	case f.pprof && f.Admin == "":
 		return errors.New("--pprof stands on the --admin port, and there is none")
 	}
-	_, err = f.responseHeaders()
-	return errors.Join(err, f.xds.check())
+	if _, err := f.responseHeaders(); err != nil {
+		return err
+	}
+	return f.xds.check()
 }
 
 // responseHeaders are the headers that clients are to see.

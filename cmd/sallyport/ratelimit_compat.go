@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport-dev/sallyport/cmd/internal/redisdial"
 	"github.com/sallyport-dev/sallyport/ratelimit/compat"
 	"github.com/sallyport-dev/sallyport/ratelimit/redisstore"
+	"github.com/sallyport-dev/sallyport/ratelimit/xds"
 )
 
 // referenceHealthName is the name that envoyproxy/ratelimit answers health checks for.
@@ -170,4 +171,22 @@ func dialOptions(variable string, s compat.Store) (redisdial.Options, error) {
 	o.CAFile, o.CertFile, o.KeyFile, o.InsecureAnyServerName = s.CA, s.Cert, s.Key, s.AnyName
 	o.PoolSize, o.Timeout, o.DialTimeout = s.PoolSize, s.Timeout, s.Timeout
 	return o, nil
+}
+
+// referenceXDS is the management server of the reference's environment. It asks in plain text unless told otherwise, as there.
+func referenceXDS(s *compat.Settings) xdsSource {
+	x := s.XDS
+	o := xds.Options{
+		Server: x.Server, Node: xds.Node{ID: x.NodeID, Metadata: x.NodeMetadata}, Headers: x.Headers, MaxMessageBytes: x.MaxMessageBytes,
+		MergeDomains: s.MergeDomains, SpareDenied: s.SpareDenied,
+		Retry: xds.Backoff{Initial: x.BackoffInitial, Max: max(x.BackoffInitial, x.BackoffMax)},
+		Reach: xds.Backoff{Initial: x.RetryInterval, Max: x.RetryInterval},
+	}
+	if x.BackoffJitter {
+		o.Retry.Jitter = x.BackoffFactor
+	}
+	if x.TLS {
+		o.TLS = &xds.TLS{CA: x.CA, Cert: x.Cert, Key: x.Key, ServerName: x.SAN, Min: tls.VersionTLS12}
+	}
+	return xdsSource{Options: o, readyWithoutLimits: s.StartWithoutConfig && !s.HealthyWithConfig}
 }

@@ -10,9 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/cmd/internal/redisdial"
 	"github.com/sallyport-dev/sallyport/ratelimit/compat"
+	"github.com/sallyport-dev/sallyport/ratelimit/xds"
 )
 
 // The name that a process is started by chooses what it is, wherever the file stands.
@@ -91,6 +95,31 @@ func TestCompatSettingsOfTheProcess(t *testing.T) {
 		if _, err := followed(t, environ); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", environ, err)
 		}
+	}
+}
+
+// Envoy Gateway's management server, as its deployment names it.
+func TestCompatXDS(t *testing.T) {
+	f, err := followed(t, "CONFIG_TYPE=GRPC_XDS_SOTW CONFIG_GRPC_XDS_SERVER_URL=envoy-gateway:18001 CONFIG_GRPC_XDS_NODE_ID=envoy-ratelimit CONFIG_GRPC_XDS_SERVER_USE_TLS=true "+
+		"CONFIG_GRPC_XDS_CLIENT_TLS_CERT=/c CONFIG_GRPC_XDS_CLIENT_TLS_KEY=/k CONFIG_GRPC_XDS_SERVER_TLS_CACERT=/ca CONFIG_GRPC_XDS_SERVER_TLS_SAN=gw FORCE_START_WITHOUT_INITIAL_CONFIG=true "+
+		"CONFIG_GRPC_XDS_NODE_METADATA=a=b CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS=x:y XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES=9 XDS_CLIENT_BACKOFF_JITTER=false MERGE_DOMAIN_CONFIG=true "+
+		"STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := xdsSource{readyWithoutLimits: true, Options: xds.Options{
+		Server: "envoy-gateway:18001", Node: xds.Node{ID: "envoy-ratelimit", Metadata: map[string]string{"a": "b"}}, Headers: map[string]string{"x": "y"}, MaxMessageBytes: 9,
+		TLS: &xds.TLS{CA: "/ca", Cert: "/c", Key: "/k", ServerName: "gw", Min: tls.VersionTLS12}, MergeDomains: true, SpareDenied: true,
+		Retry: xds.Backoff{Initial: 10 * time.Second, Max: time.Minute}, Reach: xds.Backoff{Initial: 3 * time.Second, Max: 3 * time.Second},
+	}}
+	if diff := cmp.Diff(want, referenceXDS(f.reference), cmp.AllowUnexported(xdsSource{}), cmpopts.IgnoreFields(xds.Options{}, "OnConnection", "OnUpdate")); diff != "" {
+		t.Error(diff)
+	}
+	if f, err = followed(t, "CONFIG_TYPE=GRPC_XDS_SOTW FORCE_START_WITHOUT_INITIAL_CONFIG=true HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED=true"); err != nil {
+		t.Fatal(err)
+	}
+	if source := referenceXDS(f.reference); source.readyWithoutLimits || source.TLS != nil || source.Retry.Jitter != 0.5 {
+		t.Errorf("defaults: %+v", source)
 	}
 }
 

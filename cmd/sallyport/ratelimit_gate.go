@@ -125,24 +125,29 @@ func (g *ratelimitGate) serve() error {
 	return nil
 }
 
-// watchLimits loads the limits and keeps them in step with their files.
+// watchLimits loads the limits and keeps them in step with their source.
 func (g *ratelimitGate) watchLimits() error {
-	r := g.flags.reference
-	if g.flags.xds.given() {
-		source, err := g.flags.xds.source()
+	f := g.flags
+	switch r := f.reference; {
+	case f.limits != "":
+		return g.daemon.WatchFiles(f.limits, g.load)
+	case f.xds.given():
+		source, err := f.xds.source()
 		if err != nil {
 			return daemon.Unable(err)
 		}
 		return g.watchXDS(source)
+	case r.ConfigType == compat.FromXDS:
+		return g.watchXDS(referenceXDS(r))
+	default:
+		return g.watchRuntime(r)
 	}
-	if g.flags.limits != "" || r == nil {
-		return g.daemon.WatchFiles(g.flags.limits, g.load)
-	}
+}
+
+// watchRuntime is watchLimits of the reference's runtime folder.
+func (g *ratelimitGate) watchRuntime(r *compat.Settings) error {
 	if r.HealthyWithConfig {
 		g.daemon.Status.Expect(partLimits)
-	}
-	if r.ConfigType == compat.FromXDS {
-		return g.watchXDS(referenceXDS(r))
 	}
 	root, keep, links := r.Runtime.Folder()
 	g.whole = root
@@ -198,10 +203,7 @@ func (g *ratelimitGate) take(files []daemon.File) error {
 	states := make([]fileState, len(next.Files))
 	for i, file := range next.Files {
 		states[i] = fileState(file)
-		g.metrics.Loaded(file.OK())
-		if g.stats != nil {
-			g.stats.Loaded(file.OK())
-		}
+		g.loaded(file.OK())
 	}
 	first := g.snapshot == nil
 	if first && next.Table == nil {
@@ -213,6 +215,14 @@ func (g *ratelimitGate) take(files []daemon.File) error {
 	err := notInForce(g.files, states, "its domain has no limits")
 	g.files = states
 	return err
+}
+
+// loaded counts a file or a domain that was taken into use, or refused.
+func (g *ratelimitGate) loaded(ok bool) {
+	g.metrics.Loaded(ok)
+	if g.stats != nil {
+		g.stats.Loaded(ok)
+	}
 }
 
 // partLimits is what readiness waits for where HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED asks it to.

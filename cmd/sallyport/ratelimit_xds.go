@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
-	"github.com/sallyport-dev/sallyport/ratelimit/compat"
 	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 	"github.com/sallyport-dev/sallyport/ratelimit/xds"
 )
@@ -89,23 +87,6 @@ type xdsSource struct {
 	readyWithoutLimits bool
 }
 
-// referenceXDS is the management server that the environment of envoyproxy/ratelimit names. There BACKOFF_RANDOM_FACTOR multiplies each
-// wait, so that they never grow; here it is the part of a wait that chance adds or takes, as its name says.
-func referenceXDS(s *compat.Settings) xdsSource {
-	o := xds.Options{
-		Server: s.XDS.Server, Node: xds.Node{ID: s.XDS.NodeID, Metadata: s.XDS.NodeMetadata}, Headers: s.XDS.Headers, MaxMessageBytes: s.XDS.MaxMessageBytes,
-		Retry: xds.Backoff{Initial: s.XDS.BackoffInitial, Max: max(s.XDS.BackoffMax, s.XDS.BackoffInitial)},
-		Reach: xds.Backoff{Initial: s.XDS.RetryInterval, Max: s.XDS.RetryInterval, Jitter: xds.DefaultRetry.Jitter},
-	}
-	if s.XDS.BackoffJitter {
-		o.Retry.Jitter = min(s.XDS.BackoffFactor, 1)
-	}
-	if s.XDS.TLS {
-		o.TLS = &xds.TLS{CA: s.XDS.CA, Cert: s.XDS.Cert, Key: s.XDS.Key, ServerName: s.XDS.SAN, Min: tls.VersionTLS12}
-	}
-	return xdsSource{Options: o, readyWithoutLimits: s.StartWithoutConfig}
-}
-
 // The parts that a management server has in the status: whether it can be asked, and whether what it sent is in force.
 const (
 	partXDS       = "xds"
@@ -117,7 +98,7 @@ const (
 func (g *ratelimitGate) watchXDS(source xdsSource) error {
 	w := &xdsWatch{gate: g, source: source}
 	o := source.Options
-	o.Build, o.OnConnection, o.OnUpdate = g.buildOptions(), w.connection, w.update
+	o.OnConnection, o.OnUpdate = w.connection, w.update
 	client, err := xds.New(o)
 	if err != nil {
 		return daemon.Unable(err)
@@ -126,6 +107,9 @@ func (g *ratelimitGate) watchXDS(source xdsSource) error {
 	d.Registry.MustRegister(client)
 	if !source.readyWithoutLimits {
 		d.Status.Expect(partXDSLimits)
+	}
+	if r := g.flags.reference; r != nil && r.HealthyWithConfig {
+		d.Status.Expect(partLimits) // a response without any domain is not enough then
 	}
 	d.Status.Set(partXDSLimits, daemon.Degraded(fmt.Sprintf("no limits have come from %s yet for the node %q, and every request is answered with an error until they do", o.Server, o.Node.ID)))
 	d.Task("xds", client.Run)
@@ -178,14 +162,6 @@ func (w *xdsWatch) update(u xds.Update) {
 	event.Files, event.Count = names, uint64(len(names))
 	g.audit.Event(event)
 	w.tell(u, err)
-}
-
-// loaded counts a domain that was taken or refused.
-func (g *ratelimitGate) loaded(ok bool) {
-	g.metrics.Loaded(ok)
-	if g.stats != nil {
-		g.stats.Loaded(ok)
-	}
 }
 
 // partly marks the error of a response that is in force in part.

@@ -161,11 +161,19 @@ type Headers struct {
 	Limit, Remaining, Reset string
 }
 
-// Folder is where the files are, and which of them count by their path below it. Links are the paths that may be swapped.
+// Folder is where the files are, and which of them count by their path below it. Links are that folder and those above it,
+// down from RUNTIME_ROOT: each may be swapped, or come later.
 func (r Runtime) Folder() (root string, keep func(rel string) bool, links []string) {
-	root, links = path.Join(r.Root, r.Subdirectory), []string{path.Clean(r.Root)}
-	if !r.WatchRoot {
-		root = path.Join(root, r.AppDirectory)
+	root, links = path.Clean(r.Root), []string{path.Clean(r.Root)}
+	below := []string{r.Subdirectory, r.AppDirectory}
+	if r.WatchRoot {
+		below = below[:1]
+	}
+	for _, name := range below {
+		if name != "" {
+			root = path.Join(root, name)
+			links = append(links, root)
+		}
 	}
 	return root, func(rel string) bool {
 		if r.IgnoreDotFiles && (strings.HasPrefix(rel, ".") || strings.Contains(rel, "/.")) {

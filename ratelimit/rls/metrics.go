@@ -1,6 +1,7 @@
 package rls
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -11,10 +12,11 @@ import (
 )
 
 // Metrics are the counters of the rate limit gate, under the names that envoyproxy/ratelimit exports to Prometheus, so that
-// dashboards stay as they are. The labels domain, key1 and key2 hold what the limits files say, never what a client sent.
+// dashboards stay as they are. The labels domain, key1 and key2 hold what the limits files say; what
+// a client sent only where a rule asks for it, and then no more than [ratelimit.MaxMetricValues] of it.
 // Register it as one collector. It is safe for concurrent use.
 type Metrics struct {
-	total, over, near, within, shadow *prometheus.CounterVec
+	total, over, near, within, shadow, overLocal, negative *prometheus.CounterVec
 
 	failures *prometheus.CounterVec
 	calls    prometheus.Counter
@@ -48,9 +50,11 @@ func newMetrics(unit float64) *Metrics {
 	}
 	m.total = rule("total_hits", "Hits of a rule, passed and refused.")
 	m.over = rule("over_limit", "Hits beyond a rule's limit.")
-	m.near = rule("near_limit", "Hits above four fifths of a rule's limit and within it.")
+	m.near = rule("near_limit", "Hits within a rule's limit and close to it: above four fifths of it, unless told otherwise.")
 	m.within = rule("within_limit", "Hits within a rule's limit.")
 	m.shadow = rule("shadow_mode", "Hits beyond the limit of a rule in shadow mode, which passed.")
+	m.overLocal = rule("over_limit_with_local_cache", "Hits beyond a rule's limit that were refused from memory, without asking the store.")
+	m.negative = rule("total_negative_hits", "Hits that were given back to a rule.")
 	m.failures = m.vec("ratelimit_service_should_rate_limit_error", "Calls that ended with an error.", "err_type")
 	m.calls = m.vec("ratelimit_service_total_requests", "Calls.", "grpc_method").WithLabelValues("ShouldRateLimit")
 	buckets := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1}
@@ -160,14 +164,24 @@ func (m *Metrics) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
 	}
 	domain := label(r.Domain)
 	with := func(v *prometheus.CounterVec) prometheus.Counter { return v.WithLabelValues(domain, key1, key2) }
-	return &ruleCounters{total: with(m.total), over: with(m.over), near: with(m.near), within: with(m.within), shadow: with(m.shadow)}
+	return &ruleCounters{
+		total: with(m.total), over: with(m.over), near: with(m.near), within: with(m.within), shadow: with(m.shadow), overLocal: with(m.overLocal), negative: with(m.negative),
+	}
 }
 
-// label writes a name as the reference does: statsd, through which it counts, keeps ":" and "|" for itself.
-func label(s string) string { return strings.NewReplacer(":", "_", "|", "_").Replace(s) }
+// label writes a name as the reference does: statsd, through which it counts, keeps ":" and "|" for itself, and the dots of an
+// address would part a name.
+func label(s string) string {
+	s = strings.NewReplacer(":", "_", "|", "_").Replace(s)
+	return address.ReplaceAllStringFunc(s, func(ip string) string { return strings.ReplaceAll(ip, ".", "_") })
+}
+
+var address = regexp.MustCompile(`[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}`)
 
 // ruleCounters are one rule's series, looked up when its table was loaded.
-type ruleCounters struct{ total, over, near, within, shadow prometheus.Counter }
+type ruleCounters struct {
+	total, over, near, within, shadow, overLocal, negative prometheus.Counter
+}
 
 // Count implements [ratelimit.RuleObserver].
 func (c *ruleCounters) Count(t ratelimit.Tally) {
@@ -176,6 +190,8 @@ func (c *ruleCounters) Count(t ratelimit.Tally) {
 	add(c.near, t.Near)
 	add(c.within, t.Within)
 	add(c.shadow, t.Shadow)
+	add(c.overLocal, t.OverLocal)
+	add(c.negative, t.Negative)
 }
 
 func add(c prometheus.Counter, n uint64) {

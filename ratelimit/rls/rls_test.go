@@ -436,6 +436,9 @@ func TestServiceName(t *testing.T) {
 	}
 }
 
+// everyOption adds to an answer all that can be added.
+var everyOption = rls.Options{DynamicMetadata: true, Headers: rls.Headers{Legacy: &rls.HeaderNames{}, RateLimit: true, RetryAfter: true}}
+
 // Whatever bytes are sent, the answer is a verdict with a status for each descriptor, or an error of a known kind.
 func FuzzShouldRateLimit(f *testing.F) {
 	for _, s := range []string{
@@ -453,7 +456,7 @@ func FuzzShouldRateLimit(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	server := rls.New(limiter(f, ratelimit.Options{}), rls.Options{})
+	server := rls.New(limiter(f, ratelimit.Options{}), everyOption)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := &rlsv3.RateLimitRequest{}
 		if proto.Unmarshal(data, m) != nil {

@@ -56,36 +56,20 @@ type Options struct {
 	Admits func(ctx context.Context, domain string) bool
 }
 
-// Headers choose the headers that a client sees with its response, beside those that Envoy writes itself. The zero value is none.
-type Headers struct {
-	// Legacy names three headers of one limit each, the one closest to its end: limit, remaining hits, seconds until reset
-	// (LIMIT_RESPONSE_HEADERS_ENABLED of envoyproxy/ratelimit). Nil: none.
-	Legacy *HeaderNames
-	// RateLimit writes RateLimit and RateLimit-Policy, with every window of every limit that was counted
-	// (draft-ietf-httpapi-ratelimit-headers-10).
-	RateLimit bool
-	// RetryAfter writes Retry-After on refused requests: the longest wait among the limits that refuse, in whole seconds, rounded up.
-	RetryAfter bool
-}
-
-// HeaderNames are the names of the three headers of one limit. An empty name is the default: RateLimit-Limit,
-// RateLimit-Remaining, RateLimit-Reset.
-type HeaderNames struct{ Limit, Remaining, Reset string }
-
 // Server answers Envoy. It is safe for concurrent use.
 type Server struct {
-	limiter    Limiter
-	metrics    *Metrics
-	onPanic    func(value any, stack []byte)
-	onUnjudged func(req ratelimit.Request, why string)
-	admits     func(ctx context.Context, domain string) bool
+	limiter Limiter
+	options Options
 }
 
 var _ rlsv3.RateLimitServiceServer = (*Server)(nil)
 
 // New makes a server of a limiter, which must not be nil.
 func New(limiter Limiter, o Options) *Server {
-	return &Server{limiter: limiter, metrics: o.Metrics, onPanic: o.OnPanic, onUnjudged: o.OnUnjudged, admits: o.Admits}
+	if legacy := o.Headers.Legacy; legacy != nil {
+		o.Headers.Legacy = legacy.orDefaults()
+	}
+	return &Server{limiter: limiter, options: o}
 }
 
 // Register adds the service to a gRPC server, so that whoever listens need not know Envoy's API. Unlike the generated
@@ -106,8 +90,8 @@ const ServiceName = "envoy.service.ratelimit.v3.RateLimitService"
 // an error as a failure of the service, which by default lets the request pass; the code is never UNKNOWN, which Envoy lets
 // pass too. A panic is a refusal for the same reason.
 func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest) (out *rlsv3.RateLimitResponse, err error) {
-	if s.metrics != nil {
-		defer s.metrics.called(time.Now())
+	if s.options.Metrics != nil {
+		defer s.options.Metrics.called(time.Now())
 	}
 	defer func() {
 		if r := recover(); r != nil {
@@ -119,20 +103,20 @@ func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest
 	if !ok {
 		return s.refused(req, oversize, len(in.GetDescriptors())), nil
 	}
-	if s.admits != nil && !s.admits(ctx, req.Domain) {
+	if s.options.Admits != nil && !s.options.Admits(ctx, req.Domain) {
 		return s.refused(req, foreign, len(in.GetDescriptors())), nil
 	}
 	answer, err := s.limiter.Spend(ctx, req)
 	if err != nil {
 		return nil, s.failed(err)
 	}
-	return encode(answer), nil
+	return s.encode(&req, &answer), nil
 }
 
 // undecodable refuses what cannot be read, and so has no descriptors to speak of.
 func (s *Server) undecodable() *rlsv3.RateLimitResponse {
-	if s.metrics != nil {
-		s.metrics.called(time.Now())
+	if s.options.Metrics != nil {
+		s.options.Metrics.called(time.Now())
 	}
 	return s.refused(ratelimit.Request{}, undecodable, 0)
 }
@@ -140,11 +124,11 @@ func (s *Server) undecodable() *rlsv3.RateLimitResponse {
 // refused is the answer to a request that nobody judged: over the limit, with a status for each descriptor, as far as the answer
 // stays in proportion.
 func (s *Server) refused(req ratelimit.Request, why string, descriptors int) *rlsv3.RateLimitResponse {
-	if s.metrics != nil {
-		s.metrics.unjudged.WithLabelValues(why).Inc()
+	if s.options.Metrics != nil {
+		s.options.Metrics.unjudged.WithLabelValues(why).Inc()
 	}
-	if s.onUnjudged != nil {
-		s.onUnjudged(req, why)
+	if s.options.OnUnjudged != nil {
+		s.options.OnUnjudged(req, why)
 	}
 	over := &rlsv3.RateLimitResponse_DescriptorStatus{Code: rlsv3.RateLimitResponse_OVER_LIMIT}
 	return &rlsv3.RateLimitResponse{
@@ -154,19 +138,22 @@ func (s *Server) refused(req ratelimit.Request, why string, descriptors int) *rl
 }
 
 func (s *Server) panicked(value any) {
-	if s.metrics != nil {
-		s.metrics.panics.Inc()
+	if s.options.Metrics != nil {
+		s.options.Metrics.panics.Inc()
 	}
-	if s.onPanic != nil {
-		s.onPanic(value, debug.Stack())
+	if s.options.OnPanic != nil {
+		s.options.OnPanic(value, debug.Stack())
 	}
 }
 
 // failed turns an error into the status that Envoy gets. Nothing of a store's or an unforeseen error leaves.
 func (s *Server) failed(err error) error {
 	code, text, kind := statusOf(err)
-	if s.metrics != nil {
-		s.metrics.failures.WithLabelValues(kind).Inc()
+	if s.options.ReferenceErrors && answeredByReference(err) {
+		code = codes.Unknown
+	}
+	if s.options.Metrics != nil {
+		s.options.Metrics.failures.WithLabelValues(kind).Inc()
 	}
 	return status.Error(code, text)
 }
@@ -184,6 +171,12 @@ const (
 	kindStore   = "redis_error"
 	kindService = "service_error"
 )
+
+// answeredByReference says that the reference has an answer to the error too, and by which code: none but Unknown.
+func answeredByReference(err error) bool {
+	var store *ratelimit.StoreError
+	return errors.Is(err, ratelimit.ErrNoDomain) || errors.Is(err, ratelimit.ErrNoDescriptors) || errors.Is(err, ratelimit.ErrNoTable) || errors.As(err, &store)
+}
 
 func statusOf(err error) (code codes.Code, text, kind string) {
 	var store *ratelimit.StoreError

@@ -33,8 +33,10 @@ type Options struct {
 	TLS *TLS
 	// MaxMessageBytes is the largest response that is read; zero is [DefaultMaxMessageBytes].
 	MaxMessageBytes int
-	// Build says how resources become limits, as it does for files.
-	Build limits.BuildOptions
+	// MergeDomains permits several resources of one domain, as envoyproxy/ratelimit does with MERGE_DOMAIN_CONFIG.
+	MergeDomains bool
+	// SpareDenied has limits burn nothing by hits that they deny ([limits.BuildOptions]).
+	SpareDenied bool
 	// Retry is how long to wait after a stream that ended, growing until the server sends something again; the zero value is
 	// [DefaultRetry]. Reach is how long where no stream came to stand; the zero value is Retry.
 	Retry, Reach Backoff

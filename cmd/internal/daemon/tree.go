@@ -19,7 +19,7 @@ type Tree struct {
 	Root string
 	// Keep says whether a file counts, by its path below Root with slashes; nil keeps every one.
 	Keep func(rel string) bool
-	// Links are paths above Root that may be swapped under it, to be looked at when they are.
+	// Links are Root and paths above it that may be swapped, or come later: a look follows when one does.
 	Links []string
 }
 
