@@ -43,7 +43,9 @@ func (s *spending) withoutStore(ctx context.Context, cause error) error {
 			s.limiter.observer.Fallback(how)
 		}
 	}
+	s.judge()
 	s.locally(ctx, local)
+	s.judge()
 	return nil
 }
 
@@ -70,10 +72,9 @@ func (s *spending) refuse(charge int) {
 	if !status.Rule.Override {
 		status.Limit = status.Rule.Limits[0]
 	}
-	status.Remaining, status.Reset = 0, refusedReset
-	status.Code, s.response.Code = OverLimit, OverLimit
+	status.Remaining, status.Reset, status.Over = 0, refusedReset, true
 	if hits := s.charges[charge].Hits; hits > 0 {
-		s.generation.rules[status.Rule.ID].observer.Count(Tally{Total: uint64(hits), Over: uint64(hits)})
+		s.count(charge, Tally{Total: uint64(hits), Over: uint64(hits)})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 
 // DefaultStoreTimeout is how long the store may take when the caller sent no deadline.
 const DefaultStoreTimeout = 50 * time.Millisecond
+
+// DefaultNearLimitRatio is the part of a limit above which hits are near it.
+const DefaultNearLimitRatio float32 = 0.8
 
 // Options configure a [Limiter].
 type Options struct {
@@ -30,6 +34,16 @@ type Options struct {
 	// StoreTimeout is the most time the store may take. Zero: DefaultStoreTimeout, or four fifths of the time that the caller
 	// left, if it sent a deadline. The rest of the caller's time is for answering without the store.
 	StoreTimeout time.Duration
+	// ShadowMode lets every request pass, whatever its limits say: the overall code is OK, and the statuses say what they would
+	// have said (SHADOW_MODE of envoyproxy/ratelimit). Each request that passes for this alone is told to the Observer. As long
+	// as it is on, nothing is limited.
+	ShadowMode bool
+	// QuotaMode makes every limit a quota, as quota_mode does for one rule ([limits.Rule.Quota]; QUOTA_MODE of
+	// envoyproxy/ratelimit).
+	QuotaMode bool
+	// NearLimitRatio is the part of a limit above which hits are near it, between 0 and 1; it changes metrics only. Zero:
+	// DefaultNearLimitRatio (NEAR_LIMIT_RATIO of envoyproxy/ratelimit).
+	NearLimitRatio float32
 	// Observer may be nil.
 	Observer Observer
 }
@@ -38,10 +52,16 @@ type Options struct {
 type Limiter struct {
 	store, local Store
 	replicas     uint32
+	shadow       bool // of every request
+	quota        bool // of every limit
+	nearRatio    float32
 	divisor      uint32 // of what Store spends: replicas where each has a store of its own, else 1
 	timeout      time.Duration
 	observer     Observer
 	current      atomic.Pointer[generation]
+
+	using  sync.Mutex
+	values map[string]*values // by rule, those of earlier tables too: guarded by using
 }
 
 // generation is a table with what is kept beside each of its rules, by the rule's ID. A request sees one generation.
@@ -52,13 +72,20 @@ type generation struct {
 
 type beside struct {
 	observer RuleObserver
+	values   *values         // counts in place of observer, where metrics show the values that were sent
 	windows  []window.Window // the rule's windows as Store spends them
 	share    []window.Window // the rule's windows for one replica of several
 }
 
 // New makes a limiter without a table.
 func New(o Options) *Limiter {
-	l := &Limiter{store: o.Store, local: o.Local, replicas: uint32(max(o.Replicas, 1)), timeout: o.StoreTimeout, observer: o.Observer}
+	l := &Limiter{
+		store: o.Store, local: o.Local, replicas: uint32(max(o.Replicas, 1)), shadow: o.ShadowMode, quota: o.QuotaMode, nearRatio: o.NearLimitRatio,
+		timeout: o.StoreTimeout, observer: o.Observer, values: map[string]*values{},
+	}
+	if l.nearRatio == 0 {
+		l.nearRatio = DefaultNearLimitRatio
+	}
 	if l.observer == nil {
 		l.observer = unobserved{}
 	}
@@ -73,9 +100,17 @@ func (l *Limiter) Use(t *limits.Table) {
 	if t == nil {
 		return
 	}
+	l.using.Lock()
+	defer l.using.Unlock()
 	g := &generation{table: t, rules: make([]beside, len(t.Rules()))}
 	for i, r := range t.Rules() {
-		g.rules[i] = beside{observer: l.observer.Rule(r), windows: divided(r.Windows, l.divisor), share: divided(r.Windows, l.replicas)}
+		b := beside{windows: divided(r.Windows, l.divisor), share: divided(r.Windows, l.replicas)}
+		if r.ByValue == nil {
+			b.observer = l.observer.Rule(r)
+		} else {
+			b.values = l.valuesOf(r)
+		}
+		g.rules[i] = b
 	}
 	l.current.Store(g)
 }
@@ -111,33 +146,48 @@ func (l *Limiter) Spend(ctx context.Context, req Request) (Response, error) {
 	if g == nil {
 		return Response{}, ErrNoTable
 	}
-	s := spending{limiter: l, generation: g}
+	s := spending{limiter: l, generation: g, asked: req.Descriptors}
 	s.match(&req)
-	if len(s.charges) == 0 {
-		return s.response, nil
+	if err := s.spend(ctx); err != nil {
+		return Response{}, err
 	}
-	outcomes, err := l.ask(ctx, s.charges)
-	if err != nil {
-		if err := s.withoutStore(ctx, err); err != nil {
-			return Response{}, err
-		}
-		return s.response, nil
-	}
-	s.judge(outcomes)
-	s.mirror(ctx, outcomes)
+	s.shadow()
 	return s.response, nil
 }
 
-// judge takes in what the store said of each charge: first what it counted, since the rest is believed only of a refused request.
-func (s *spending) judge(outcomes []Outcome) {
-	for _, uncounted := range [...]bool{false, true} {
-		for i := range s.charges {
-			if outcomes[i].Uncounted == uncounted {
-				s.settle(i, &s.charges[i], &outcomes[i])
-			}
+// spend has the charges decided, by the store or without it.
+func (s *spending) spend(ctx context.Context) error {
+	if len(s.charges) == 0 {
+		s.judge()
+		return nil
+	}
+	outcomes, err := s.limiter.ask(ctx, s.charges)
+	if err != nil {
+		return s.withoutStore(ctx, err)
+	}
+	s.take(outcomes)
+	s.judge()
+	s.mirror(ctx, outcomes)
+	return nil
+}
+
+// take takes in what the store said of each charge. What it did not count is believed only where another charge refuses the batch.
+func (s *spending) take(outcomes []Outcome) {
+	refused := false
+	for i := range outcomes {
+		refused = refused || outcomes[i].Over && !s.charges[i].Shadow
+	}
+	for i := range s.charges {
+		if outcomes[i].Uncounted && refused {
+			s.count(i, uncounted(s.charges[i].Hits)) // its status says OK, and nothing of its limit
+			continue
 		}
+		s.settle(i, &s.charges[i], &outcomes[i])
 	}
 }
+
+// errUnanswered is a store that breaks its promise.
+var errUnanswered error = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
 
 // ask spends a batch in the store, within the store's part of the caller's time.
 func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
@@ -153,7 +203,7 @@ func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	defer cancel()
 	outcomes, err := l.store.Spend(within, batch)
 	if err == nil && len(outcomes) != len(batch) {
-		err = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
+		err = errUnanswered
 	}
 	return outcomes, err
 }
@@ -162,6 +212,7 @@ func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
 type spending struct {
 	limiter    *Limiter
 	generation *generation
+	asked      []Descriptor // the request's
 	response   Response
 	charges    []Charge
 	of         []int // the descriptor of each charge
@@ -170,10 +221,10 @@ type spending struct {
 // match finds each descriptor's limit, and makes the charges.
 func (s *spending) match(req *Request) {
 	table := s.generation.table
-	s.response = Response{Code: OK, Statuses: make([]Status, len(req.Descriptors))}
+	s.response = Response{Statuses: make([]Status, len(req.Descriptors))}
 	override := table.Override(req.Domain)
 	if override == nil {
-		s.limiter.observer.UnknownDomain()
+		s.limiter.observer.UnknownDomain(req.Domain, len(req.Descriptors))
 	}
 	s.charges = make([]Charge, 0, len(req.Descriptors))
 	s.of = make([]int, 0, len(req.Descriptors))
@@ -190,6 +241,9 @@ func (s *spending) match(req *Request) {
 		}
 		m := table.Match(req.Domain, d.Entries)
 		if m.Rule == nil {
+			if m.Stray {
+				s.limiter.observer.Stray(req.Domain, d.Entries)
+			}
 			continue
 		}
 		status.Rule = m.Rule
@@ -202,7 +256,67 @@ func (s *spending) match(req *Request) {
 	if replacing {
 		s.replace()
 	}
-	s.unlimited(req)
+	s.unlimited()
+	s.quotas()
+}
+
+// quotas marks the limits that refuse only together. Each may be over while the request passes, so none of several may deny it in
+// the store; one alone may.
+//
+// So a request that all of several quotas refuse has burnt its hits on its other limits. That errs on the safe side, and to take them
+// back would take a second trip.
+func (s *spending) quotas() {
+	var several []int
+	for c := range s.charges {
+		status := &s.response.Statuses[s.of[c]]
+		if (s.limiter.quota || status.Rule.Quota) && !status.Rule.Shadow {
+			status.Quota = true
+			several = append(several, c)
+		}
+	}
+	if len(several) < 2 {
+		return
+	}
+	for _, c := range several {
+		s.charges[c].Shadow = true
+	}
+}
+
+// judge makes the codes of what the limits say. Until then the response refuses.
+func (s *spending) judge() {
+	refused, quotas, exhausted := false, 0, 0
+	for c := range s.charges {
+		switch status := &s.response.Statuses[s.of[c]]; {
+		case status.Rule.Shadow:
+		case status.Quota:
+			quotas++
+			if status.Over {
+				exhausted++
+			}
+		default:
+			refused = refused || status.Over
+		}
+	}
+	all := quotas > 0 && exhausted == quotas
+	for c := range s.charges {
+		status := &s.response.Statuses[s.of[c]]
+		status.Code = OK
+		if status.Over && !status.Rule.Shadow && (all || !status.Quota) {
+			status.Code = OverLimit
+		}
+	}
+	s.response.Code = OK
+	if refused || all {
+		s.response.Code = OverLimit
+	}
+}
+
+// shadow lets pass what would be refused, where the whole service is in shadow mode.
+func (s *spending) shadow() {
+	if s.limiter.shadow && s.response.Code == OverLimit {
+		s.response.Code, s.response.Shadowed = OK, true
+		s.limiter.observer.GlobalShadow()
+	}
 }
 
 func (s *spending) charge(descriptor int, c Charge) {
@@ -219,7 +333,7 @@ func (s *spending) override(req *Request, i int, rule *limits.Rule) {
 	status.Limit = limits.Limit{Requests: o.Requests, Unit: o.Unit}
 	s.charge(i, Charge{
 		Key: limits.OverrideKey(req.Domain, d.Entries, o.span()), Rule: rule.Path + "." + o.Unit.String(),
-		Windows: []window.Window{{Limit: o.Requests / s.limiter.divisor, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: true,
+		Windows: []window.Window{{Limit: o.Requests / s.limiter.divisor, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: rule.CountDenied,
 	})
 }
 
@@ -246,7 +360,7 @@ func (s *spending) replace() {
 }
 
 // unlimited answers the rules that count nothing.
-func (s *spending) unlimited(req *Request) {
+func (s *spending) unlimited() {
 	s.keep(func(charge int) bool {
 		i := s.of[charge]
 		status := &s.response.Statuses[i]
@@ -255,7 +369,7 @@ func (s *spending) unlimited(req *Request) {
 		}
 		status.Remaining = ^uint32(0)
 		if hits := s.charges[charge].Hits; hits > 0 {
-			s.generation.rules[status.Rule.ID].observer.Count(Tally{Total: uint64(hits), Within: uint64(hits)})
+			s.count(charge, Tally{Total: uint64(hits), Within: uint64(hits)})
 		}
 		return false
 	})
@@ -277,10 +391,6 @@ func (s *spending) keep(pass func(charge int) bool) {
 // rule's own limits.
 func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	status := &s.response.Statuses[s.of[i]]
-	if o.Uncounted && s.response.Code == OverLimit {
-		s.generation.rules[status.Rule.ID].observer.Count(uncounted(s.charges[i].Hits))
-		return // it says OK, and nothing of its limit
-	}
 	if len(o.Windows) != len(c.Windows) {
 		// Every store reports every window; one that does not cannot be believed, and the zero value refuses.
 		s.refuse(i)
@@ -291,12 +401,27 @@ func (s *spending) settle(i int, c *Charge, o *Outcome) {
 		status.Limit = status.Rule.Limits[w]
 	}
 	state := o.Windows[w]
-	status.Remaining, status.Reset = state.Remaining, state.Reset
-	status.Code = OK
-	if o.Over && !c.Shadow {
-		status.Code, s.response.Code = OverLimit, OverLimit
+	status.Remaining, status.Reset, status.Windows = state.Remaining, state.Reset, o.Windows
+	status.Over = o.Over
+	t := tally(s.charges[i].Hits, c.Windows[w].Limit, nearOf(c.Windows[w].Limit, s.limiter.nearRatio), c.CountDenied, o, state)
+	if status.Rule.Shadow {
+		t.Shadow = t.Over
 	}
-	s.generation.rules[status.Rule.ID].observer.Count(tally(s.charges[i].Hits, c.Windows[w], state, o, c.Shadow))
+	s.count(i, t)
+}
+
+// count tells the observer of a charge's hits.
+func (s *spending) count(charge int, t Tally) {
+	if t == (Tally{}) {
+		return
+	}
+	d := s.of[charge]
+	b := &s.generation.rules[s.response.Statuses[d].Rule.ID]
+	if b.values != nil {
+		b.values.of(s.asked[d].Entries).Count(t)
+		return
+	}
+	b.observer.Count(t)
 }
 
 // reported picks the window that a status shows.

@@ -94,9 +94,14 @@ type page struct {
 }
 
 func (l *ledger) Rule(r *limits.Rule) ratelimit.RuleObserver { return page{l, r.Path} }
-func (l *ledger) UnknownDomain()                             { l.note("unknown domain") }
-func (l *ledger) StoreFailed(c ratelimit.StoreErrorClass)    { l.note("store " + string(c)) }
-func (l *ledger) Fallback(how limits.Failure)                { l.note("fallback " + how.String()) }
+func (l *ledger) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
+	return page{l, strings.Join(append([]string{r.Domain}, keys...), ".")}
+}
+func (l *ledger) UnknownDomain(string, int)               { l.note("unknown domain") }
+func (l *ledger) Stray(string, []limits.Entry)            {}
+func (l *ledger) GlobalShadow()                           { l.note("global shadow") }
+func (l *ledger) StoreFailed(c ratelimit.StoreErrorClass) { l.note("store " + string(c)) }
+func (l *ledger) Fallback(how limits.Failure)             { l.note("fallback " + how.String()) }
 
 func (l *ledger) note(s string) {
 	l.Lock()
@@ -109,6 +114,7 @@ func (p page) Count(t ratelimit.Tally) {
 	defer p.l.Unlock()
 	sum := p.l.tallies[p.path]
 	sum.Total, sum.Over, sum.Near, sum.Within, sum.Shadow = sum.Total+t.Total, sum.Over+t.Over, sum.Near+t.Near, sum.Within+t.Within, sum.Shadow+t.Shadow
+	sum.Negative, sum.OverLocal = sum.Negative+t.Negative, sum.OverLocal+t.OverLocal
 	p.l.tallies[p.path] = sum
 }
 
@@ -544,7 +550,7 @@ func TestTallies(t *testing.T) {
 	}
 	want := map[string]ratelimit.Tally{
 		"d.better": {Total: 10, Within: 9, Near: 2, Over: 1},
-		"d.plain":  {Total: 4, Within: 2, Near: 0, Over: 2},
+		"d.plain":  {Total: 4, Within: 2, Near: 1, Over: 1, Negative: 1}, // the third of 3 came with the fourth
 		"d.shadow": {Total: 3, Within: 1, Near: 1, Over: 2, Shadow: 2},
 		"d.free":   {Total: 3, Within: 3},
 	}

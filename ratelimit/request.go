@@ -55,18 +55,25 @@ const (
 
 // Response is the verdict on a request.
 type Response struct {
-	// Code is OverLimit if any descriptor is over a limit that is not in shadow mode.
+	// Code is OverLimit if any descriptor is over a limit that is neither in shadow mode nor a quota, or if every quota is over.
+	// Under [Options.ShadowMode] it is always OK.
 	Code Code
 	// Statuses has one status for each descriptor, in their order.
 	Statuses []Status
 	// Degraded says that the store could not decide and something else did, as the rules ask.
 	Degraded bool
+	// Shadowed says that the request passed only because [Options.ShadowMode] is on.
+	Shadowed bool
 }
 
 // Status is what one descriptor's limit says.
 type Status struct {
-	// Code is OK for a shadow rule, whatever it counted.
+	// Code is OK for a shadow rule, whatever it counted, and for a quota that is over while another quota of the request is not.
 	Code Code
+	// Over says that the limit has no room for the hits, whatever Code says.
+	Over bool
+	// Quota says that the limit is a quota: alone among several it refuses nobody.
+	Quota bool
 	// Rule is the rule that applied; nil where none did.
 	Rule *limits.Rule
 	// Limit is the window that is reported: the one that is over (of several, the one that stays so longest), else the one
@@ -79,6 +86,9 @@ type Status struct {
 	Remaining uint32
 	// Reset is the time until the window has room again; zero where no limit was counted.
 	Reset time.Duration
+	// Windows is what each of the rule's windows says, in the order of its Limits; nil where none was counted. The states are
+	// of what the store spends, which is a share of the limit where each replica counts for itself.
+	Windows []window.State
 }
 
 // Why a request could not be decided. The first three carry the words of envoyproxy/ratelimit, which people grep for.

@@ -4,6 +4,7 @@
 package limits
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -22,13 +23,18 @@ type File struct {
 	doc       *strictyaml.Document
 	domainPos strictyaml.Pos
 	root      *node
+	composed  bool // of a Config: its places are descriptors, not lines
 }
 
 // complain makes one error about a place of the file.
 func (f *File) complain(at strictyaml.Pos, hint, format string, args ...any) *strictyaml.Error {
 	d := strictyaml.NewDecoder(f.doc)
 	d.ErrorAt(at, hint, format, args...)
-	return d.Errors()[0]
+	errs := d.Errors()
+	if f.composed {
+		placed(errs)
+	}
+	return errs[0]
 }
 
 // The keys of the format. Those of the reference come first; the old service refuses ours loudly.
@@ -51,12 +57,17 @@ func Decode(name string, data []byte) (*File, strictyaml.Errors) {
 		}
 		return nil, errs
 	}
-	f := &File{Name: name, doc: doc}
-	r := &reader{Decoder: strictyaml.NewDecoder(doc), file: f}
+	return (&File{Name: name, doc: doc}).read()
+}
+
+// read reads the file's document.
+func (f *File) read() (*File, strictyaml.Errors) {
+	r := &reader{Decoder: strictyaml.NewDecoder(f.doc), file: f}
 	r.root()
 	if errs := r.Errors(); len(errs) > 0 {
 		return nil, errs
 	}
+	f.doc = f.doc.Places()
 	return f, nil
 }
 
@@ -75,7 +86,7 @@ func (r *reader) root() {
 	}
 	r.text(m, "domain")
 	r.file.root = &node{below: map[Entry]*node{}}
-	r.descriptors(r.file.root, m, nil)
+	r.descriptors(r.file.root, m, level{})
 }
 
 // mapOf reads a map of known keys, with the reference's words for an unknown one.
@@ -125,33 +136,69 @@ func (r *reader) flag(m *strictyaml.Mapping, key string) bool {
 	return b
 }
 
-// descriptors reads the descriptors of m and hangs them below n; path names n.
-func (r *reader) descriptors(n *node, m *strictyaml.Mapping, path []string) {
+// level is how far down the tree a descriptor stands.
+type level struct {
+	// path names the levels from below the domain: "key_value" or "key".
+	path []string
+	// byValue and sent are, for each level, whether value_to_metric stands there, and whether a value that the file does not
+	// spell may be sent: of a key without a value and of a wildcard, unless its values are counted together.
+	byValue, sent []bool
+}
+
+// below is the level of one descriptor at this one.
+func (l level) below(e Entry, byValue, shared bool) level {
+	sent := !shared && (e.Value == "" || strings.Contains(e.Value, "*"))
+	// Siblings must not write into each other's slices.
+	return level{append(slices.Clip(l.path), e.composite()), append(slices.Clip(l.byValue), byValue), append(slices.Clip(l.sent), sent)}
+}
+
+// shown is which levels metrics show as they were sent: all of them for detailed_metric. Nil for none.
+func (l level) shown(detailed bool) []bool {
+	out := make([]bool, len(l.path))
+	for i := range out {
+		out[i] = l.sent[i] && (detailed || l.byValue[i])
+	}
+	if !slices.Contains(out, true) {
+		return nil
+	}
+	return out
+}
+
+// descriptors reads the descriptors of m and hangs them below n, which stands at a level.
+func (r *reader) descriptors(n *node, m *strictyaml.Mapping, at level) {
 	lines := map[Entry]int{}
 	for _, item := range r.mapsOf(given(m, "descriptors")) {
 		d := r.mapOf(item, descriptorKeys)
 		e := Entry{r.text(d, "key"), r.text(d, "value")}
-		name := e.Key
-		if e.Value != "" {
-			name += "_" + e.Value
-		}
-		below := append(path[:len(path):len(path)], name)
+		shared := r.flag(d, "share_threshold")
+		below := at.below(e, r.flag(d, "value_to_metric"), shared)
 		switch {
 		case e.Key == "":
 			r.Errorf(item, "write key: and the key of a descriptor entry", "descriptor has empty key")
 		case strings.Contains(e.Key, "*"):
 			r.ErrorAt(d.Pos("key"), "write the key, and value: with the wildcard", "a wildcard in a key is not supported")
 		case lines[e] > 0:
-			r.ErrorAt(d.Pos("key"), "keep one of them", "duplicate descriptor composite key '%s' (first on line %d)", r.pathOf(below), lines[e])
+			r.ErrorAt(d.Pos("key"), "keep one of them", "duplicate descriptor composite key '%s'%s", r.pathOf(below.path), r.firstOn(lines[e]))
 		default:
 			lines[e] = d.Pos("key").Line
 			n.order = append(n.order, e)
 		}
-		child := r.descriptor(d, e, below)
+		child := r.descriptor(d, below)
+		if shared {
+			child.shared = r.pattern(d, e)
+		}
 		if lines[e] > 0 && n.below[e] == nil {
 			n.add(e, child)
 		}
 	}
+}
+
+// firstOn says where a descriptor stands that a second one repeats. A descriptor of a Config has no line, and its path is told.
+func (r *reader) firstOn(line int) string {
+	if r.file.composed {
+		return ""
+	}
+	return fmt.Sprintf(" (first on line %d)", line)
 }
 
 func (r *reader) pathOf(path []string) string {
@@ -159,31 +206,28 @@ func (r *reader) pathOf(path []string) string {
 }
 
 // descriptor reads one descriptor and everything below it.
-func (r *reader) descriptor(d *strictyaml.Mapping, e Entry, path []string) *node {
-	n := &node{below: map[Entry]*node{}}
-	for _, key := range []string{"quota_mode", "detailed_metric", "value_to_metric"} {
-		if r.flag(d, key) {
-			r.ErrorAt(d.Pos(key), "remove it", "%s is not supported yet", key)
-		}
-	}
-	if given(d, "metadata") != nil {
-		r.ErrorAt(d.Pos("metadata"), "remove it", "metadata is not supported yet")
-	}
-	if r.flag(d, "share_threshold") {
-		n.shared = e.Value
-		if !strings.Contains(e.Value, "*") {
-			r.ErrorAt(d.Pos("share_threshold"), "write a value with a *, or remove share_threshold",
-				"share_threshold can only be used with wildcard values, but found key '%s'", path[len(path)-1])
-		}
-	}
-	n.rule = r.rule(d, path)
-	r.descriptors(n, d, path)
+func (r *reader) descriptor(d *strictyaml.Mapping, at level) *node {
+	n := &node{pos: d.Pos("key"), below: map[Entry]*node{}}
+	n.rule = r.rule(d, at)
+	r.descriptors(n, d, at)
 	return n
 }
 
+// pattern is the wildcard whose values are counted together.
+func (r *reader) pattern(d *strictyaml.Mapping, e Entry) string {
+	if !strings.Contains(e.Value, "*") {
+		r.ErrorAt(d.Pos("share_threshold"), "write a value with a *, or remove share_threshold", "share_threshold can only be used with wildcard values, but found key '%s'", e.composite())
+	}
+	return e.Value
+}
+
 // rule reads the limit of one descriptor; nil when it has none.
-func (r *reader) rule(d *strictyaml.Mapping, path []string) *Rule {
-	rule := &Rule{Domain: r.file.Domain, Path: r.pathOf(path), Keys: path, File: r.file.Name, Shadow: r.flag(d, "shadow_mode")}
+func (r *reader) rule(d *strictyaml.Mapping, at level) *Rule {
+	rule := &Rule{
+		Domain: r.file.Domain, Path: r.pathOf(at.path), Keys: at.path, File: r.file.Name,
+		Shadow: r.flag(d, "shadow_mode"), Quota: r.flag(d, "quota_mode"), ByValue: at.shown(r.flag(d, "detailed_metric")),
+		Metadata: r.metadata(given(d, "metadata")),
+	}
 	plain, list := given(d, "rate_limit"), d.Get("rate_limits")
 	switch {
 	case plain != nil && list != nil:

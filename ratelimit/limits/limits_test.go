@@ -166,11 +166,11 @@ func TestDecodeRefuses(t *testing.T) {
 		{"unknown failure", "domain: d\ndescriptors:\n- key: a\n  on_store_failure: locl\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:4:21: unknown on_store_failure 'locl'"},
 		{"replaces in a list", "domain: d\ndescriptors:\n- key: a\n  rate_limits: [{requests_per_unit: 1, unit: day, replaces: []}]\n", "f.yaml:4:51: config error, unknown key 'replaces'"},
 
-		// What is not built is refused by its name, never ignored; written as false it means nothing, and passes.
-		{"quota_mode", "domain: d\ndescriptors:\n- key: a\n  quota_mode: true\n", "f.yaml:4:3: quota_mode is not supported yet"},
-		{"detailed_metric", "domain: d\ndescriptors:\n- key: a\n  detailed_metric: on\n", "f.yaml:4:3: detailed_metric is not supported yet"},
-		{"value_to_metric", "domain: d\ndescriptors:\n- key: a\n  value_to_metric: true\n", "f.yaml:4:3: value_to_metric is not supported yet"},
-		{"metadata", "domain: d\ndescriptors:\n- key: a\n  metadata: {x: 1}\n", "f.yaml:4:3: metadata is not supported yet"},
+		// Metadata is free, but each value means one thing.
+		{"metadata that is no map", "domain: d\ndescriptors:\n- key: a\n  metadata: x\n", `f.yaml:4:13: "x" is text where a map is meant`},
+		{"metadata of a doubtful number", "domain: d\ndescriptors:\n- key: a\n  metadata: {x: [{y: 010}]}\n", "f.yaml:4:22: 010 means different numbers to different YAML readers"},
+		{"metadata of no number", "domain: d\ndescriptors:\n- key: a\n  metadata: {x: .inf}\n", "f.yaml:4:17: .inf means different numbers to different YAML readers"},
+		{"metadata of a doubtful word", "domain: d\ndescriptors:\n- key: a\n  metadata: {x: yes}\n", "f.yaml:4:17: yes is a boolean to some YAML readers, not text"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f, errs := Decode("f.yaml", []byte(tt.source))
@@ -188,7 +188,7 @@ func TestDecodeRefuses(t *testing.T) {
 func TestDecodeCollects(t *testing.T) {
 	_, errs := Decode("f.yaml", []byte(`descriptors:
 - value: v
-  quota_mode: true
+  quota_mode: maybe
 - key: a
   rate_limit: {requests_per_unit: x, unit: fortnight, nme: y}
   descriptors:
@@ -618,6 +618,7 @@ func TestUnits(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(mesh))
 	f.Add([]byte("domain: d\ndescriptors:\n- {key: a, value: '*', share_threshold: true, rate_limit: {requests_per_unit: 1, unit: day, replaces: [{name: x}]}}\n"))
+	f.Add([]byte("domain: d\ndescriptors: [{key: a, quota_mode: on, detailed_metric: yes, metadata: {x: [1e3, .5, {y: }]}, rate_limit: {unit: day}}]\n"))
 	f.Add([]byte("domain: &d d\ndescriptors: [{key: *d, descriptors: [{key: *d}]}]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, errs := Decode("f.yaml", data)

@@ -13,6 +13,16 @@ type Source struct {
 	Name string
 	Data []byte
 	Err  error
+	// Config is the file as values, where it did not come as text; Data is then what they were decoded from, and only tells one
+	// version of it from another.
+	Config *Config
+}
+
+func (s Source) decode() (*File, strictyaml.Errors) {
+	if s.Config != nil {
+		return Compose(s.Name, s.Config)
+	}
+	return Decode(s.Name, s.Data)
 }
 
 // Snapshot is a folder of limits files as it is in force. The unit is the file: one that is bad keeps its last good version, and the
@@ -56,7 +66,8 @@ func (s *Snapshot) Errors() strictyaml.Errors {
 type candidate struct {
 	loaded
 	name string
-	// moved says that its domain is not the one that the file had, so that another file may have it.
+	// moved says that the version takes what the one before did not have, and another file may: a domain, or where files of one
+	// domain are merged any descriptor.
 	moved  bool
 	errors strictyaml.Errors
 }
@@ -64,16 +75,21 @@ type candidate struct {
 // Load takes the files of a folder as they are now. It keeps what it must of the snapshot before, which is nil at the start. A folder
 // that has lost all its files keeps everything: without limits everything would pass, and nobody asks for that by removing a file.
 func Load(before *Snapshot, sources []Source) *Snapshot {
+	return LoadWith(before, sources, BuildOptions{})
+}
+
+// LoadWith is [Load] with options, which must be those of the snapshot before.
+func LoadWith(before *Snapshot, sources []Source, o BuildOptions) *Snapshot {
 	if before == nil {
 		before = &Snapshot{}
 	}
 	candidates := make([]*candidate, len(sources))
 	for i, source := range sources {
-		candidates[i] = read(before, source)
+		candidates[i] = read(before, source, o)
 	}
 	for {
 		settledFirst(candidates)
-		table, errs := Build(files(candidates))
+		table, errs := BuildWith(files(candidates), o)
 		if len(errs) == 0 {
 			return snapshot(table, candidates)
 		}
@@ -89,7 +105,7 @@ func Load(before *Snapshot, sources []Source) *Snapshot {
 	}
 }
 
-// settledFirst puts the files that keep their domain before those that take another, so that a second file of one domain is the
+// settledFirst puts the files that keep what they had before those that take something, so that a second file of one domain is the
 // error of the one that took it. What was sent back counts as settled: the last good versions never contradict each other, so the
 // loop ends with those at the latest.
 func settledFirst(candidates []*candidate) {
@@ -105,7 +121,7 @@ func settledFirst(candidates []*candidate) {
 }
 
 // read decodes one file, or falls back to its last good version.
-func read(before *Snapshot, source Source) *candidate {
+func read(before *Snapshot, source Source, o BuildOptions) *candidate {
 	good, known := before.good[source.Name]
 	if source.Err != nil {
 		return &candidate{loaded: good, name: source.Name, errors: strictyaml.Errors{{File: source.Name, Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: source.Err.Error()}}}
@@ -113,11 +129,11 @@ func read(before *Snapshot, source Source) *candidate {
 	if known && bytes.Equal(good.data, source.Data) {
 		return &candidate{loaded: good, name: source.Name}
 	}
-	file, errs := Decode(source.Name, source.Data)
+	file, errs := source.decode()
 	if len(errs) > 0 {
 		return &candidate{loaded: good, name: source.Name, errors: errs}
 	}
-	return &candidate{loaded: loaded{source.Data, file}, name: source.Name, moved: !known || good.file.Domain != file.Domain}
+	return &candidate{loaded: loaded{source.Data, file}, name: source.Name, moved: o.MergeDomains || !known || good.file.Domain != file.Domain}
 }
 
 // sendBack returns the moved files that errs are about to their last good versions, or out. False: there is none to send.

@@ -70,6 +70,15 @@ type Rule struct {
 	CountDenied bool
 	// Shadow rules count and report, and refuse nobody.
 	Shadow bool
+	// Quota rules (quota_mode) refuse nobody alone: a request is refused only when every quota that it meets is over. Who reads
+	// the response's metadata learns which quotas are, and may send the request elsewhere.
+	Quota bool
+	// ByValue has, for each of Keys, whether metrics show the value that was sent in place of the one of the file
+	// (detailed_metric, value_to_metric). Nil where metrics show what the file says, which is the rule for most.
+	ByValue []bool
+	// Metadata is handed to Envoy with each answer of this rule, where that is asked for: a free map of nil, bool, float64,
+	// string, []any and map[string]any. It must not be written to.
+	Metadata map[string]any
 	// OnStoreFailure is what the rule does without its store.
 	OnStoreFailure Failure
 

@@ -57,7 +57,10 @@ type Store struct {
 	clockForTest func() int64
 }
 
-var _ ratelimit.Store = (*Store)(nil)
+var (
+	_ ratelimit.Store     = (*Store)(nil)
+	_ ratelimit.Forgetter = (*Store)(nil)
+)
 
 // New makes a store that uses a client, which stays the caller's to close. It does not dial. It refuses a client that would
 // break the promises of the store: go-redis ignores the deadlines of contexts unless ContextTimeoutEnabled is set, and a ring
@@ -152,6 +155,19 @@ func (s *Store) spend(ctx context.Context, batch []ratelimit.Charge) (*answer, e
 		s.lost.note(batch[i], answer.now, answer.fates[i])
 	}
 	return answer, nil
+}
+
+// Forget implements [ratelimit.Forgetter].
+func (s *Store) Forget(ctx context.Context, batch []ratelimit.Charge) error {
+	for i := range batch {
+		// Deleting twice is deleting once, but the same rule holds for every command here: nothing is sent twice.
+		cmd := onceCmd{redis.NewCmd(ctx, "del", s.prefix+batch[i].Key)}
+		if err := s.client.Process(ctx, cmd); err != nil {
+			return classified(err)
+		}
+		s.lost.forget(batch[i].Key)
+	}
+	return nil
 }
 
 // arguments are those of EVALSHA for a batch. What a client sent stands in keys only, and nothing but numbers in arguments.

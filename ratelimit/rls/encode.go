@@ -39,7 +39,7 @@ func wordOf(c ratelimit.Code) rlsv3.RateLimitResponse_Code {
 }
 
 // encode writes a verdict: one status for each descriptor, in their order, because Envoy's x-ratelimit headers come from them.
-func encode(r ratelimit.Response) *rlsv3.RateLimitResponse {
+func (s *Server) encode(req *ratelimit.Request, r *ratelimit.Response) *rlsv3.RateLimitResponse {
 	out := &rlsv3.RateLimitResponse{
 		OverallCode: wordOf(r.Code),
 		Statuses:    make([]*rlsv3.RateLimitResponse_DescriptorStatus, len(r.Statuses)),
@@ -47,9 +47,16 @@ func encode(r ratelimit.Response) *rlsv3.RateLimitResponse {
 	for i := range r.Statuses {
 		out.Statuses[i] = encodeStatus(&r.Statuses[i])
 	}
+	out.ResponseHeadersToAdd = s.options.Headers.of(r)
+	if s.options.DynamicMetadata {
+		out.DynamicMetadata = metadataOf(req, r)
+	}
 	if r.Degraded {
 		// For access logs: this verdict did not come from the shared counters.
-		out.DynamicMetadata = &structpb.Struct{Fields: map[string]*structpb.Value{"degraded": structpb.NewBoolValue(true)}}
+		if out.DynamicMetadata == nil {
+			out.DynamicMetadata = &structpb.Struct{Fields: map[string]*structpb.Value{}}
+		}
+		out.DynamicMetadata.Fields["degraded"] = structpb.NewBoolValue(true)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package rls
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -11,19 +12,21 @@ import (
 )
 
 // Metrics are the counters of the rate limit gate, under the names that envoyproxy/ratelimit exports to Prometheus, so that
-// dashboards stay as they are. The labels domain, key1 and key2 hold what the limits files say, never what a client sent.
+// dashboards stay as they are. The labels domain, key1 and key2 hold what the limits files say; what
+// a client sent only where a rule asks for it, and then no more than [ratelimit.MaxMetricValues] of it.
 // Register it as one collector. It is safe for concurrent use.
 type Metrics struct {
-	total, over, near, within, shadow *prometheus.CounterVec
+	total, over, near, within, shadow, overLocal, negative *prometheus.CounterVec
 
 	failures *prometheus.CounterVec
 	calls    prometheus.Counter
 	seconds  prometheus.Observer
+	unit     float64 // of seconds, as parts of one
 
-	loaded, notLoaded prometheus.Counter
+	loaded, notLoaded, globalShadow prometheus.Counter
 
 	storeErrors, fallbacks *prometheus.CounterVec
-	unjudged               *prometheus.CounterVec
+	unjudged, strays       *prometheus.CounterVec
 	unknownDomains, panics prometheus.Counter
 	collectors             []prometheus.Collector
 }
@@ -34,29 +37,42 @@ var (
 )
 
 // NewMetrics makes unregistered metrics, all of them zero.
-func NewMetrics() *Metrics {
-	m := &Metrics{}
+func NewMetrics() *Metrics { return newMetrics(1) }
+
+// NewMetricsInMilliseconds is [NewMetrics] with response times in milliseconds under the same name, as dashboards expect that were made
+// for older versions of envoyproxy/ratelimit (PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS there).
+func NewMetricsInMilliseconds() *Metrics { return newMetrics(1000) }
+
+func newMetrics(unit float64) *Metrics {
+	m := &Metrics{unit: unit}
 	rule := func(name, help string) *prometheus.CounterVec {
 		return m.vec("ratelimit_service_rate_limit_"+name, help, "domain", "key1", "key2")
 	}
 	m.total = rule("total_hits", "Hits of a rule, passed and refused.")
 	m.over = rule("over_limit", "Hits beyond a rule's limit.")
-	m.near = rule("near_limit", "Hits above four fifths of a rule's limit and within it.")
+	m.near = rule("near_limit", "Hits within a rule's limit and close to it: above four fifths of it, unless told otherwise.")
 	m.within = rule("within_limit", "Hits within a rule's limit.")
 	m.shadow = rule("shadow_mode", "Hits beyond the limit of a rule in shadow mode, which passed.")
+	m.overLocal = rule("over_limit_with_local_cache", "Hits beyond a rule's limit that were refused from memory, without asking the store.")
+	m.negative = rule("total_negative_hits", "Hits that were given back to a rule.")
 	m.failures = m.vec("ratelimit_service_should_rate_limit_error", "Calls that ended with an error.", "err_type")
 	m.calls = m.vec("ratelimit_service_total_requests", "Calls.", "grpc_method").WithLabelValues("ShouldRateLimit")
+	buckets := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1}
+	for i := range buckets {
+		buckets[i] *= unit
+	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.",
-		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1},
+		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.", Buckets: buckets,
 	}, []string{"grpc_method"})
 	m.collectors = append(m.collectors, seconds)
 	m.seconds = seconds.WithLabelValues("ShouldRateLimit")
 	m.loaded = m.counter("ratelimit_service_config_load_success", "Limits files taken into use.")
 	m.notLoaded = m.counter("ratelimit_service_config_load_error", "Limits files refused; the last good ones stay.")
+	m.globalShadow = m.counter("ratelimit_service_global_shadow_mode", "Requests that passed only because the shadow mode of the whole service is on.")
 	m.storeErrors = m.vec("sallyport_ratelimit_store_errors_total", "Requests that the store could not decide.", "class")
 	m.fallbacks = m.vec("sallyport_ratelimit_fallbacks_total", "Limits answered without the store, by what answered.", "how")
 	m.unknownDomains = m.counter("sallyport_ratelimit_unknown_domain_total", "Requests for a domain that no limits file names.")
+	m.strays = m.vec("sallyport_ratelimit_stray_descriptors_total", "Descriptors of a known domain about which its limits file has nothing to say, so that they pass unlimited.", "domain")
 	m.panics = m.counter("sallyport_ratelimit_panics_total", "Panics caught while a request was decided.")
 	m.unjudged = m.vec("sallyport_ratelimit_unjudged_total", "Requests that were refused because they could not be judged.", "why")
 	m.touch()
@@ -71,7 +87,7 @@ func (m *Metrics) touch() {
 	for _, how := range []limits.Failure{limits.FailError, limits.FailLocal, limits.FailOpen, limits.FailClosed} {
 		m.fallbacks.WithLabelValues(how.String())
 	}
-	for _, why := range []string{undecodable, oversize, panicked} {
+	for _, why := range []string{undecodable, oversize, foreign, panicked} {
 		m.unjudged.WithLabelValues(why)
 	}
 	m.failures.WithLabelValues(kindStore)
@@ -115,11 +131,19 @@ func (m *Metrics) Loaded(ok bool) {
 
 func (m *Metrics) called(since time.Time) {
 	m.calls.Inc()
-	m.seconds.Observe(time.Since(since).Seconds())
+	m.seconds.Observe(time.Since(since).Seconds() * m.unit)
 }
 
-// UnknownDomain implements [ratelimit.Observer].
-func (m *Metrics) UnknownDomain() { m.unknownDomains.Inc() }
+// UnknownDomain implements [ratelimit.Observer]. The domain is the caller's word, and no label.
+func (m *Metrics) UnknownDomain(string, int) { m.unknownDomains.Inc() }
+
+// GlobalShadow implements [ratelimit.Observer].
+func (m *Metrics) GlobalShadow() { m.globalShadow.Inc() }
+
+// Stray implements [ratelimit.Observer]. The domain is one that a file names.
+func (m *Metrics) Stray(domain string, _ []limits.Entry) {
+	m.strays.WithLabelValues(label(domain)).Inc()
+}
 
 // StoreFailed implements [ratelimit.Observer].
 func (m *Metrics) StoreFailed(class ratelimit.StoreErrorClass) {
@@ -129,22 +153,35 @@ func (m *Metrics) StoreFailed(class ratelimit.StoreErrorClass) {
 // Fallback implements [ratelimit.Observer].
 func (m *Metrics) Fallback(how limits.Failure) { m.fallbacks.WithLabelValues(how.String()).Inc() }
 
-// Rule implements [ratelimit.Observer]. Deeper keys than two share the second label, joined by dots.
-func (m *Metrics) Rule(r *limits.Rule) ratelimit.RuleObserver {
+// Rule implements [ratelimit.Observer].
+func (m *Metrics) Rule(r *limits.Rule) ratelimit.RuleObserver { return m.Values(r, r.Keys) }
+
+// Values implements [ratelimit.Observer]. Deeper keys than two share the second label, joined by dots.
+func (m *Metrics) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
 	key1, key2 := "", ""
-	if len(r.Keys) > 0 {
-		key1, key2 = label(r.Keys[0]), label(strings.Join(r.Keys[1:], "."))
+	if len(keys) > 0 {
+		key1, key2 = label(keys[0]), label(strings.Join(keys[1:], "."))
 	}
 	domain := label(r.Domain)
 	with := func(v *prometheus.CounterVec) prometheus.Counter { return v.WithLabelValues(domain, key1, key2) }
-	return &ruleCounters{total: with(m.total), over: with(m.over), near: with(m.near), within: with(m.within), shadow: with(m.shadow)}
+	return &ruleCounters{
+		total: with(m.total), over: with(m.over), near: with(m.near), within: with(m.within), shadow: with(m.shadow), overLocal: with(m.overLocal), negative: with(m.negative),
+	}
 }
 
-// label writes a name as the reference does: statsd, through which it counts, keeps ":" and "|" for itself.
-func label(s string) string { return strings.NewReplacer(":", "_", "|", "_").Replace(s) }
+// label writes a name as the reference does: statsd, through which it counts, keeps ":" and "|" for itself, and the dots of an
+// address would part a name.
+func label(s string) string {
+	s = strings.NewReplacer(":", "_", "|", "_").Replace(s)
+	return address.ReplaceAllStringFunc(s, func(ip string) string { return strings.ReplaceAll(ip, ".", "_") })
+}
+
+var address = regexp.MustCompile(`[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}`)
 
 // ruleCounters are one rule's series, looked up when its table was loaded.
-type ruleCounters struct{ total, over, near, within, shadow prometheus.Counter }
+type ruleCounters struct {
+	total, over, near, within, shadow, overLocal, negative prometheus.Counter
+}
 
 // Count implements [ratelimit.RuleObserver].
 func (c *ruleCounters) Count(t ratelimit.Tally) {
@@ -153,6 +190,8 @@ func (c *ruleCounters) Count(t ratelimit.Tally) {
 	add(c.near, t.Near)
 	add(c.within, t.Within)
 	add(c.shadow, t.Shadow)
+	add(c.overLocal, t.OverLocal)
+	add(c.negative, t.Negative)
 }
 
 func add(c prometheus.Counter, n uint64) {

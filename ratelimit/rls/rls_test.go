@@ -436,6 +436,9 @@ func TestServiceName(t *testing.T) {
 	}
 }
 
+// everyOption adds to an answer all that can be added.
+var everyOption = rls.Options{DynamicMetadata: true, Headers: rls.Headers{Legacy: &rls.HeaderNames{}, RateLimit: true, RetryAfter: true}}
+
 // Whatever bytes are sent, the answer is a verdict with a status for each descriptor, or an error of a known kind.
 func FuzzShouldRateLimit(f *testing.F) {
 	for _, s := range []string{
@@ -453,7 +456,7 @@ func FuzzShouldRateLimit(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	server := rls.New(limiter(f, ratelimit.Options{}), rls.Options{})
+	server := rls.New(limiter(f, ratelimit.Options{}), everyOption)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := &rlsv3.RateLimitRequest{}
 		if proto.Unmarshal(data, m) != nil {
@@ -484,5 +487,32 @@ func BenchmarkShouldRateLimit(b *testing.B) {
 		if _, err := server.ShouldRateLimit(context.Background(), req); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Whoever may not spend from a domain is over its limit, unjudged and uncounted: an error would let the request pass.
+func TestAdmits(t *testing.T) {
+	m := rls.NewMetrics()
+	asked := 0
+	limiter := stub(func(context.Context) (ratelimit.Response, error) {
+		asked++
+		return ratelimit.Response{Code: ratelimit.OK, Statuses: []ratelimit.Status{{Code: ratelimit.OK}}}, nil
+	})
+	client := dial(t, limiter, rls.Options{Metrics: m, Admits: func(_ context.Context, domain string) bool { return domain == "mesh" }})
+	for _, domain := range []string{"mesh", "edge", ""} {
+		got, err := client.ShouldRateLimit(context.Background(), parse(t, &rlsv3.RateLimitRequest{}, `domain: "`+domain+`" descriptors { entries { key: "a" } }`))
+		want := rlsv3.RateLimitResponse_OVER_LIMIT
+		if domain == "mesh" {
+			want = rlsv3.RateLimitResponse_OK
+		}
+		if err != nil || got.GetOverallCode() != want || len(got.GetStatuses()) != 1 {
+			t.Errorf("%q: %v, %v", domain, got, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the limiter was asked %d times", asked)
+	}
+	if err := testutil.CollectAndCompare(m, strings.NewReader(unjudged(map[string]int{"foreign": 2})), "sallyport_ratelimit_unjudged_total"); err != nil {
+		t.Error(err)
 	}
 }

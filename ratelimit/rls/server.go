@@ -35,27 +35,41 @@ type Limiter interface {
 type Options struct {
 	// Metrics are told of every request; nil for none.
 	Metrics *Metrics
+	// ReferenceErrors answers as envoyproxy/ratelimit does: what cannot be decided (no domain, no descriptors, no limits loaded, a
+	// store that failed) is gRPC code Unknown, with its words where they tell nothing of the store. False: InvalidArgument for
+	// what no limiter could answer, Unavailable for what a later call may.
+	ReferenceErrors bool
+	// DynamicMetadata adds to each answer what it was about, for access logs and later filters (RESPONSE_DYNAMIC_METADATA of
+	// envoyproxy/ratelimit): domain, hitsAddend, descriptors, quotaModeEnabled, quotaModeViolations and the rules' metadata.
+	DynamicMetadata bool
+	// Headers are added to responses; none by default, since Envoy can write its own.
+	Headers Headers
 	// OnPanic is told of a panic that was caught while a request was decided, with the stack. It may be nil, and must be safe
 	// for concurrent use.
 	OnPanic func(value any, stack []byte)
 	// OnUnjudged is told of each request that was refused without an answer of the limiter, with as much of it as was read, and
-	// why: "undecodable", "oversize" or "panic". It may be nil, and must be safe for concurrent use.
+	// why: "undecodable", "oversize", "foreign" or "panic". It may be nil, and must be safe for concurrent use.
 	OnUnjudged func(req ratelimit.Request, why string)
+	// Admits says whether the caller of this call may spend limits of a domain, so that one sidecar cannot spend another's budget. A
+	// call that it refuses is over the limit, for an error would let the request pass in Envoy. Nil admits everybody. It must be safe
+	// for concurrent use.
+	Admits func(ctx context.Context, domain string) bool
 }
 
 // Server answers Envoy. It is safe for concurrent use.
 type Server struct {
-	limiter    Limiter
-	metrics    *Metrics
-	onPanic    func(value any, stack []byte)
-	onUnjudged func(req ratelimit.Request, why string)
+	limiter Limiter
+	options Options
 }
 
 var _ rlsv3.RateLimitServiceServer = (*Server)(nil)
 
 // New makes a server of a limiter, which must not be nil.
 func New(limiter Limiter, o Options) *Server {
-	return &Server{limiter: limiter, metrics: o.Metrics, onPanic: o.OnPanic, onUnjudged: o.OnUnjudged}
+	if legacy := o.Headers.Legacy; legacy != nil {
+		o.Headers.Legacy = legacy.orDefaults()
+	}
+	return &Server{limiter: limiter, options: o}
 }
 
 // Register adds the service to a gRPC server, so that whoever listens need not know Envoy's API. Unlike the generated
@@ -76,8 +90,8 @@ const ServiceName = "envoy.service.ratelimit.v3.RateLimitService"
 // an error as a failure of the service, which by default lets the request pass; the code is never UNKNOWN, which Envoy lets
 // pass too. A panic is a refusal for the same reason.
 func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest) (out *rlsv3.RateLimitResponse, err error) {
-	if s.metrics != nil {
-		defer s.metrics.called(time.Now())
+	if s.options.Metrics != nil {
+		defer s.options.Metrics.called(time.Now())
 	}
 	defer func() {
 		if r := recover(); r != nil {
@@ -89,17 +103,20 @@ func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest
 	if !ok {
 		return s.refused(req, oversize, len(in.GetDescriptors())), nil
 	}
+	if s.options.Admits != nil && !s.options.Admits(ctx, req.Domain) {
+		return s.refused(req, foreign, len(in.GetDescriptors())), nil
+	}
 	answer, err := s.limiter.Spend(ctx, req)
 	if err != nil {
 		return nil, s.failed(err)
 	}
-	return encode(answer), nil
+	return s.encode(&req, &answer), nil
 }
 
 // undecodable refuses what cannot be read, and so has no descriptors to speak of.
 func (s *Server) undecodable() *rlsv3.RateLimitResponse {
-	if s.metrics != nil {
-		s.metrics.called(time.Now())
+	if s.options.Metrics != nil {
+		s.options.Metrics.called(time.Now())
 	}
 	return s.refused(ratelimit.Request{}, undecodable, 0)
 }
@@ -107,11 +124,11 @@ func (s *Server) undecodable() *rlsv3.RateLimitResponse {
 // refused is the answer to a request that nobody judged: over the limit, with a status for each descriptor, as far as the answer
 // stays in proportion.
 func (s *Server) refused(req ratelimit.Request, why string, descriptors int) *rlsv3.RateLimitResponse {
-	if s.metrics != nil {
-		s.metrics.unjudged.WithLabelValues(why).Inc()
+	if s.options.Metrics != nil {
+		s.options.Metrics.unjudged.WithLabelValues(why).Inc()
 	}
-	if s.onUnjudged != nil {
-		s.onUnjudged(req, why)
+	if s.options.OnUnjudged != nil {
+		s.options.OnUnjudged(req, why)
 	}
 	over := &rlsv3.RateLimitResponse_DescriptorStatus{Code: rlsv3.RateLimitResponse_OVER_LIMIT}
 	return &rlsv3.RateLimitResponse{
@@ -121,19 +138,22 @@ func (s *Server) refused(req ratelimit.Request, why string, descriptors int) *rl
 }
 
 func (s *Server) panicked(value any) {
-	if s.metrics != nil {
-		s.metrics.panics.Inc()
+	if s.options.Metrics != nil {
+		s.options.Metrics.panics.Inc()
 	}
-	if s.onPanic != nil {
-		s.onPanic(value, debug.Stack())
+	if s.options.OnPanic != nil {
+		s.options.OnPanic(value, debug.Stack())
 	}
 }
 
 // failed turns an error into the status that Envoy gets. Nothing of a store's or an unforeseen error leaves.
 func (s *Server) failed(err error) error {
 	code, text, kind := statusOf(err)
-	if s.metrics != nil {
-		s.metrics.failures.WithLabelValues(kind).Inc()
+	if s.options.ReferenceErrors && answeredByReference(err) {
+		code = codes.Unknown
+	}
+	if s.options.Metrics != nil {
+		s.options.Metrics.failures.WithLabelValues(kind).Inc()
 	}
 	return status.Error(code, text)
 }
@@ -142,6 +162,7 @@ func (s *Server) failed(err error) error {
 const (
 	undecodable = "undecodable"
 	oversize    = "oversize"
+	foreign     = "foreign"
 	panicked    = "panic"
 )
 
@@ -150,6 +171,12 @@ const (
 	kindStore   = "redis_error"
 	kindService = "service_error"
 )
+
+// answeredByReference says that the reference has an answer to the error too, and by which code: none but Unknown.
+func answeredByReference(err error) bool {
+	var store *ratelimit.StoreError
+	return errors.Is(err, ratelimit.ErrNoDomain) || errors.Is(err, ratelimit.ErrNoDescriptors) || errors.Is(err, ratelimit.ErrNoTable) || errors.As(err, &store)
+}
 
 func statusOf(err error) (code codes.Code, text, kind string) {
 	var store *ratelimit.StoreError

@@ -158,7 +158,7 @@ func TestUndecodable(t *testing.T) {
 // unjudged is the metric of refusals without judgement, as it is scraped.
 func unjudged(counts map[string]int) string {
 	text := "# HELP sallyport_ratelimit_unjudged_total Requests that were refused because they could not be judged.\n# TYPE sallyport_ratelimit_unjudged_total counter\n"
-	for _, why := range []string{"oversize", "panic", "undecodable"} {
+	for _, why := range []string{"foreign", "oversize", "panic", "undecodable"} {
 		text += fmt.Sprintf("sallyport_ratelimit_unjudged_total{why=%q} %d\n", why, counts[why])
 	}
 	return text
@@ -169,7 +169,7 @@ func FuzzWire(f *testing.F) {
 	f.Add(request(f, `domain: "mesh" hits_addend: 1 descriptors { entries { key: "who" value: "~" } limit { unit: DAY unit_multiplier { value: 2 } } hits_addend { value: 1 } is_negative_hits: true }`, 0xff))
 	f.Add([]byte{0x0b, 0x0c})
 	f.Add([]byte{0xff})
-	send := sender(f, limiter(f, ratelimit.Options{}), rls.Options{})
+	send := sender(f, limiter(f, ratelimit.Options{}), everyOption)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		out, err := send(b)
 		if err == nil && out.GetOverallCode() == rlsv3.RateLimitResponse_UNKNOWN || err != nil && !strings.Contains(err.Error(), "InvalidArgument") {

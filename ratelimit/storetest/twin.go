@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"maps"
+	"math"
 	"time"
 
 	"github.com/sallyport-dev/sallyport/ratelimit"
@@ -191,7 +192,9 @@ func (c counter) states(ch ratelimit.Charge, now int64, over []bool) []window.St
 			wait = c[k].wait(k, now, f)
 		}
 		out = append(out, window.State{
-			Remaining: uint32(max(capacity-c.used(ch.Algorithm, w, now), 0)), Reset: time.Duration(wait) * time.Millisecond, Over: over[i],
+			Remaining: uint32(max(capacity-c.used(ch.Algorithm, w, now), 0)),
+			Beyond:    uint32(min(max(c.used(ch.Algorithm, w, now)-capacity, 0), math.MaxUint32)),
+			Reset:     time.Duration(wait) * time.Millisecond, Over: over[i],
 		})
 	}
 	return out

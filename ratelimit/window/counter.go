@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -145,10 +146,8 @@ func (c *Counter) AppendStates(dst []State, a Ask, now int64, v Verdict) []State
 			sum = r.held(w, now)
 		}
 		isOver := v.Over&(1<<i) != 0
-		left, capacity := uint32(0), w.Capacity(a.Algorithm)
-		if sum < uint64(capacity) {
-			left = capacity - uint32(sum)
-		}
+		capacity := w.Capacity(a.Algorithm)
+		held := min(sum, uint64(capacity))
 		want := wanted(capacity, a.Hits, isOver)
 		wait := time.Duration(0)
 		if a.Algorithm == TokenBucket {
@@ -156,7 +155,7 @@ func (c *Counter) AppendStates(dst []State, a Ask, now int64, v Verdict) []State
 		} else {
 			wait = reset(r, s, now, want)
 		}
-		dst = append(dst, State{Remaining: left, Reset: wait, Over: isOver})
+		dst = append(dst, State{Remaining: capacity - uint32(held), Beyond: uint32(min(sum-held, math.MaxUint32)), Reset: wait, Over: isOver})
 	}
 	return dst
 }

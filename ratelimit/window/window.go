@@ -111,6 +111,9 @@ type State struct {
 	Reset time.Duration
 	// Over says that this window has no room for the charge.
 	Over bool
+	// Beyond is the hits that the window holds beyond its limit: those of denied charges that were counted, or what was left when
+	// the limit fell. It is exact up to the most that a cell holds ([Ask.Cap]), and to MaxHits.
+	Beyond uint32
 }
 
 // Ask is what is asked of one counter: hits, and the windows that must all have room for them.

@@ -367,7 +367,8 @@ func TestWordsOfYAML(t *testing.T) {
 		want bool
 	}{
 		{all[1], "domain: d\ndescriptors: [{key: a, shadow_mode: yes, quota_mode: Off, rate_limit: {unlimited: ON}}]\n", true},
-		{all[1], "domain: d\ndescriptors: [{key: a, quota_mode: yes}]\n", false},
+		{all[1], "domain: d\ndescriptors: [{key: a, quota_mode: yes, detailed_metric: Y, value_to_metric: n, metadata: }]\n", true},
+		{all[1], "domain: d\ndescriptors: [{key: a, metadata: x}]\n", false},
 		{all[1], "domain: d\ndescriptors: [{key: a, shadow_mode: maybe}]\n", false},
 		{all[1], "domain: d\ndescriptors: [{key: a, rate_limit: {unlimited: yes, unit: day}}]\n", false},
 		{all[1], "domain: d\ndescriptors: [{key: a, rate_limit: {unlimited: no}}]\n", false},
