@@ -68,7 +68,7 @@ func (s *spending) onFailure(charge int) limits.Failure {
 func (s *spending) refuse(charge int) {
 	status := &s.response.Statuses[s.of[charge]]
 	if !status.Rule.Override {
-		status.Limit = status.Rule.Limits[0]
+		status.show(status.Rule.Limits[0])
 	}
 	status.Remaining, status.Reset = 0, refusedReset
 	status.Code, s.response.Code = OverLimit, OverLimit

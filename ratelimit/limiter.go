@@ -80,11 +80,12 @@ func (l *Limiter) Use(t *limits.Table) {
 	l.current.Store(g)
 }
 
-// divided is windows with a part of each limit, rounded down.
+// divided is windows with a part of each limit and burst, rounded down.
 func divided(windows []window.Window, by uint32) []window.Window {
 	out := slices.Clone(windows)
 	for i := range out {
 		out[i].Limit /= by
+		out[i].Burst /= by
 	}
 	return out
 }
@@ -275,7 +276,7 @@ func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	}
 	w := reported(o.Windows)
 	if !status.Rule.Override {
-		status.Limit = status.Rule.Limits[w]
+		status.show(status.Rule.Limits[w])
 	}
 	state := o.Windows[w]
 	status.Remaining, status.Reset = state.Remaining, state.Reset
@@ -283,7 +284,9 @@ func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	if o.Over && !c.Shadow {
 		status.Code, s.response.Code = OverLimit, OverLimit
 	}
-	s.generation.rules[status.Rule.ID].observer.Count(tally(s.charges[i].Hits, c.Windows[w], state, o.Over, c.Shadow))
+	counted := c.Windows[w]
+	counted.Limit = counted.Capacity(c.Algorithm) // what is left is left of this
+	s.generation.rules[status.Rule.ID].observer.Count(tally(s.charges[i].Hits, counted, state, o.Over, c.Shadow))
 }
 
 // reported picks the window that a status shows.
