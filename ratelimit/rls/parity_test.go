@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -458,6 +459,20 @@ func TestRateLimitHeaders(t *testing.T) {
 	}
 	if got := headers(s.ask(strings.Repeat("two=a*0 ", 99))); strings.Count(got, "w=60") != rls.MaxPolicies {
 		t.Errorf("a header without bounds: %q", got)
+	}
+}
+
+// The headers that docs/limits.md shows are those that are written.
+func TestDocumentedHeaders(t *testing.T) {
+	page, err := os.ReadFile("../../docs/limits.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := ratelimit.New(ratelimit.Options{StoreTimeout: time.Hour, Store: memstore.New(memstore.Options{Now: func() time.Time { return tick }})})
+	l.Use(tableOf(t, "domain: d\ndescriptors: [{key: who, rate_limits: [{requests_per_unit: 100, unit: minute}, {requests_per_unit: 1000, unit: hour}]}]\n"))
+	got, err := rls.New(l, rls.Options{Headers: rls.Headers{RateLimit: true}}).ShouldRateLimit(context.Background(), parse(t, &rlsv3.RateLimitRequest{}, `domain: "d" `+messages("who=a")))
+	if err != nil || !strings.Contains(string(page), "```text\n"+headers(got)+"```\n") {
+		t.Errorf("docs/limits.md does not show\n%s(%v)", headers(got), err)
 	}
 }
 
