@@ -439,10 +439,10 @@ func TestHalfABatch(t *testing.T) {
 	}
 }
 
-// The observer hears of every write that fails and of the end of that, and of nothing else.
+// The observer hears of every batch that fails, as a whole, and of the first that does not, and of nothing else.
 func TestObserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		outcomes := []error{nil, nil, syscall.ENOSPC, syscall.ENOSPC, nil, nil, io.ErrShortWrite, nil}
+		outcomes := []error{nil, nil, syscall.ENOSPC, syscall.ENOSPC, nil, nil, nil, io.ErrShortWrite, nil}
 		next := 0
 		disk := writerFunc(func(p []byte) (int, error) {
 			err := outcomes[next]

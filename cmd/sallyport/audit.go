@@ -30,7 +30,7 @@ func openAudit(s streams, d *daemon.Daemon, f *auditFlags) (*audit.Log, error) {
 	if err != nil {
 		return nil, daemon.Unable(err)
 	}
-	options := audit.Options{Instance: hostname(), Allows: set.share, Fold: set.fold, Pseudonymise: set.key, Sync: sink.sync}
+	options := audit.Options{Instance: hostname(), Allows: set.share, Fold: set.fold, Pseudonymise: set.key, Sync: sink.sync, Stop: true}
 	health := &auditHealth{status: d.Status, log: d.Log, now: time.Now, strict: f.strict()}
 	health.wrote(nil)
 	options.Observe = health.wrote
@@ -127,7 +127,6 @@ func driveAudit(d *daemon.Daemon, log *audit.Log, sink auditSink) {
 	done := make(chan error, 1)
 	go func() { done <- log.Run(ctx) }()
 	d.Closer("audit", func(ctx context.Context) error {
-		log.Event(audit.Event{Time: time.Now(), Name: audit.EventStop})
 		stop()
 		lost := log.Dropped()
 		if sink.abandon != nil {
