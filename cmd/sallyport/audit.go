@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,10 +30,17 @@ func openAudit(s streams, d *daemon.Daemon, f *auditFlags) (*audit.Log, error) {
 		return nil, daemon.Unable(err)
 	}
 	options := audit.Options{Instance: hostname(), Allows: set.share, Fold: set.fold, Pseudonymise: set.key, Sync: sink.sync, Stop: true}
-	health := &auditHealth{status: d.Status, log: d.Log, now: time.Now, strict: f.strict()}
-	health.wrote(nil)
+	health := newAuditHealth(d.Status, d.Log, time.Now, f.strict())
 	options.Observe = health.wrote
+	if f.strict() {
+		room := reserve{free: sink.free, bytes: set.reserve, health: health}
+		if err := room.known(); err != nil {
+			return nil, errors.Join(daemon.Unable(err), sink.close(context.Background()))
+		}
+		options.Scarce = room.scarce
+	}
 	log := audit.New(sink, options)
+	d.Task("audit health", func(ctx context.Context) error { return health.watch(ctx, log.Stalled) })
 	if err := watchKey(d, f, log); err != nil {
 		return nil, errors.Join(err, sink.close(context.Background()))
 	}
@@ -47,7 +53,8 @@ func openAudit(s streams, d *daemon.Daemon, f *auditFlags) (*audit.Log, error) {
 // auditSink is where the lines go: the standard output, a file, or a collector.
 type auditSink struct {
 	io.Writer
-	sync func() error // nil where nothing is durable
+	sync func() error          // nil where nothing is durable
+	free func() (int64, error) // bytes of the disk; nil where there is none
 	// abandon ends a Write that waits for somebody else; nil where none does.
 	abandon func()
 	close   func(context.Context) error
@@ -60,7 +67,7 @@ func openSink(s streams, d *daemon.Daemon, f *auditFlags, rotation audit.Rotatio
 		if err != nil {
 			return auditSink{}, err
 		}
-		return auditSink{Writer: file, sync: file.Sync, close: func(context.Context) error { return file.Close() }}, nil
+		return auditSink{Writer: file, sync: file.Sync, free: file.Free, close: func(context.Context) error { return file.Close() }}, nil
 	case f.destination == auditOTLP:
 		sink, err := otlp.New(context.Background())
 		if err != nil {
@@ -159,6 +166,8 @@ func registerAudit(registry *prometheus.Registry, log *audit.Log) {
 	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sallyport_audit_waiting", Help: "Audit records that wait for the writer."},
 		func() float64 { return float64(log.Counts().Waiting) }))
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sallyport_audit_stalled_seconds", Help: "How long the writer has had the batch that is under way."},
+		func() float64 { return log.Stalled().Seconds() }))
 }
 
 // The outcomes of events.
@@ -200,43 +209,6 @@ func storeEvent(part, detail string, ok bool) audit.Event {
 	return e
 }
 
-// auditHealth tells operators that decisions are made which the audit log does not show. It is for one goroutine.
-type auditHealth struct {
-	status *daemon.Status
-	log    *slog.Logger
-	now    func() time.Time
-	strict bool // allows wait for the log
-
-	said    time.Time // when the log was last told of a failure
-	telling bool      // the failure that goes on was told
-}
-
-// auditQuiet is how often the log is told that writes fail: each decision may be one.
-const auditQuiet = time.Minute
-
-// wrote takes the outcome of a write.
-func (h *auditHealth) wrote(err error) {
-	if err == nil {
-		h.status.Set("audit", daemon.OK())
-		if h.telling {
-			h.telling = false
-			h.log.Info("the audit log is written again")
-		}
-		return
-	}
-	means := "decisions go on and are not in the audit log; the records are counted as dropped: "
-	says := "the audit log is not written, decisions go on"
-	if h.strict {
-		means = "what would be allowed is denied (audit_unavailable), because it is not in the audit log: "
-		says = "the audit log is not written, nothing is allowed"
-	}
-	h.status.Set("audit", daemon.Degraded(means+err.Error()))
-	if now := h.now(); h.said.IsZero() || now.Sub(h.said) >= auditQuiet {
-		h.said, h.telling = now, true
-		h.log.Error(says, "err", err)
-	}
-}
-
 // decisions writes authorization decisions into the audit log.
 type decisions struct {
 	log *audit.Log
@@ -250,8 +222,9 @@ func (a decisions) Record(d *authz.Decision, r *authz.Request) {
 		return
 	}
 	record := decisionRecord(d, r)
-	// What Witness could not see through may stand in the log as an allow, and only this line says that it was not answered.
-	record.Kept = a.strict && (d.Reason == authz.AuditUnavailable || d.Reason == authz.Cancelled || d.Reason == authz.Panicked)
+	// What Witness could not see through may stand in the log as an allow, and only this line says that it was not answered. Other denials
+	// have no claim to a line of their own: whoever hangs up a thousand times would have a thousand.
+	record.Kept = d.Witnessed
 	a.log.Record(record)
 }
 
