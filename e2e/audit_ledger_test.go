@@ -422,7 +422,7 @@ func TestAuditEvents(t *testing.T) {
 	if first["event"] != "start" || first["mode"] != "bounded" || first["allows"] != "all" || first["fold"] != "10s" {
 		t.Errorf("the first line is %v", first)
 	}
-	if second["event"] != "config_load" || second["outcome"] != "ok" || second["policy"] == nil || second["policy_before"] != nil {
+	if second["event"] != "config_load" || second["outcome"] != "ok" || second["policy"] == nil || second["policy_before"] != nil || fmt.Sprint(second["files"]) != fmt.Sprint([]string{m.policy}) {
 		t.Errorf("the second line is %v", second)
 	}
 	if last["event"] != "stop" {

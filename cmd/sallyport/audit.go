@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -190,13 +192,17 @@ func eventOf(name, part string, err error) audit.Event {
 	return e
 }
 
-// loadEvent is a load of files, good or bad.
-func loadEvent(files []daemon.File, part string, err error) audit.Event {
+// loadEvent is a load of files, good or bad. It names those that are in force as they stand on disk, without the data beside them that
+// others speak of, whose names end in one of beside: a folder may hold any number of those, and the digest knows them.
+func loadEvent(files []fileState, part string, err error, beside ...string) audit.Event {
 	e := eventOf(audit.EventConfig, part, err)
 	for _, file := range files {
-		e.Files = append(e.Files, file.Name)
+		data := slices.ContainsFunc(beside, func(suffix string) bool { return strings.HasSuffix(file.Name, suffix) })
+		if file.ok() && !data {
+			e.Files = append(e.Files, file.Name)
+		}
 	}
-	e.Count = uint64(len(files))
+	e.Count = uint64(len(e.Files))
 	return e
 }
 

@@ -8,12 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/authz/jwks"
+	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
 func TestByteSize(t *testing.T) {
@@ -76,12 +79,21 @@ func TestKeysEvent(t *testing.T) {
 	}
 }
 
-// A load that is good in part is neither good nor bad.
+// A load that is good in part is neither good nor bad. It names the files that it brought into force: not the data beside them, and no file
+// that was refused, which its detail names.
 func TestLoadEvent(t *testing.T) {
-	files := []daemon.File{{Name: "a.yaml"}, {Name: "b.yaml"}}
+	refused := strictyaml.Errors{{File: "c.yaml", Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: "no"}}
+	files := []fileState{
+		{Name: "dir/a.yaml"}, {Name: "dir/b.yml"}, {Name: "dir/c.yaml", Errors: refused}, {Name: "dir/d.yaml", Errors: refused, LastGood: true},
+		{Name: "dir/order.schema.json"}, {Name: "dir/shop.openapi.yaml"}, {Name: "dir/shop.binpb"}, {Name: "dir/office" + policy.NetworksSuffix},
+	}
 	for outcome, err := range map[string]error{outcomeOK: nil, outcomePartly: daemon.Partly(errors.New("b.yaml:1:1: no")), outcomeFailed: errors.New("no")} {
-		if e := loadEvent(files, "dir", err); e.Outcome != outcome || e.Count != 2 || len(e.Files) != 2 || e.Time.After(time.Now()) || (err == nil) != (e.Detail == "") {
+		e := loadEvent(files, "dir", err, policy.Beside()...)
+		if e.Outcome != outcome || e.Time.After(time.Now()) || (err == nil) != (e.Detail == "") {
 			t.Errorf("%s: %+v", outcome, e)
+		}
+		if diff := cmp.Diff([]string{"dir/a.yaml", "dir/b.yml"}, e.Files); diff != "" || e.Count != 2 {
+			t.Errorf("%s: %d files: %s", outcome, e.Count, diff)
 		}
 	}
 }
