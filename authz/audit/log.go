@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport-dev/sallyport/internal/bearer"
 )
 
 // Record is one decision. Every text is written cut to 256 bytes, as valid UTF-8, with control and direction characters
@@ -297,7 +299,7 @@ func bound(r *Record) {
 	for _, text := range [...]*string{&r.Method, &r.Host, &r.Detail, &r.RequestID, &r.Traceparent} {
 		switch {
 		case len(*text) <= MaxField:
-		case holdsToken(*text):
+		case bearer.In(*text):
 			*text = token // which a shorter text might not show any more
 		default:
 			*text = strings.Clone((*text)[:MaxField+1]) // still too long, so that the line says that it was cut

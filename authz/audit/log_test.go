@@ -181,7 +181,8 @@ func TestCanaries(t *testing.T) {
 		"request_id": func(r *audit.Record, s string) { r.RequestID = s }, "traceparent": func(r *audit.Record, s string) { r.Traceparent = s },
 	}
 	for name, put := range places {
-		for _, s := range []string{jwt, "Bearer " + jwt, "x" + jwt + "\n", jwt + strings.Repeat("z", 1000)} {
+		for _, s := range []string{jwt, "Bearer " + jwt, "x" + jwt + "\n", jwt + strings.Repeat("z", 1000),
+			"Bearer opaque", "id=bearer+opaque", "ewogICJhbGciOiAiRVMyNTYiCn0." + jwt[20:], strings.ReplaceAll(jwt, ".", "%2E"), strings.ReplaceAll(jwt, "eyJ", "e%2579%254a")} {
 			r := full()
 			put(&r, s)
 			out := logged(t, audit.Options{}, r)
