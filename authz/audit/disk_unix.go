@@ -3,6 +3,7 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -21,6 +22,15 @@ func (f *File) Free() (int64, error) {
 		return 0, fmt.Errorf("audit: free space: %w", err)
 	}
 	return bytesOf(disk.Bavail, uint64(disk.Bsize)), nil //nolint:gosec,unconvert // G115: a block has a size, of another type on each system
+}
+
+// lock takes the file for this process alone, until it is closed. Only a system that cannot lock (some network disks) lets two have it.
+func lock(f *os.File) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return errInUse
+	}
+	return nil
 }
 
 // bytesOf is how many bytes so many blocks are, as far as a number goes.
