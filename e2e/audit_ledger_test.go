@@ -438,6 +438,7 @@ func TestAuditFlagsRefused(t *testing.T) {
 	write(t, short, "short\n")
 	for says, args := range map[string][]string{
 		"name one in --audit":       {"--audit-mode", "strict"},
+		"what is durable":           {"--audit-mode", "strict", "--audit", "otlp"},
 		"--audit-allows is all":     {"--audit-mode", "strict", "--audit", policy + ".log", "--audit-allows", "1%"},
 		"no regular file":           {"--audit-mode", "strict", "--audit", "/dev/null"},
 		"bounded or strict":         {"--audit-mode", "sometimes"},
