@@ -21,7 +21,7 @@ func (f *File) Free() (int64, error) {
 	if err := syscall.Fstatfs(int(f.f.Fd()), &disk); err != nil {
 		return 0, fmt.Errorf("audit: free space: %w", err)
 	}
-	return bytesOf(disk.Bavail, uint64(disk.Bsize)), nil //nolint:gosec,unconvert // G115: a block has a size, of another type on each system
+	return bytesOf(disk.Bavail, uint64(disk.Bsize)), nil //nolint:unconvert // of another type on each system
 }
 
 // lock takes the file for this process alone, until it is closed. Only a system that cannot lock (some network disks) lets two have it.
@@ -38,5 +38,5 @@ func bytesOf(blocks, size uint64) int64 {
 	if size > 0 && blocks > math.MaxInt64/size {
 		return math.MaxInt64
 	}
-	return int64(blocks * size) //nolint:gosec // G115: bounded above
+	return int64(blocks * size)
 }

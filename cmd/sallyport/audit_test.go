@@ -64,6 +64,12 @@ func degradedBy(status *daemon.Status) string {
 	return ""
 }
 
+// pass lets the bubble's clock go on.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 // A writer that hangs cannot say so: /readyz does within seconds, with what that means in each mode, and until it goes on.
 func TestAuditHealthOfAHangingWriter(t *testing.T) {
 	for mode, means := range map[string]string{"strict": "denied at its deadline (audit_unavailable)", "bounded": "lost to the audit log once its queue is full"} {
@@ -77,19 +83,16 @@ func TestAuditHealthOfAHangingWriter(t *testing.T) {
 			go func() { _ = h.watch(ctx, log.Stalled) }()
 			go func() { _ = log.Run(ctx) }()
 			go func() { _ = log.Commit(ctx, audit.Record{Verdict: "allow"}) }()
-			time.Sleep(stalledAfter / 2)
-			synctest.Wait()
+			pass(stalledAfter / 2)
 			if got := degradedBy(status); got != "" {
 				t.Errorf("%s: at once: %s", mode, got)
 			}
-			time.Sleep(stalledAfter)
-			synctest.Wait()
+			pass(stalledAfter)
 			if got := degradedBy(status); !strings.Contains(got, "has not answered a write for") || !strings.Contains(got, means) {
 				t.Errorf("%s: /readyz says %q", mode, got)
 			}
 			close(hang)
-			time.Sleep(time.Second)
-			synctest.Wait()
+			pass(time.Second)
 			if got := degradedBy(status); got != "" {
 				t.Errorf("%s: when it went on: %s", mode, got)
 			}
