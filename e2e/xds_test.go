@@ -26,6 +26,8 @@ import (
 	configv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+
+	"github.com/sallyport-dev/sallyport/ratelimit/storetest"
 )
 
 // gatewayFiles writes what Envoy Gateway mounts into its rate limit service: ca.crt, tls.crt and tls.key; and returns the server's own
@@ -128,16 +130,21 @@ const (
 	gatewayRoute  = "httproute/default/backend/rule/0/match/0/www_example_com"
 )
 
-// asked is what the gate says about one request of the route, that asks without counting.
+// asked is what the gate says about one request of the route.
 func (g *gate) asked(t *testing.T) *rlsv3.RateLimitResponse_DescriptorStatus {
 	t.Helper()
-	resp, err := rlsv3.NewRateLimitServiceClient(dial(t, g.listen)).ShouldRateLimit(context.Background(), &rlsv3.RateLimitRequest{Domain: gatewayDomain, Descriptors: []*ratelimitv3.RateLimitDescriptor{{
-		Entries: []*ratelimitv3.RateLimitDescriptor_Entry{{Key: gatewayRoute, Value: gatewayRoute}, {Key: "rule-0-match-0", Value: "rule-0-match-0"}},
-	}}})
+	resp, err := rlsv3.NewRateLimitServiceClient(dial(t, g.listen)).ShouldRateLimit(context.Background(), routeRequest())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return resp.GetStatuses()[0]
+}
+
+// routeRequest is what Envoy asks for one request of the route.
+func routeRequest() *rlsv3.RateLimitRequest {
+	return &rlsv3.RateLimitRequest{Domain: gatewayDomain, Descriptors: []*ratelimitv3.RateLimitDescriptor{{
+		Entries: []*ratelimitv3.RateLimitDescriptor_Entry{{Key: gatewayRoute, Value: gatewayRoute}, {Key: "rule-0-match-0", Value: "rule-0-match-0"}},
+	}}}
 }
 
 // The limits come from Envoy Gateway over mTLS, before and after an update; a bad update and a server that is away change nothing but
@@ -200,6 +207,69 @@ func TestLimitsFromManagementServer(t *testing.T) {
 	}
 	g.signal(terminate)
 	if code := g.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// Run as Envoy Gateway's own deployment runs its rate limit service, by a file called ratelimit and by its environment alone: it waits
+// for no limits, serves TLS with the certificate that is mounted, takes the limits from Envoy Gateway and counts in Redis.
+func TestEnvoyGatewayDeployment(t *testing.T) {
+	dir := t.TempDir()
+	server := newGateway(t, gatewayFiles(t, dir))
+	store := storetest.RunValkey(t)
+	metricsPort := freePort(t)
+	at := func(name string) string { return filepath.Join(dir, name) }
+	r := runReference(t, // healthy without limits
+		"RUNTIME_ROOT=/data", "RUNTIME_SUBDIRECTORY=ratelimit", "RUNTIME_IGNOREDOTFILES=true", "RUNTIME_WATCH_ROOT=false", "LOG_LEVEL=info", "USE_STATSD=false",
+		"CONFIG_TYPE=GRPC_XDS_SOTW", "CONFIG_GRPC_XDS_SERVER_URL="+local(server.port), "CONFIG_GRPC_XDS_NODE_ID=envoy-ratelimit",
+		"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_TLS_CERT="+at("tls.crt"), "GRPC_SERVER_TLS_KEY="+at("tls.key"), "GRPC_SERVER_TLS_CA_CERT="+at("ca.crt"),
+		"CONFIG_GRPC_XDS_SERVER_USE_TLS=true", "CONFIG_GRPC_XDS_CLIENT_TLS_CERT="+at("tls.crt"), "CONFIG_GRPC_XDS_CLIENT_TLS_KEY="+at("tls.key"),
+		"CONFIG_GRPC_XDS_SERVER_TLS_CACERT="+at("ca.crt"), "FORCE_START_WITHOUT_INITIAL_CONFIG=true", "REDIS_SOCKET_TYPE=tcp", "REDIS_URL="+store.Addr,
+		"USE_PROMETHEUS=true", "PROMETHEUS_ADDR="+local(metricsPort), "PROMETHEUS_MAPPER_YAML=/etc/statsd-exporter/conf.yaml",
+		// What Envoy Gateway does not set: its own address carries the name, and the test does not wait as long.
+		"CONFIG_GRPC_XDS_SERVER_TLS_SAN=envoy-gateway", "XDS_CLIENT_BACKOFF_INITIAL_INTERVAL=100ms")
+	roots := x509.NewCertPool()
+	pool, err := os.ReadFile(at("ca.crt"))
+	if err != nil || !roots.AppendCertsFromPEM(pool) {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(local(r.grpc), grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots, ServerName: "envoy-ratelimit"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	ask := func() (*rlsv3.RateLimitResponse, error) {
+		return rlsv3.NewRateLimitServiceClient(conn).ShouldRateLimit(context.Background(), routeRequest())
+	}
+	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "no rate limit configuration loaded") {
+		t.Errorf("without limits: %v", err)
+	}
+
+	server.limited("1", configv3.RateLimitUnit_HOUR, 2)
+	asked := 0
+	eventually(t, "the limits are in force", func() bool {
+		resp, err := ask()
+		if err == nil {
+			asked++
+		}
+		return err == nil && resp.GetOverallCode() == rlsv3.RateLimitResponse_OVER_LIMIT
+	})
+	if asked != 3 {
+		t.Errorf("over the limit of 2 at request %d", asked)
+	}
+	server.limited("2", configv3.RateLimitUnit_HOUR, 100)
+	eventually(t, "the update is in force", func() bool {
+		resp, err := ask()
+		return err == nil && resp.GetOverallCode() == rlsv3.RateLimitResponse_OK && resp.GetStatuses()[0].GetCurrentLimit().GetRequestsPerUnit() == 100
+	})
+	if _, list := get(local(r.debug), "/rlconfig"); !strings.Contains(list, "rule-0-match-0_rule-0-match-0: unit=HOUR requests_per_unit=100") {
+		t.Errorf("/rlconfig: %s", list)
+	}
+	if _, body := get(local(metricsPort), "/metrics"); !strings.Contains(body, "ratelimit_service_config_load_success 2") {
+		t.Errorf("/metrics does not count two loads: %s", body)
+	}
+	r.signal(terminate)
+	if code := r.wait(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

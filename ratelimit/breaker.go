@@ -94,7 +94,7 @@ func NewBreaker(store Refunder, o BreakerOptions) *Breaker {
 		o.Lanes, o.Lane = 1, func(string) int { return 0 }
 	}
 	if o.ProbeKey == nil {
-		o.ProbeKey = func(lane int) string { return "probe:" + strconv.Itoa(lane) } // keys of limits begin with a tag and a length
+		o.ProbeKey = func(lane int) string { return "!probe" + strconv.Itoa(lane) } // keys of limits begin with a letter
 	}
 	return &Breaker{store: store, o: o, lanes: make([]lane, o.Lanes), wake: make(chan struct{}, 1)}
 }

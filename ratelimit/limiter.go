@@ -115,11 +115,12 @@ func (l *Limiter) Use(t *limits.Table) {
 	l.current.Store(g)
 }
 
-// divided is windows with a part of each limit, rounded down.
+// divided is windows with a part of each limit and burst, rounded down.
 func divided(windows []window.Window, by uint32) []window.Window {
 	out := slices.Clone(windows)
 	for i := range out {
 		out[i].Limit /= by
+		out[i].Burst /= by
 	}
 	return out
 }
@@ -237,6 +238,9 @@ func (s *spending) match(req *Request) {
 		}
 		m := table.Match(req.Domain, d.Entries)
 		if m.Rule == nil {
+			if m.Stray {
+				s.limiter.observer.Stray(req.Domain, d.Entries)
+			}
 			continue
 		}
 		status.Rule = m.Rule
@@ -395,7 +399,7 @@ func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	}
 	w := reported(o.Windows)
 	if !status.Rule.Override {
-		status.Limit = status.Rule.Limits[w]
+		status.show(status.Rule.Limits[w])
 	}
 	state := o.Windows[w]
 	status.Remaining, status.Reset, status.Windows = state.Remaining, state.Reset, o.Windows

@@ -32,6 +32,13 @@ func (o observers) UnknownDomain(domain string, descriptors int) {
 	}
 }
 
+// Stray implements [Observer].
+func (o observers) Stray(domain string, entries []limits.Entry) {
+	for _, one := range o {
+		one.Stray(domain, entries)
+	}
+}
+
 // GlobalShadow implements [Observer].
 func (o observers) GlobalShadow() {
 	for _, one := range o {

@@ -19,6 +19,7 @@ func (w *witness) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
 	return w
 }
 func (w *witness) UnknownDomain(domain string, _ int)      { w.note("unknown " + domain) }
+func (w *witness) Stray(domain string, _ []limits.Entry)   { w.note("stray " + domain) }
 func (w *witness) GlobalShadow()                           { w.note("shadow") }
 func (w *witness) StoreFailed(c ratelimit.StoreErrorClass) { w.note("failed " + string(c)) }
 func (w *witness) Fallback(how limits.Failure)             { w.note("fallback " + how.String()) }
@@ -32,10 +33,11 @@ func TestObserversAllHear(t *testing.T) {
 	both.Rule(rule).Count(ratelimit.Tally{})
 	both.Values(rule, []string{"v"}).Count(ratelimit.Tally{})
 	both.UnknownDomain("x", 1)
+	both.Stray("d", nil)
 	both.GlobalShadow()
 	both.StoreFailed(ratelimit.StoreOOM)
 	both.Fallback(limits.FailOpen)
-	want := []string{"rule d.k", "counted", "values v", "counted", "unknown x", "shadow", "failed oom", "fallback open"}
+	want := []string{"rule d.k", "counted", "values v", "counted", "unknown x", "stray d", "shadow", "failed oom", "fallback open"}
 	for _, w := range []*witness{a, b} {
 		if !slices.Equal(w.heard, want) {
 			t.Errorf("heard %v, want %v", w.heard, want)

@@ -30,6 +30,8 @@ type ratelimitFlags struct {
 	dial                redisdial.Options
 	keyPrefix           string
 	replicas, maxKeys   int
+	bound               boundClients
+	adminAPI            string
 
 	// What no flag says, but the environment of --compat does.
 	reference    *compat.Settings // nil without --compat
@@ -68,8 +70,9 @@ answers. A flag that is given beats a variable.` + signals,
 	flags.StringVar(&f.dial.PasswordFile, "store-password-file", "", "file with the store's password; read again for every connection")
 	flags.StringVar(&f.dial.CAFile, "store-ca", "", "authorities that sign the store's certificate, PEM")
 	flags.StringVar(&f.keyPrefix, "store-key-prefix", "", "stands before every key; services that share it share counters (default sp1:)")
-	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself: all of them with --store memory, else those of `local` rules while the store is away")
+	flags.IntVar(&f.replicas, "replicas", 1, "how many replicas share the limits that each counts for itself: all of them with --store memory, else those of local rules while the store is away")
 	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory, about 0.7 kB each with two sliding windows; the rest of a rule shares one")
+	flags.StringVar(&f.adminAPI, "admin-api", "", "unix:/PATH of the admin API, by which sallyport limits peek, reset, grant and unmatched ask; mode 0600, off unless given")
 	flags.StringVar(&f.http, "http", "", "where /json (a question over HTTP) and /healthcheck are; empty is nowhere")
 	flags.StringSliceVar(&f.headers, "response-headers", nil, "headers for clients, beside Envoy's own: ratelimit (RateLimit and RateLimit-Policy), retry-after")
 	flags.BoolVar(&f.pprof, "pprof", false, "profiles under /debug/pprof/ on the --admin port, which asks nobody for a password: they show what the process holds")
@@ -77,6 +80,7 @@ answers. A flag that is given beats a variable.` + signals,
 	f.audit.bind(flags)
 	f.xds.bind(flags)
 	f.Bind(flags)
+	flags.Lookup("tls-client-ids").Usage += "; 'NAME = mesh,edge' binds one to the domains whose limits it may spend"
 	fromEnvironment(cmd, s)
 	return cmd
 }
@@ -90,7 +94,10 @@ func (f *ratelimitFlags) readReference(s streams, flags *pflag.FlagSet) error {
 	return f.follow(settings, flags.Changed)
 }
 
-func (f *ratelimitFlags) check() error {
+func (f *ratelimitFlags) check() (err error) {
+	if f.TLS.ClientIDs, f.bound, err = bindClients(f.TLS.ClientIDs); err != nil {
+		return err
+	}
 	local, err := f.OnLoopback()
 	switch {
 	case f.limits == "" && !f.xds.given() && f.reference == nil:

@@ -29,13 +29,17 @@ type ratelimitGate struct {
 	stats    *statsd.Stats // nil without --compat
 	server   *rls.Server
 	stores   []*sharedStore
-	whole    string // the path that the limits come from
+	strays   *ratelimit.Strays // nil where nobody can ask for them
+	whole    string            // the path that the limits come from
 	snapshot *limits.Snapshot
 	files    []fileState
 }
 
 func newRatelimitGate(f *ratelimitFlags) *ratelimitGate {
 	g := &ratelimitGate{flags: f, metrics: rls.NewMetrics(), whole: f.limits}
+	if f.adminAPI != "" {
+		g.strays = &ratelimit.Strays{}
+	}
 	if f.reference != nil {
 		g.stats = statsd.New()
 		if f.reference.Scrape.Milliseconds {
@@ -62,6 +66,9 @@ func (g *ratelimitGate) wire(ctx context.Context, s streams, d *daemon.Daemon) e
 	if err := g.serve(); err != nil {
 		return err
 	}
+	if err := g.serveAdmin(ctx); err != nil {
+		return err
+	}
 	if err := g.serveHTTP(ctx); err != nil {
 		return err
 	}
@@ -80,6 +87,9 @@ func (g *ratelimitGate) limiterOptions() (ratelimit.Options, error) {
 		options.ShadowMode, options.QuotaMode = r.Shadow, r.Quota
 		// Zero stands for the default, and a ratio of zero calls every hit near.
 		options.NearLimitRatio = max(float32(r.NearLimitRatio), math.SmallestNonzeroFloat32)
+	}
+	if g.strays != nil {
+		options.Observer = watched{options.Observer, g.strays}
 	}
 	memory := memstore.New(memstore.Options{MaxKeys: f.maxKeys})
 	registerMemory(g.daemon, memory)
@@ -102,6 +112,9 @@ func (g *ratelimitGate) serve() error {
 	options := rls.Options{Metrics: g.metrics, Headers: headers, OnUnjudged: decisions.unjudged, OnPanic: func(value any, stack []byte) {
 		g.daemon.Log.Error("a panic was caught while a request was decided", "panic", panicText(value), "stack", string(stack))
 	}}
+	if g.flags.bound.any() {
+		options.Admits = g.flags.bound.admits
+	}
 	var limiter rls.Limiter = decisions
 	if r := g.flags.reference; r != nil {
 		limiter = counted{decisions, g.stats}
@@ -166,10 +179,21 @@ func registerMemory(d *daemon.Daemon, memory *memstore.Store) {
 	)
 }
 
+// use takes limits into use.
+func (g *ratelimitGate) use(table *limits.Table) {
+	g.limiter.Use(table)
+	if table == nil {
+		return
+	}
+	if err := g.flags.bound.unknownDomains(table.Domains()); err != nil {
+		g.daemon.Log.Warn("a client is bound to a domain without limits", "why", err)
+	}
+}
+
 // load takes a snapshot of the limits files. What is good of it is in force when load returns; the error says what is not.
 func (g *ratelimitGate) load(files []daemon.File) error {
 	err := g.take(files)
-	g.audit.Event(loadEvent(files, g.whole, err))
+	g.audit.Event(loadEvent(g.files, g.whole, err))
 	return err
 }
 
@@ -185,7 +209,7 @@ func (g *ratelimitGate) take(files []daemon.File) error {
 	if first && next.Table == nil {
 		return daemon.Invalid(errors.New("the limits do not load:\n" + errs.Pretty()))
 	}
-	g.limiter.Use(next.Table)
+	g.use(next.Table)
 	g.daemon.Status.Tried(partLimits)
 	g.snapshot = next
 	err := notInForce(g.files, states, "its domain has no limits")

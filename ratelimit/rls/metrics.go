@@ -26,7 +26,7 @@ type Metrics struct {
 	loaded, notLoaded, globalShadow prometheus.Counter
 
 	storeErrors, fallbacks *prometheus.CounterVec
-	unjudged               *prometheus.CounterVec
+	unjudged, strays       *prometheus.CounterVec
 	unknownDomains, panics prometheus.Counter
 	collectors             []prometheus.Collector
 }
@@ -72,6 +72,7 @@ func newMetrics(unit float64) *Metrics {
 	m.storeErrors = m.vec("sallyport_ratelimit_store_errors_total", "Requests that the store could not decide.", "class")
 	m.fallbacks = m.vec("sallyport_ratelimit_fallbacks_total", "Limits answered without the store, by what answered.", "how")
 	m.unknownDomains = m.counter("sallyport_ratelimit_unknown_domain_total", "Requests for a domain that no limits file names.")
+	m.strays = m.vec("sallyport_ratelimit_stray_descriptors_total", "Descriptors of a known domain about which its limits file has nothing to say, so that they pass unlimited.", "domain")
 	m.panics = m.counter("sallyport_ratelimit_panics_total", "Panics caught while a request was decided.")
 	m.unjudged = m.vec("sallyport_ratelimit_unjudged_total", "Requests that were refused because they could not be judged.", "why")
 	m.touch()
@@ -86,7 +87,7 @@ func (m *Metrics) touch() {
 	for _, how := range []limits.Failure{limits.FailError, limits.FailLocal, limits.FailOpen, limits.FailClosed} {
 		m.fallbacks.WithLabelValues(how.String())
 	}
-	for _, why := range []string{undecodable, oversize, panicked} {
+	for _, why := range []string{undecodable, oversize, foreign, panicked} {
 		m.unjudged.WithLabelValues(why)
 	}
 	m.failures.WithLabelValues(kindStore)
@@ -138,6 +139,11 @@ func (m *Metrics) UnknownDomain(string, int) { m.unknownDomains.Inc() }
 
 // GlobalShadow implements [ratelimit.Observer].
 func (m *Metrics) GlobalShadow() { m.globalShadow.Inc() }
+
+// Stray implements [ratelimit.Observer]. The domain is one that a file names.
+func (m *Metrics) Stray(domain string, _ []limits.Entry) {
+	m.strays.WithLabelValues(label(domain)).Inc()
+}
 
 // StoreFailed implements [ratelimit.Observer].
 func (m *Metrics) StoreFailed(class ratelimit.StoreErrorClass) {

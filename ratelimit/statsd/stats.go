@@ -166,6 +166,9 @@ func (s *Stats) UnknownDomain(domain string, descriptors int) {
 	}
 }
 
+// Stray implements [ratelimit.Observer]. The reference has no name for it.
+func (s *Stats) Stray(string, []limits.Entry) {}
+
 // GlobalShadow implements [ratelimit.Observer].
 func (s *Stats) GlobalShadow() { s.globalShadow.value.Add(1) }
 

@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T, clock *Clock) Harness) {
 	t.Run("any key", func(t *testing.T) { keepsKeysApart(start(t)) })
 	t.Run("concurrent", func(t *testing.T) { admitsExactlyTheLimit(start(t)) })
 	t.Run("concurrent batches", func(t *testing.T) { doesNotDeadlock(start(t)) })
+	t.Run("worst case", func(t *testing.T) { neverBeyondTheWorstCase(start(t)) })
 	t.Run("agrees with the twin", func(t *testing.T) { agreesWithTwin(start(t)) })
 }
 
@@ -140,6 +141,22 @@ func tokens(c ratelimit.Charge, burst uint32) ratelimit.Charge {
 // stories are what the limits promise, one promise each.
 var stories = map[string]func(b bench){
 	"an empty batch decides nothing": func(b bench) { b.spend() },
+
+	"what is forgotten begins anew, and nothing else": func(b bench) {
+		b.want(false, []uint32{0}, hits(per("a", 3), 3))
+		b.want(false, []uint32{1}, hits(per("b", 3), 2))
+		forgetful, ok := b.Store.(ratelimit.Forgetter)
+		if !ok {
+			b.Fatal("the store cannot forget")
+		}
+		for range 2 { // there is nothing to forget the second time
+			if err := forgetful.Forget(b.Context(), []ratelimit.Charge{per("a", 3), per("never", 3)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.want(false, []uint32{2}, per("a", 3))
+		b.want(false, []uint32{0}, per("b", 3))
+	},
 
 	"a limit holds, and a denied hit burns nothing": func(b bench) {
 		b.want(false, []uint32{1}, hits(per("a", 3), 2))

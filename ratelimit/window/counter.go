@@ -322,7 +322,7 @@ func (c *Counter) add(s Shape, now int64, old ring) {
 	binary.BigEndian.PutUint16(r.b[6:], uint16(s.Cells))
 	switch {
 	case len(old.b) == 0 && s.Cells == 0:
-		r.setNewest(now)
+		bucket(r).begin(now)
 		return
 	case len(old.b) == 0:
 		r.setNewest(now / s.Grain)

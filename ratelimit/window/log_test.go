@@ -175,47 +175,6 @@ func TestEachAlgorithmAgreesWithTheLog(t *testing.T) {
 	}
 }
 
-// worstIn plays the most that an adversary can get out of a rule in one span: everything at once at the worst instant, and then
-// every millisecond again whatever has come back.
-func worstIn(a window.Ask) int64 {
-	span := a.Windows[0].Span.Milliseconds()
-	var worst int64
-	for _, first := range []int64{epoch, epoch + span/2, epoch + span - 1} {
-		var c window.Counter
-		var passed int64
-		for now := first; now < first+span; now++ {
-			for {
-				a.Hits = max(int64(c.AppendStates(nil, a, now, window.Verdict{})[0].Remaining), 1)
-				if c.Evaluate(a, now).Denied() {
-					break
-				}
-				c.Spend(a, now)
-				passed += a.Hits
-			}
-		}
-		worst = max(worst, passed)
-	}
-	return worst
-}
-
-// The worst cases are not only bounds: an adversary reaches them. docs/limits.md shows these figures.
-func TestWorstCasesAreReached(t *testing.T) {
-	for name, tt := range map[string]struct {
-		ask  window.Ask
-		want int64
-	}{
-		"fixed":           {fixed(100, time.Minute), 200},
-		"sliding":         {sliding(100, time.Minute, 60), 100},
-		"burst of all":    {bucket(100, 100, time.Minute), 199},
-		"burst of ten":    {bucket(100, 10, time.Minute), 109},
-		"strict by burst": {bucket(90, 10, time.Minute), 99},
-	} {
-		if got := worstIn(tt.ask); got != tt.want {
-			t.Errorf("%s: %d pass in a minute, want %d", name, got, tt.want)
-		}
-	}
-}
-
 // A limit and a burst may change at any moment. Whatever passes conforms to the rule in force: no more than the new burst, and
 // nobody waits for longer than behind a bucket that is full by the new rule.
 func TestABucketStaysFairWhileItsLimitChanges(t *testing.T) {

@@ -30,7 +30,6 @@ func BenchmarkTake(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	config, resource = nil, nil
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
