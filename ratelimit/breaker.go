@@ -133,6 +133,11 @@ func (b *Breaker) SpendRefundable(ctx context.Context, batch []Charge) ([]Outcom
 // much of it, and what is owed should not be lost for a failure that may be over.
 func (b *Breaker) Refund(ctx context.Context, r Receipt) error { return b.store.Refund(ctx, r) }
 
+// Forget implements [Forgetter]. An operator's word goes to the store as a refund does.
+func (b *Breaker) Forget(ctx context.Context, batch []Charge) error {
+	return forget(ctx, b.store, batch)
+}
+
 func (b *Breaker) enter(batch []Charge) (*lane, error) {
 	if len(batch) == 0 {
 		return &b.lanes[0], nil

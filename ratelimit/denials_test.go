@@ -150,6 +150,28 @@ func TestGivenBackIsForgotten(t *testing.T) {
 	}
 }
 
+// What an operator resets is counted anew, through every layer that stands before the store.
+func TestForgetReachesTheStore(t *testing.T) {
+	store := &forgetful{naive: naive{t: t, Store: memstore.New(memstore.Options{})}}
+	b := ratelimit.NewBreaker(store, ratelimit.BreakerOptions{})
+	s := ratelimit.NewSpread(b, partOf)
+	d := ratelimit.NewDenials(ratelimit.Split(memstore.New(memstore.Options{}), s), ratelimit.DenialsOptions{})
+	spendAll(t, d, sliding("a", 1))
+	spendAll(t, d, sliding("a", 1))
+	if err := d.Forget(t.Context(), []ratelimit.Charge{sliding("a", 1), sliding("b", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := spendAll(t, d, sliding("a", 1))[0]; got.Over {
+		t.Errorf("forgotten, and refused: %+v", got)
+	}
+}
+
+type forgetful struct{ naive }
+
+func (f *forgetful) Forget(ctx context.Context, batch []ratelimit.Charge) error {
+	return f.Store.(ratelimit.Forgetter).Forget(ctx, batch)
+}
+
 // Nothing is remembered for longer than it is told to be, and no more counters than there are places.
 func TestDenialsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

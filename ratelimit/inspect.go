@@ -8,11 +8,20 @@ import (
 	"github.com/sallyport-dev/sallyport/ratelimit/window"
 )
 
-// Forgetter is a [Store] that can forget counters. Both of ours can.
+// Forgetter is a [Store] that can forget counters. All of ours can.
 type Forgetter interface {
 	// Forget makes the counters of the charges empty; their hits do not matter. It answers within ctx's deadline; an error is a
 	// [*StoreError], after which nothing may be assumed.
 	Forget(ctx context.Context, batch []Charge) error
+}
+
+// forget has a store forget, if it can.
+func forget(ctx context.Context, store Store, batch []Charge) error {
+	forgetful, ok := store.(Forgetter)
+	if !ok {
+		return &StoreError{Class: StoreOther, Err: errors.New("this store cannot forget")}
+	}
+	return forgetful.Forget(ctx, batch)
 }
 
 // Inspection is one counter as an operator sees it.
@@ -48,11 +57,7 @@ func (l *Limiter) Reset(ctx context.Context, domain string, entries []limits.Ent
 		if store == nil {
 			continue
 		}
-		forgetful, ok := store.(Forgetter)
-		if !ok {
-			return Inspection{}, &StoreError{Class: StoreOther, Err: errors.New("this store cannot forget")}
-		}
-		if err := forgetful.Forget(ctx, []Charge{charge}); err != nil {
+		if err := forget(ctx, store, []Charge{charge}); err != nil {
 			return Inspection{}, err
 		}
 	}

@@ -53,6 +53,20 @@ func (s *split) Spend(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	return merged([]part{halves[0].part, halves[1].part}, len(batch)), nil
 }
 
+// Forget implements [Forgetter].
+func (s *split) Forget(ctx context.Context, batch []Charge) error {
+	for i := range batch {
+		store := s.others
+		if isPerSecond(&batch[i]) {
+			store = s.perSecond
+		}
+		if err := forget(ctx, store, batch[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // isPerSecond says whether every window of a charge is a second or less.
 func isPerSecond(c *Charge) bool {
 	for _, w := range c.Windows {

@@ -65,7 +65,7 @@ answers. A flag that is given beats a variable.` + signals,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.limits, "limits", "", "limits file, or a folder of *.yaml files, one domain each (required, or --xds)")
-	flags.StringVar(&f.store, "store", "", "where counters live: memory, redis://HOST:PORT/DB, rediss://..., redis+sentinel://MASTER@HOST,HOST/DB, unix:///PATH (default memory, on loopback only)")
+	flags.StringVar(&f.store, "store", "", "where counters live: memory, redis://HOST:PORT/DB, rediss://..., redis+sentinel://MASTER@HOST,HOST/DB, redis+cluster://HOST,HOST, unix:///PATH (default memory, on loopback only)")
 	flags.StringVar(&f.dial.Username, "store-username", "", "the store's user (ACL)")
 	flags.StringVar(&f.dial.PasswordFile, "store-password-file", "", "file with the store's password; read again for every connection")
 	flags.StringVar(&f.dial.CAFile, "store-ca", "", "authorities that sign the store's certificate, PEM")

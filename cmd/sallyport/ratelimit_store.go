@@ -47,15 +47,78 @@ func (g *ratelimitGate) openStores() (ratelimit.Store, error) {
 		return nil, daemon.Unable(fmt.Errorf("--store: %w (a user goes into --store-username, a password into the file of --store-password-file)", err))
 	}
 	f.dial.URL = dial.URL
-	store, err := g.openStore(mainStore, f.dial)
-	if err != nil || f.perSecond == nil {
-		return store, err
-	}
-	second, err := g.openStore(perSecondStore, *f.perSecond)
+	shared, err := g.openStore(mainStore, f.dial)
 	if err != nil {
 		return nil, err
 	}
-	return ratelimit.Split(second, store), nil
+	store, clustered := g.calm(shared), shared.Clustered()
+	if f.perSecond != nil {
+		second, err := g.openStore(perSecondStore, *f.perSecond)
+		if err != nil {
+			return nil, err
+		}
+		store, clustered = ratelimit.Split(g.calm(second), store), clustered || second.Clustered()
+	}
+	return g.remember(store, clustered), nil
+}
+
+// rememberFor is how long a counter is remembered to be over its limit, at most. A flood costs a store one trip in that time for each
+// counter and replica; and hits that are given back by another replica or an operator are there after it. Where a batch is decided in parts,
+// a counter may be over for an instant, by hits that are taken back at once: there it is a second.
+const (
+	rememberFor          = 10 * time.Second
+	rememberForInCluster = time.Second
+)
+
+// remember keeps floods away from the stores.
+func (g *ratelimitGate) remember(store ratelimit.Store, clustered bool) ratelimit.Store {
+	o := ratelimit.DenialsOptions{Longest: rememberFor}
+	if clustered {
+		o.Longest = rememberForInCluster
+	}
+	denials := ratelimit.NewDenials(store, o)
+	g.daemon.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "sallyport_ratelimit_refused_from_memory_total",
+		Help: "Requests that were refused without asking the store about the counter that refused them: it was known to be over its limit.",
+	}, func() float64 { return float64(denials.Refused()) }))
+	return denials
+}
+
+// slotsPerLane is how many slots of a cluster stand or fall together for the breaker: few enough that a lane is seldom of two nodes.
+const slotsPerLane = redisstore.Slots / 64
+
+// calm keeps requests from a store that fails, and takes batches apart for a cluster.
+func (g *ratelimitGate) calm(s *sharedStore) ratelimit.Store {
+	d, part := g.daemon, s.names.part
+	o := ratelimit.BreakerOptions{OnChange: func(open bool) {
+		if open {
+			d.Log.Warn("the " + part + " fails and is left alone until a probe succeeds")
+		} else {
+			d.Log.Info("the " + part + " is asked again")
+		}
+	}}
+	if s.Clustered() {
+		o.Lanes = redisstore.Slots / slotsPerLane
+		o.Lane = func(key string) int { return s.Slot(key) / slotsPerLane }
+		o.ProbeKey = func(lane int) string { return s.KeyIn(lane * slotsPerLane) }
+	}
+	breaker := ratelimit.NewBreaker(s, o)
+	d.Task(part+" breaker", breaker.Run)
+	name := "sallyport_ratelimit_" + s.names.metric
+	d.Registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name + "_breaker_open", Help: "Parts of the store that are left alone because they failed: 1 for a server, up to 64 for a cluster."},
+			func() float64 { return float64(breaker.Open()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name + "_breaker_opened_total", Help: "Times that a part of the store failed and was left alone."},
+			func() float64 { return float64(breaker.Opened()) }),
+	)
+	if !s.Clustered() {
+		return breaker
+	}
+	spread := ratelimit.NewSpread(breaker, s.Slot)
+	d.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: name + "_unrefunded_total", Help: "Parts of refused requests whose hits may have stayed spent, because the store did not take them back.",
+	}, func() float64 { return float64(spread.Unrefunded()) }))
+	return spread
 }
 
 // openStore builds the client of a shared store. It does not dial: a store that is away is degraded, not a failed start.
