@@ -108,6 +108,9 @@ func (g *ratelimitGate) watchXDS(source xdsSource) error {
 	if !source.readyWithoutLimits {
 		d.Status.Expect(partXDSLimits)
 	}
+	if r := g.flags.reference; r != nil && r.HealthyWithConfig {
+		d.Status.Expect(partLimits) // a response without any domain is not enough then
+	}
 	d.Status.Set(partXDSLimits, daemon.Degraded(fmt.Sprintf("no limits have come from %s yet for the node %q, and every request is answered with an error until they do", o.Server, o.Node.ID)))
 	d.Task("xds", client.Run)
 	return nil
@@ -151,7 +154,9 @@ func (w *xdsWatch) update(u xds.Update) {
 		g.loaded(u.Err == nil)
 	}
 	g.limiter.Use(u.Table)
-	w.taken = u.Table != nil
+	if w.taken = u.Table != nil; w.taken {
+		g.daemon.Status.Tried(partLimits)
+	}
 	err := partly(u)
 	event := eventOf(audit.EventConfig, w.source.Server, err)
 	event.Files, event.Count = names, uint64(len(names))

@@ -219,20 +219,21 @@ func (x *exchange) answer(response *discoveryv3.DiscoveryResponse) (*discoveryv3
 
 // take takes a response into the book and tells of it.
 func (c *Client) take(response *discoveryv3.DiscoveryResponse) (news bool, refused error) {
-	var err error
+	update := Update{Version: response.GetVersionInfo()}
 	if url := response.GetTypeUrl(); url != TypeURL {
 		// Nothing else was asked for, and its resources, if any, say nothing about limits.
-		news, err = true, fmt.Errorf("the response is of type %q, %s was asked for", url, TypeURL)
+		news, update.Err = true, fmt.Errorf("the response is of type %q, %s was asked for", url, TypeURL)
 	} else {
-		news, err = c.book.take(response.GetResources())
+		news, update.Err = c.book.take(response.GetResources())
+		update.Domains, update.Unknown = c.book.domains, c.book.unknown
 	}
-	c.counts.took(news, err)
-	if err == nil {
-		version := response.GetVersionInfo()
-		c.version.Store(&version)
+	update.Table = c.book.table()
+	c.counts.took(news, update.Err)
+	if update.Err == nil {
+		c.version.Store(&update.Version)
 	}
 	if news && c.options.OnUpdate != nil {
-		c.options.OnUpdate(Update{Version: response.GetVersionInfo(), Table: c.book.table(), Domains: c.book.domains, Err: err, Unknown: c.book.unknown})
+		c.options.OnUpdate(update)
 	}
-	return news, err
+	return news, update.Err
 }

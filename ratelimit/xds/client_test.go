@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 	"github.com/sallyport-dev/sallyport/ratelimit/xds"
 )
 
@@ -178,15 +180,21 @@ func TestDuplicateDomain(t *testing.T) {
 	}
 }
 
-// With MergeDomains several resources make one domain.
+// With MergeDomains several resources make one domain. One that is missing beside a bad one stays, though another has its domain.
 func TestMergedDomain(t *testing.T) {
-	g := newGateway(t)
-	at, _ := serve(t, "", nil, g.service)
-	first, second := domain("mesh", 5), domain("mesh", 9)
-	first.Name, second.Name, second.Descriptors[0].Key = "first", "second", "user"
-	g.set("1", first, second)
+	s := newScripted()
+	at, _ := serve(t, "", nil, s)
+	first, second, third := domain("mesh", 5), domain("mesh", 9), domain("mesh", 7)
+	first.Name, second.Name, third.Name = "first", "second", "third"
+	second.Descriptors[0].Key, third.Descriptors[0].Key = "user", "other"
 	c := connect(t, xds.Options{Server: at, MergeDomains: true})
-	if u := c.update(); u.Err != nil || limit(u.Table, "mesh") != 5 || len(u.Table.Rules()) != 3 {
+	s.send <- response("1", packed(t, first), packed(t, second), packed(t, third))
+	if u := c.update(); u.Err != nil || limit(u.Table, "mesh") != 5 || len(u.Table.Rules()) != 4 {
+		t.Errorf("got %+v", u)
+	}
+	third.Descriptors[0].Key = ""
+	s.send <- response("2", packed(t, second), packed(t, third))
+	if u := c.update(); u.Err == nil || limit(u.Table, "mesh") != 5 || len(u.Table.Rules()) != 4 {
 		t.Errorf("got %+v", u)
 	}
 }
@@ -277,7 +285,7 @@ func TestGarbageIsRefused(t *testing.T) {
 				t.Fatalf("answered %v", a)
 			}
 			s.send <- tt.response
-			if u := c.update(); u.Err == nil || limit(u.Table, "mesh") != 5 {
+			if u := c.update(); u.Err == nil || limit(u.Table, "mesh") != 5 || slices.ContainsFunc(u.Domains, limits.FileState.OK) {
 				t.Errorf("got %+v", u)
 			}
 			a := next(t, "an answer", s.answers)
@@ -434,6 +442,18 @@ func TestMutualTLS(t *testing.T) {
 	serve(t, at, another.serverTLS("server"), g.service)
 	if u := c.update(); u.Err != nil || limit(u.Table, "a") != 6 {
 		t.Errorf("after the rotation: %+v", u)
+	}
+}
+
+// A server on this machine may stand behind a Unix socket.
+func TestUnixSocket(t *testing.T) {
+	g := newGateway(t)
+	g.set("1", domain("a", 5))
+	socket := filepath.Join(t.TempDir(), "xds.sock")
+	serve(t, "unix:"+socket, nil, g.service)
+	c := connect(t, xds.Options{Server: "unix:" + socket})
+	if u := c.update(); u.Err != nil || limit(u.Table, "a") != 5 {
+		t.Errorf("got %+v", u)
 	}
 }
 

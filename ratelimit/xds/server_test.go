@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,10 +127,13 @@ func gatewayPKI(t *testing.T) *pki {
 // serve runs an ADS server at an address, any free one where it has none, and says where. Stop ends it.
 func serve(t *testing.T, address string, config *tls.Config, service discoveryv3.AggregatedDiscoveryServiceServer) (at string, stop func()) {
 	t.Helper()
-	if address == "" {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	} else if address == "" {
 		address = "127.0.0.1:0"
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
