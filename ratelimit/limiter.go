@@ -165,16 +165,25 @@ func (s *spending) spend(ctx context.Context) error {
 	if err != nil {
 		return s.withoutStore(ctx, err)
 	}
-	for i := range s.charges {
-		s.settle(i, &s.charges[i], &outcomes[i])
-	}
-	s.judge()
+	s.take(outcomes)
 	s.mirror(ctx, outcomes)
 	return nil
 }
 
 // errUnanswered is a store that breaks its promise.
 var errUnanswered error = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
+
+// take takes in what the store said of each charge: first what it counted, since the rest is believed only of a refused request.
+func (s *spending) take(outcomes []Outcome) {
+	for _, uncounted := range [...]bool{false, true} {
+		for i := range s.charges {
+			if outcomes[i].Uncounted == uncounted {
+				s.settle(i, &s.charges[i], &outcomes[i])
+			}
+		}
+		s.judge()
+	}
+}
 
 // ask spends a batch in the store, within the store's part of the caller's time.
 func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
@@ -375,6 +384,10 @@ func (s *spending) keep(pass func(charge int) bool) {
 // rule's own limits.
 func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	status := &s.response.Statuses[s.of[i]]
+	if o.Uncounted && s.response.Code == OverLimit {
+		s.count(i, uncounted(s.charges[i].Hits))
+		return // it says OK, and nothing of its limit
+	}
 	if len(o.Windows) != len(c.Windows) {
 		// Every store reports every window; one that does not cannot be believed, and the zero value refuses.
 		s.refuse(i)
@@ -387,7 +400,8 @@ func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	state := o.Windows[w]
 	status.Remaining, status.Reset, status.Windows = state.Remaining, state.Reset, o.Windows
 	status.Over = o.Over
-	t := tally(s.charges[i].Hits, c.Windows[w].Limit, nearOf(c.Windows[w].Limit, s.limiter.nearRatio), c.CountDenied, o, state)
+	capacity := c.Windows[w].Capacity(c.Algorithm)
+	t := tally(s.charges[i].Hits, capacity, nearOf(capacity, s.limiter.nearRatio), c.CountDenied, o, state)
 	if status.Rule.Shadow {
 		t.Shadow = t.Over
 	}

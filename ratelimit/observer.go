@@ -61,6 +61,12 @@ func nearOf(limit uint32, ratio float32) uint64 {
 	return uint64(math.Floor(float64(float32(limit) * ratio)))
 }
 
+// uncounted is the tally of a charge that stands in a refused request and was not counted: nothing says that its limit refused it.
+func uncounted(hits int64) Tally {
+	n := uint64(max(hits, 0))
+	return Tally{Total: n, Within: n}
+}
+
 // tally sorts the hits of a charge by the outcome, whose state is that of the window with this limit.
 func tally(hits int64, limit uint32, near uint64, countDenied bool, o *Outcome, state window.State) Tally {
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport-dev/sallyport/ratelimit/window"
 )
@@ -74,8 +75,11 @@ type Outcome struct {
 	Over bool
 	// Windows reports each window of the charge, in the charge's order.
 	Windows []window.State
-	// Remembered says that the charge was found over from memory, without asking the counter: it is known to stay over until
-	// its reset. Metrics count such hits apart (over_limit_with_local_cache).
+	// Uncounted says that nobody asked about this charge, or nobody answered, since another of its batch refuses the batch anyway:
+	// Over is false and Windows is empty. Only [Spread] and [Denials] say so.
+	Uncounted bool
+	// Remembered says that the charge was known to be over without asking. Only [Denials] says so. Metrics count such hits apart
+	// (over_limit_with_local_cache).
 	Remembered bool
 }
 
@@ -89,6 +93,47 @@ type Outcome struct {
 // any other error is a [*StoreError]. The clock is the store's own. Spend is safe for concurrent use.
 type Store interface {
 	Spend(ctx context.Context, batch []Charge) ([]Outcome, error)
+}
+
+// RefundWithin is how long after its charge a receipt is honoured, by the store's clock, and so how long a store must remember
+// which receipts it has honoured. It is far more than any caller's deadline: a refund follows its charge at once.
+const RefundWithin = 10 * time.Second
+
+// Receipt names what one batch spent and where, so that it can be taken back and nothing else with it. The zero value names
+// nothing. A receipt belongs to the store that wrote it.
+type Receipt struct {
+	// Nonce is the batch's own, random: a receipt is honoured once.
+	Nonce [16]byte
+	// At is when the batch was charged, in milliseconds since the Unix epoch by the store's clock.
+	At int64
+	// Spent has what may be taken back: charges with hits to spend that a denied batch would not have written. Those that
+	// count denials stay spent, and what was given back stays given back.
+	Spent []Spent
+}
+
+// Spent is one charge as it was written.
+type Spent struct {
+	// Key and Rule are the charge's.
+	Key, Rule string
+	// Hits that were spent, above zero.
+	Hits int64
+	// Marks say where they went, one for each shape of window that the charge has.
+	Marks []window.Mark
+	// Shared says that a full store counted them in the counter of the rule and not of the key.
+	Shared bool
+}
+
+// Refunder is a [Store] whose batches can be taken back, for a batch that is decided in parts: where a part denies, the others
+// must burn nothing. Both methods are safe for concurrent use, and fail as Spend does.
+type Refunder interface {
+	Store
+	// SpendRefundable is Spend, and a receipt for what it wrote.
+	SpendRefundable(ctx context.Context, batch []Charge) ([]Outcome, Receipt, error)
+	// Refund takes back what the receipt names, from the cells that it was charged to: once, whoever asks how often, and nothing
+	// where those cells have left their window, or RefundWithin has passed. A refund into a later cell would erase the hits of
+	// others. What a token bucket has drained in the meantime stays drained. Where it fails, it may or may not have been done;
+	// asking again is safe, and so is giving up: hits that stay spent refuse early and never late.
+	Refund(ctx context.Context, r Receipt) error
 }
 
 // StoreErrorClass says why a store could not decide. It is a closed set, fit for a metric's label.
@@ -105,13 +150,15 @@ const (
 	StoreReadOnly StoreErrorClass = "readonly"
 	// StoreOOM: the server is out of memory and refuses to grow.
 	StoreOOM StoreErrorClass = "oom"
+	// StoreBreaker: the store was not asked, since it failed lately and no probe has succeeded since.
+	StoreBreaker StoreErrorClass = "breaker"
 	// StoreOther: anything else, an answer that makes no sense included.
 	StoreOther StoreErrorClass = "other"
 )
 
 // StoreErrorClasses lists every class, for metrics that are to exist before the first error.
 func StoreErrorClasses() []StoreErrorClass {
-	return []StoreErrorClass{StoreTimeout, StoreRefused, StoreLoading, StoreReadOnly, StoreOOM, StoreOther}
+	return []StoreErrorClass{StoreTimeout, StoreRefused, StoreLoading, StoreReadOnly, StoreOOM, StoreBreaker, StoreOther}
 }
 
 // StoreError is a store that could not decide. What was written is unknown.

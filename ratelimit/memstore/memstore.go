@@ -7,6 +7,7 @@ import (
 	"context"
 	"hash/maphash"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,7 @@ type Store struct {
 	keys       atomic.Int64 // counters with a key of their own, reserved ones included
 	overflowed atomic.Uint64
 	clockSteps atomic.Uint64
+	refunded   nonces
 
 	shards [shardCount]shard
 	// overflow is locked after any shard, never before one.
@@ -84,6 +86,11 @@ func (s *Store) ClockSteps() uint64 { return s.clockSteps.Load() }
 // Spend implements [ratelimit.Store]. It does not wait for anything but locks that are held for microseconds; a context that is
 // over already is honoured, so that nothing is spent for a caller that has gone.
 func (s *Store) Spend(ctx context.Context, batch []ratelimit.Charge) ([]ratelimit.Outcome, error) {
+	return s.spend(ctx, batch, nil)
+}
+
+// spend decides a batch, and notes what it wrote in a receipt that is not nil.
+func (s *Store) spend(ctx context.Context, batch []ratelimit.Charge, receipt *ratelimit.Receipt) ([]ratelimit.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &ratelimit.StoreError{Class: ratelimit.StoreTimeout, Err: err}
 	}
@@ -105,7 +112,10 @@ func (s *Store) Spend(ctx context.Context, batch []ratelimit.Charge) ([]ratelimi
 	if s.resolve(items, now) {
 		defer s.overflow.Unlock()
 	}
-	outcomes, stepped := decide(items, now)
+	if receipt != nil {
+		receipt.At = now
+	}
+	outcomes, stepped := decide(items, now, receipt)
 	s.settle(items, now)
 	if stepped {
 		s.clockSteps.Add(1)
@@ -139,6 +149,8 @@ type item struct {
 	verdict window.Verdict
 	// fresh says that the counter is new and stands in no shard yet.
 	fresh bool
+	// shared says that the counter is the rule's, in a store that is full.
+	shared bool
 	// again says that an earlier item of the batch has the same counter.
 	again bool
 }
@@ -167,7 +179,7 @@ func (s *Store) resolve(items []item, now int64) (overflowing bool) {
 func (s *Store) resolveNew(earlier []item, it *item, overflowing *bool) {
 	for j := range earlier {
 		if e := &earlier[j]; e.charge.Key == it.charge.Key {
-			it.counter = e.counter
+			it.counter, it.shared = e.counter, e.shared
 			return
 		}
 	}
@@ -185,7 +197,7 @@ func (s *Store) resolveNew(earlier []item, it *item, overflowing *bool) {
 		c = new(window.Counter)
 		s.overflow.byRule[it.charge.Rule] = c
 	}
-	it.counter = c
+	it.counter, it.shared = c, true
 }
 
 // makeRoom looks for the dead in the shard that a new key will fall into, harder when the store is full.
@@ -232,7 +244,7 @@ func (s *Store) settle(items []item, now int64) {
 }
 
 // decide judges and writes the batch, and says whether a counter had seen a later instant.
-func decide(items []item, now int64) (outcomes []ratelimit.Outcome, stepped bool) {
+func decide(items []item, now int64, receipt *ratelimit.Receipt) (outcomes []ratelimit.Outcome, stepped bool) {
 	repeated, windows := false, 0
 	for i := range items {
 		repeated = repeated || items[i].again
@@ -241,10 +253,11 @@ func decide(items []item, now int64) (outcomes []ratelimit.Outcome, stepped bool
 	outcomes = make([]ratelimit.Outcome, len(items))
 	states := make([]window.State, 0, windows)
 	if repeated {
-		states = decideRepeated(items, now, states)
+		judgeRepeated(items, now)
 	} else {
-		states = decideDistinct(items, now, states)
+		judgeDistinct(items, now)
 	}
+	states = write(items, now, states, receipt)
 	for i := range items {
 		it := &items[i]
 		n := len(it.charge.Windows)
@@ -255,22 +268,17 @@ func decide(items []item, now int64) (outcomes []ratelimit.Outcome, stepped bool
 	return outcomes, stepped
 }
 
-// decideDistinct decides a batch in which every charge has its own counter: look at all, then write.
-func decideDistinct(items []item, now int64, states []window.State) []window.State {
-	denied := false
+// judgeDistinct judges a batch in which every charge has its own counter.
+func judgeDistinct(items []item, now int64) {
 	for i := range items {
-		it := &items[i]
-		it.verdict = it.counter.Evaluate(it.charge.Ask(), now)
-		denied = denied || it.vetoes()
+		items[i].verdict = items[i].counter.Evaluate(items[i].charge.Ask(), now)
 	}
-	return write(items, denied, now, states)
 }
 
-// decideRepeated decides a batch in which charges share counters: each must see what the earlier ones spend, and all of that
-// must be undone if the batch is denied. It judges on copies.
-func decideRepeated(items []item, now int64, states []window.State) []window.State {
+// judgeRepeated judges a batch in which charges share counters: each must see what the earlier ones spend, and all of that must be
+// undone if the batch is denied. It judges on copies.
+func judgeRepeated(items []item, now int64) {
 	copies := make([]window.Counter, len(items))
-	denied := false
 	for i := range items {
 		it := &items[i]
 		scratch := &copies[i]
@@ -288,17 +296,17 @@ func decideRepeated(items []item, now int64, states []window.State) []window.Sta
 		if it.spends(false) {
 			scratch.Spend(it.charge.Ask(), now)
 		}
-		denied = denied || it.vetoes()
 	}
-	return write(items, denied, now, states)
 }
 
 // write spends what the verdicts allow, in order, and reports the counters as each charge leaves them.
-func write(items []item, denied bool, now int64, states []window.State) []window.State {
+func write(items []item, now int64, states []window.State, receipt *ratelimit.Receipt) []window.State {
+	denied := slices.ContainsFunc(items, func(it item) bool { return it.vetoes() })
 	for i := range items {
 		it := &items[i]
 		if it.spends(denied) {
 			it.counter.Spend(it.charge.Ask(), now)
+			it.note(receipt)
 		}
 		states = it.counter.AppendStates(states, it.charge.Ask(), now, it.verdict)
 	}

@@ -53,12 +53,18 @@ func (l *ledger) note(c ratelimit.Charge, now int64, f fate) {
 	}
 }
 
-// lifetime is how long, in milliseconds, the server keeps the counter of a charge at least.
+// lifetime is how long, in milliseconds, the server keeps the counter of a charge at least: cells until they have left, a bucket
+// until the hits of the charge have drained.
 func lifetime(c ratelimit.Charge) int64 {
 	var longest int64
 	for _, w := range c.Windows {
 		s := w.Shape(c.Algorithm)
-		longest = max(longest, s.Grain*int64(s.Cells))
+		least := s.Grain * int64(s.Cells)
+		if drains := int64(w.Limit); s.Cells == 0 && drains > 0 && c.Hits > 0 {
+			// Not exact, but never too long: at least so many whole hits drain at least so slowly.
+			least = min(c.Hits, int64(w.Burst)) * (s.Grain / drains)
+		}
+		longest = max(longest, least)
 	}
 	return longest
 }

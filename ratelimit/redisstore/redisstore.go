@@ -85,6 +85,15 @@ func (s *Store) LostCounters() uint64 { return s.lost.missed.Load() }
 // Spend implements [ratelimit.Store]. The batch is one script on one server; it is never sent twice, since a lost answer does
 // not tell whether it ran.
 func (s *Store) Spend(ctx context.Context, batch []ratelimit.Charge) ([]ratelimit.Outcome, error) {
+	answer, err := s.spend(ctx, batch)
+	if err != nil || answer == nil {
+		return nil, err
+	}
+	return answer.outcomes, nil
+}
+
+// spend decides a batch; there is no answer for an empty one.
+func (s *Store) spend(ctx context.Context, batch []ratelimit.Charge) (*answer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &ratelimit.StoreError{Class: ratelimit.StoreTimeout, Err: err}
 	}
@@ -108,7 +117,7 @@ func (s *Store) Spend(ctx context.Context, batch []ratelimit.Charge) ([]ratelimi
 	for i := range batch {
 		s.lost.note(batch[i], answer.now, answer.fates[i])
 	}
-	return answer.outcomes, nil
+	return answer, nil
 }
 
 // arguments are those of EVALSHA for a batch. What a client sent stands in keys only, and nothing but numbers in arguments.

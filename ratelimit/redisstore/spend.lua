@@ -2,20 +2,26 @@
 --
 -- KEYS     the counter of each charge; a key may stand several times.
 -- ARGV[1]  empty, so that the server's TIME is the clock. Tests pass milliseconds since the epoch.
--- ARGV[i+1] charge i, big endian: flags 1 byte, hits 4, count of windows 1, then for each window grain 6, cells 2, limit 4.
+-- ARGV[i+1] charge i, big endian: flags 1 byte, hits 4, count of windows 1, then for each window grain 6, cells 2, limit 4, burst 4.
+--          A refund instead: KEYS[1] is its nonce's, ARGV[2] is flags 1 (REFUND), when it was charged 6, for how long it is
+--          honoured 6; then for each key flags 1, hits 4, count of marks 1, then for each mark grain 6, cells 2, at 6, hits 6,
+--          part 6, limit 4, taken 6. It returns the time, and whether it was honoured.
 -- Returns  the time in milliseconds, whether a counter had seen a later time, and for each charge a string: which windows are
 --          over 1 byte, what became of the key 1 byte, and the counter as the charge left it.
 --
--- A counter's bytes are: width of a cell 1, then for each window grain 6, cells 2, newest 6, total 6, and the cells.
+-- A counter's bytes are: width of a cell 1, then for each window grain 6, cells 2, newest 6, total 6, and the cells. A token
+-- bucket has no cells: it is grain 6 (the span), cells 2 (zero), last 6, hits 6, part 6, limit 4, taken 6.
 --
 -- Every number is an integer that a double holds exactly, below 2^53: milliseconds and cell numbers stay below 2^47, a cell
 -- below 2^32, and a total of 1001 cells below 2^42. floor(a/b) is exact too: a/b differs from the integer above it by at least
--- 1/b, which is more than the rounding of a quotient of numbers that small.
+-- 1/b, which is more than the rounding of a quotient of numbers that small. A bucket drains by limit*elapsed/span, whose product
+-- would not fit: it is divided piece by piece (drop), and no piece reaches 2^53.
 
-local GIVE_BACK, COUNT_DENIED, SHADOW = 1, 2, 4 -- flags of a charge
+local GIVE_BACK, COUNT_DENIED, SHADOW, REFUND = 1, 2, 4, 8 -- flags of a charge
 local EXISTED, WRITTEN = 1, 2                   -- what became of a key
 local MAX_WINDOWS = 8
 local NARROW, WIDE = 2, 4
+local TAKEN = 281474976710656 -- what was taken from a bucket counts modulo 2^48
 
 local byte, sub, rep, char = string.byte, string.sub, string.rep, string.char
 local floor, min, max = math.floor, math.min, math.max
@@ -41,10 +47,18 @@ local function parse(raw)
   local pos = 2
   while pos <= #raw do
     local grain, n, newest, total, at = unpack('>I6I2I6I6', raw, pos)
-    local cells = sub(raw, at, at + n * w - 1)
-    if grain < 1 or n < 1 or #cells ~= n * w then error('sallyport: damaged counter') end
     local shape = sub(raw, pos, pos + 7)
-    c.rings[shape] = {grain = grain, n = n, newest = newest, total = total, cells = cells}
+    if grain < 1 then error('sallyport: damaged counter') end
+    if n == 0 then
+      local b = {grain = grain, n = 0, last = newest, hits = total}
+      b.part, b.limit, b.taken, at = unpack('>I6I4I6', raw, at)
+      if b.part >= grain then error('sallyport: damaged counter') end
+      c.rings[shape] = b
+    else
+      local cells = sub(raw, at, at + n * w - 1)
+      if #cells ~= n * w then error('sallyport: damaged counter') end
+      c.rings[shape] = {grain = grain, n = n, newest = newest, total = total, cells = cells}
+    end
     c.order[#c.order + 1] = shape
     pos = at + n * w
   end
@@ -57,8 +71,12 @@ local function serialise(c, shapes)
     local r = c.rings[shape]
     if r then
       parts[#parts + 1] = shape
-      parts[#parts + 1] = pack('>I6I6', r.newest, r.total)
-      parts[#parts + 1] = r.cells
+      if r.n == 0 then
+        parts[#parts + 1] = pack('>I6I6I6I4I6', r.last, r.hits, r.part, r.limit, r.taken)
+      else
+        parts[#parts + 1] = pack('>I6I6', r.newest, r.total)
+        parts[#parts + 1] = r.cells
+      end
     end
   end
   return table.concat(parts)
@@ -111,23 +129,111 @@ local function charge(r, w, hits, cap)
   r.total = r.total + v - old
 end
 
+-- Takes hits out of one cell, to zero at the lowest; says how many there were.
+local function pick(r, w, i, hits)
+  local old = get(r, w, i)
+  local taken = min(old, hits)
+  if taken > 0 then set(r, w, i, old - taken) end
+  r.total = r.total - taken
+  return taken
+end
+
 -- Takes hits out of the newest cells first.
 local function drain(r, w, hits)
   local i = r.newest
   while hits > 0 and r.total > 0 and i >= 0 and i > r.newest - r.n do
-    local old = get(r, w, i)
-    local take = min(old, hits)
-    if take > 0 then set(r, w, i, old - take) end
-    r.total, hits, i = r.total - take, hits - take, i - 1
+    hits, i = hits - pick(r, w, i, hits), i - 1
   end
+end
+
+-- Buckets. A level is whole hits and a part, in grain-ths of a hit.
+
+-- a without b, zero at the lowest.
+local function less(hits, part, byHits, byPart, grain)
+  hits, part = hits - byHits, part - byPart
+  if part < 0 then hits, part = hits - 1, part + grain end
+  if hits < 0 then return 0, 0 end
+  return hits, part
+end
+
+-- What is left of a level after so many milliseconds: limit*millis/grain hits have drained. Whole spans drain the limit each; of
+-- the rest the limit is taken in three pieces of 11 bits, so that piece*rest stays below 2^52.
+local function drop(hits, part, grain, limit, millis)
+  if millis <= 0 or limit == 0 then return hits, part end
+  local spans, rest = floor(millis / grain), millis % grain
+  if spans * limit > hits then return 0, 0 end
+  local quotient, remainder = 0, 0
+  for _, piece in ipairs({floor(limit / 4194304), floor(limit / 2048) % 2048, limit % 2048}) do
+    local sum = remainder * 2048 + piece * rest
+    quotient, remainder = quotient * 2048 + floor(sum / grain), sum % grain
+  end
+  return less(hits, part, spans * limit + quotient, remainder, grain)
+end
+
+local function within(hits, part, capacity)
+  if hits >= capacity then return capacity, 0 end
+  return hits, part
+end
+
+local function ceil(hits, part)
+  if part > 0 then return hits + 1 end
+  return hits
+end
+
+-- Whether a bucket has drained by the limit that it was charged under, and may be forgotten.
+local function empty(r) return ceil(drop(r.hits, r.part, r.grain, r.limit, now - r.last)) == 0 end
+
+-- The level now, as if the window's limit and burst had been in force since the latest charge.
+local function levelAt(r, win)
+  if win.limit < r.limit and empty(r) then return 0, 0 end
+  local hits, part = within(r.hits, r.part, win.capacity)
+  return drop(hits, part, r.grain, win.limit, now - r.last)
+end
+
+-- Notes that something left a bucket other than by draining.
+local function take(r, hits, part) r.taken = (r.taken + ceil(hits, part)) % TAKEN end
+
+-- Adds hits to the level, or gives them back.
+local function pour(r, win, ch)
+  local hits, part = within(r.hits, r.part, win.capacity)
+  take(r, less(r.hits, r.part, hits, part, r.grain)) -- what no longer fits
+  hits, part = levelAt(r, win)
+  if ch.giveBack then
+    take(r, min(ch.hits, ceil(hits, part)), 0)
+    hits, part = less(hits, part, ch.hits, 0, r.grain)
+  else
+    hits = hits + ch.hits
+  end
+  r.hits, r.part = within(hits, part, win.capacity)
+  r.last, r.limit = max(r.last, now), win.limit
+end
+
+-- Counters.
+
+-- Whether a window has yet to be forgotten.
+local function lives(r)
+  if r.n == 0 then return not empty(r) end
+  return floor(now / r.grain) - r.newest < r.n
+end
+
+-- How many milliseconds from now a window may still matter, however the clock steps meanwhile. For a bucket it need not be exact,
+-- only long enough; MaxSpan at most.
+local function lifetime(r)
+  if r.n > 0 then return r.grain * r.n end
+  if r.hits == 0 and r.part == 0 then return 1 end
+  return min((r.hits + 1) * r.grain / r.limit + 1, 2147483647500)
 end
 
 -- Whether anything in the counter still counts.
 local function holds(c)
   for _, r in pairs(c.rings) do
-    local copy = {grain = r.grain, n = r.n, newest = r.newest, total = r.total, cells = r.cells}
-    advance(copy, c.width)
-    if copy.total > 0 then return true end
+    if r.n == 0 then
+      if not empty(r) then return true end
+    else
+      local copy = {grain = r.grain, n = r.n, newest = r.newest, total = r.total, cells = r.cells}
+      advance(copy, c.width)
+      if copy.total > 0 then return true end
+    end
   end
   return false
 end
@@ -135,7 +241,9 @@ end
 -- Lays a counter out for a charge: a ring for each of its shapes in its order, then those of other shapes that still live.
 local function prepare(c, ch)
   if ch.cap > 65535 and c.width == NARROW then
-    for _, r in pairs(c.rings) do r.cells = string.gsub(r.cells, '..', '\0\0%0') end
+    for _, r in pairs(c.rings) do
+      if r.n > 0 then r.cells = string.gsub(r.cells, '..', '\0\0%0') end
+    end
     c.width = WIDE
   end
   local order, rings = {}, {}
@@ -143,13 +251,17 @@ local function prepare(c, ch)
     local r = c.rings[shape]
     if not r then
       local grain, n = unpack('>I6I2', shape)
-      r = {grain = grain, n = n, newest = floor(now / grain), total = 0, cells = rep('\0', n * c.width)}
+      if n == 0 then
+        r = {grain = grain, n = 0, last = now, hits = 0, part = 0, limit = 0, taken = 0}
+      else
+        r = {grain = grain, n = n, newest = floor(now / grain), total = 0, cells = rep('\0', n * c.width)}
+      end
     end
     order[i], rings[shape] = shape, r
   end
   for _, shape in ipairs(c.order) do
     local r = c.rings[shape]
-    if not rings[shape] and #order < MAX_WINDOWS and floor(now / r.grain) - r.newest < r.n then
+    if not rings[shape] and #order < MAX_WINDOWS and lives(r) then
       order[#order + 1], rings[shape] = shape, r
     end
   end
@@ -166,8 +278,11 @@ local function readCharge(s)
   ch.countDenied = flags % 4 >= COUNT_DENIED
   ch.shadow = flags >= SHADOW
   for i = 1, count do
-    local shape, limit, at = unpack('>c8I4', s, pos)
-    ch.windows[i] = {limit = limit, shape = shape}
+    local shape, limit, burst, at = unpack('>c8I4I4', s, pos)
+    -- Only a bucket has no cells, and only a bucket has a burst. A limit of zero refuses everything there too.
+    local capacity = limit
+    if sub(shape, 7) == '\0\0' and limit > 0 then capacity = burst end
+    ch.windows[i] = {limit = limit, capacity = capacity, shape = shape}
     if not seen[shape] then
       seen[shape] = true
       ch.shapes[#ch.shapes + 1] = shape
@@ -193,10 +308,15 @@ local function judge(c, ch)
   for _, win in ipairs(ch.windows) do
     local r, sum = c.rings[win.shape], 0
     if r then
-      if advance(r, c.width) then stepped = 1 end
-      sum = r.total
+      if r.n == 0 then
+        if now < r.last then stepped = 1 end
+        sum = ceil(levelAt(r, win))
+      else
+        if advance(r, c.width) then stepped = 1 end
+        sum = r.total
+      end
     end
-    if over(win.limit, sum, ch) then mask = mask + bit end
+    if over(win.capacity, sum, ch) then mask = mask + bit end
     bit = bit * 2
   end
   return mask
@@ -206,12 +326,59 @@ end
 local function spend(c, ch)
   if ch.hits == 0 or (ch.giveBack and not holds(c)) then return false end
   prepare(c, ch)
-  for _, shape in ipairs(ch.shapes) do
+  for i, shape in ipairs(ch.shapes) do
     local r = c.rings[shape]
-    advance(r, c.width)
-    if ch.giveBack then drain(r, c.width, ch.hits) else charge(r, c.width, ch.hits, ch.cap) end
+    if r.n == 0 then
+      pour(r, ch.windows[i], ch) -- a charge has no two buckets of one shape, so its shapes stand in its windows' order
+    else
+      advance(r, c.width)
+      if ch.giveBack then drain(r, c.width, ch.hits) else charge(r, c.width, ch.hits, ch.cap) end
+    end
   end
   return true
+end
+
+-- Refunds.
+
+-- Takes hits back from where a mark says that they went; a cell that has left gives nothing, and of a bucket what is certain to be
+-- left of the charge.
+local function takeBack(r, w, m, hits)
+  if r.n > 0 then
+    if m.at <= r.newest and m.at > r.newest - r.n and m.at > floor(now / r.grain) - r.n then pick(r, w, m.at, hits) end
+    return
+  end
+  local t = max(now, r.last)
+  if m.limit ~= r.limit or m.at > t then return end
+  local back, part = drop(m.hits, m.part, r.grain, m.limit, t - m.at)
+  back, part = less(back, part, (r.taken - m.taken) % TAKEN, 0, r.grain)
+  back, part = within(back, part, hits)
+  local left, leftPart = drop(r.hits, r.part, r.grain, m.limit, t - r.last)
+  take(r, back, part)
+  r.hits, r.part = less(left, leftPart, back, part, r.grain)
+  r.last = t
+end
+
+-- Takes back what one charge wrote.
+local function refund(key, s)
+  local raw = redis.call('GET', key)
+  if not raw then return end
+  local c = parse(raw)
+  local _, hits, count, pos = unpack('>I1I4I1', s)
+  for _ = 1, count do
+    local m, shape = {}, nil
+    shape, m.at, m.hits, m.part, m.limit, m.taken, pos = unpack('>c8I6I6I6I4I6', s, pos)
+    local r = c.rings[shape]
+    if r then takeBack(r, c.width, m, hits) end
+  end
+  redis.call('SET', key, serialise(c, c.order), 'KEEPTTL')
+end
+
+if floor(byte(ARGV[2], 1) / REFUND) % 2 == 1 then
+  local _, at, honoured = unpack('>I1I6I6', ARGV[2])
+  -- The nonce outlives the receipt, by the clock of the server.
+  if now - at > honoured or not redis.call('SET', KEYS[1], '', 'NX', 'PX', honoured * 2 + slack) then return {now, 0} end
+  for i = 2, #KEYS do refund(KEYS[i], ARGV[i + 1]) end
+  return {now, 1}
 end
 
 -- The batch.
@@ -259,7 +426,7 @@ end
 for key in pairs(dirty) do
   local c, ttl = counters[key], 0
   -- So long after the last write no cell can hold a hit of the window any more, however the clock has stepped meanwhile.
-  for _, r in pairs(c.rings) do ttl = max(ttl, r.grain * r.n) end
+  for _, r in pairs(c.rings) do ttl = max(ttl, lifetime(r)) end
   redis.call('SET', key, serialise(c, c.order), 'PX', string.format('%.0f', ttl + slack))
 end
 

@@ -14,6 +14,7 @@ const (
 	giveBack    = 1
 	countDenied = 2
 	shadow      = 4
+	refund      = 8
 )
 
 // fate is what became of a key, as the script reports it.
@@ -43,13 +44,21 @@ func appendCharge(b []byte, c *ratelimit.Charge) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(hits))
 	b = append(b, byte(len(c.Windows)))
 	for _, w := range c.Windows {
-		s := w.Shape(c.Algorithm)
-		b = binary.BigEndian.AppendUint16(b, uint16(s.Grain>>32))
-		b = binary.BigEndian.AppendUint32(b, uint32(s.Grain))
-		b = binary.BigEndian.AppendUint16(b, uint16(s.Cells))
+		b = appendShape(b, w.Shape(c.Algorithm))
 		b = binary.BigEndian.AppendUint32(b, w.Limit)
+		b = binary.BigEndian.AppendUint32(b, w.Burst)
 	}
 	return b
+}
+
+func appendShape(b []byte, s window.Shape) []byte {
+	b = appendUint48(b, s.Grain)
+	return binary.BigEndian.AppendUint16(b, uint16(s.Cells))
+}
+
+func appendUint48(b []byte, v int64) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(v>>32))
+	return binary.BigEndian.AppendUint32(b, uint32(v))
 }
 
 // answer is what the script said of a batch.
@@ -57,6 +66,7 @@ type answer struct {
 	now      int64 // the server's time, milliseconds since the epoch
 	stepped  bool
 	fates    []fate
+	counters []window.Counter // as each charge left its own
 	outcomes []ratelimit.Outcome
 }
 
@@ -78,7 +88,9 @@ func readAnswer(reply any, batch []ratelimit.Charge) (*answer, error) {
 		windows += len(batch[i].Windows)
 	}
 	states := make([]window.State, 0, windows)
-	a := &answer{now: now, stepped: stepped == 1, fates: make([]fate, len(batch)), outcomes: make([]ratelimit.Outcome, len(batch))}
+	a := &answer{
+		now: now, stepped: stepped == 1, fates: make([]fate, len(batch)), counters: make([]window.Counter, len(batch)), outcomes: make([]ratelimit.Outcome, len(batch)),
+	}
 	for i := range batch {
 		part, ok := parts[2+i].(string)
 		if !ok {
@@ -90,7 +102,7 @@ func readAnswer(reply any, batch []ratelimit.Charge) (*answer, error) {
 			return nil, fmt.Errorf("%w: charge %d: %w", errGarbage, i, err)
 		}
 		states = v.counter.AppendStates(states, batch[i].Ask(), now, v.verdict)
-		a.fates[i] = f
+		a.fates[i], a.counters[i] = f, v.counter
 		a.outcomes[i] = ratelimit.Outcome{Over: v.verdict.Denied(), Windows: states[from:len(states):len(states)]}
 	}
 	return a, nil

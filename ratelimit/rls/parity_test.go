@@ -51,6 +51,7 @@ func serve(t *testing.T, l ratelimit.Options, o rls.Options) *service {
 	if l.Store == nil {
 		l.Store = memstore.New(memstore.Options{Now: func() time.Time { return tick }})
 	}
+	l.StoreTimeout = time.Hour // a store in memory is as slow as the machine is busy
 	limiter := ratelimit.New(l)
 	limiter.Use(tableOf(t, rows))
 	return &service{t, dial(t, limiter, o)}

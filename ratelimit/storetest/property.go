@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -60,17 +61,19 @@ func (s *schedule) drawRule(name string) ratelimit.Charge {
 	t := s.t
 	c := ratelimit.Charge{
 		Rule:        name,
-		Algorithm:   rapid.SampledFrom([]window.Algorithm{window.Sliding, window.Sliding, window.Fixed}).Draw(t, "algorithm"),
+		Algorithm:   rapid.SampledFrom([]window.Algorithm{window.Sliding, window.Sliding, window.Fixed, window.TokenBucket, window.TokenBucket}).Draw(t, "algorithm"),
 		CountDenied: rapid.IntRange(0, 3).Draw(t, "count denied") == 0,
 		Shadow:      rapid.IntRange(0, 3).Draw(t, "shadow") == 0,
 	}
 	k := rapid.SampledFrom([]int{10, 60}).Draw(t, "k")
+	limit := rapid.OneOf(rapid.Uint32Range(1, 200), rapid.Uint32Range(0, 3), rapid.Uint32Range(65_530, 140_000), rapid.Uint32Min(1<<32-5))
+	spans := rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour, 7 * time.Millisecond, 90 * 24 * time.Hour})
 	for range rapid.IntRange(1, 3).Draw(t, "windows") {
-		c.Windows = append(c.Windows, window.Window{
-			Limit: rapid.OneOf(rapid.Uint32Range(1, 200), rapid.Uint32Range(0, 3), rapid.Uint32Range(65_530, 140_000)).Draw(t, "limit"),
-			Span:  rapid.SampledFrom([]time.Duration{time.Second, time.Minute, time.Hour}).Draw(t, "span"),
-			Cells: k,
-		})
+		w := window.Window{Limit: limit.Draw(t, "limit"), Span: spans.Draw(t, "span"), Cells: k, Burst: limit.Draw(t, "burst")}
+		if c.Algorithm == window.TokenBucket && slices.ContainsFunc(c.Windows, func(o window.Window) bool { return o.Span == w.Span }) {
+			continue // no store takes two buckets of one span
+		}
+		c.Windows = append(c.Windows, w)
 	}
 	return c
 }
@@ -88,6 +91,7 @@ func (s *schedule) drawBatch(rules []ratelimit.Charge) []ratelimit.Charge {
 }
 
 func (s *schedule) drawHits(limit int64) int64 {
+	limit = min(limit, window.MaxHits-1)
 	return rapid.OneOf(
 		rapid.Just(int64(1)),
 		rapid.Int64Range(0, 3),

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ func (c *Clock) Advance(d time.Duration) { c.millis.Add(d.Milliseconds()) }
 // Harness is a store under test.
 type Harness struct {
 	// Store goes by the clock that the harness was opened with.
-	Store ratelimit.Store
+	Store ratelimit.Refunder
 	// ClockSteps is the store's count of steps back.
 	ClockSteps func() uint64
 }
@@ -56,6 +57,11 @@ func Run(t *testing.T, open func(t *testing.T, clock *Clock) Harness) {
 	})
 	t.Run("bad batches", func(t *testing.T) { refusesBadBatches(start(t)) })
 	t.Run("caller gone", func(t *testing.T) { refusesTheGone(start(t)) })
+	t.Run("refunds", func(t *testing.T) {
+		for name, tell := range refundStories {
+			t.Run(name, func(t *testing.T) { tell(start(t)) })
+		}
+	})
 	t.Run("any key", func(t *testing.T) { keepsKeysApart(start(t)) })
 	t.Run("concurrent", func(t *testing.T) { admitsExactlyTheLimit(start(t)) })
 	t.Run("concurrent batches", func(t *testing.T) { doesNotDeadlock(start(t)) })
@@ -121,6 +127,16 @@ func hourly(c ratelimit.Charge, limit uint32) ratelimit.Charge {
 }
 func fixed(c ratelimit.Charge) ratelimit.Charge { c.Algorithm = window.Fixed; return c }
 
+// tokens counts a charge by token bucket, with a burst.
+func tokens(c ratelimit.Charge, burst uint32) ratelimit.Charge {
+	c.Algorithm = window.TokenBucket
+	c.Windows = slices.Clone(c.Windows)
+	for i := range c.Windows {
+		c.Windows[i].Burst = burst
+	}
+	return c
+}
+
 // stories are what the limits promise, one promise each.
 var stories = map[string]func(b bench){
 	"an empty batch decides nothing": func(b bench) { b.spend() },
@@ -147,6 +163,31 @@ var stories = map[string]func(b bench){
 		b.want(true, []uint32{0}, fixed(per("a", 2)))
 		b.clock.Advance(time.Second)
 		b.want(false, []uint32{1}, fixed(per("a", 2)))
+	},
+	"a bucket lets its burst through at once, and then the rate": func(b bench) {
+		b.want(false, []uint32{0}, hits(tokens(per("a", 60), 5), 5))
+		b.want(true, []uint32{0}, tokens(per("a", 60), 5))
+		b.clock.Advance(999 * time.Millisecond)
+		b.want(true, []uint32{0}, tokens(per("a", 60), 5))
+		b.clock.Advance(time.Millisecond)
+		b.want(false, []uint32{0}, tokens(per("a", 60), 5))
+		b.clock.Advance(time.Hour)
+		b.want(false, []uint32{4}, tokens(per("a", 60), 5))
+	},
+	"all buckets have room, or nothing is spent in any": func(b bench) {
+		both := tokens(hourly(per("a", 60), 60), 3)
+		b.want(false, []uint32{0, 0}, hits(both, 3))
+		b.clock.Advance(10 * time.Second)
+		b.want(true, []uint32{3, 0}, both)
+		b.clock.Advance(50 * time.Second)
+		b.want(false, []uint32{2, 0}, both)
+	},
+	"a bucket keeps its level when its limit changes": func(b bench) {
+		b.want(false, []uint32{2}, hits(tokens(per("a", 60), 10), 8))
+		b.want(false, []uint32{12}, hits(tokens(per("a", 600), 20), 0))
+		b.want(true, []uint32{0}, tokens(per("a", 60), 5))
+		b.clock.Advance(time.Second)
+		b.want(false, []uint32{0}, tokens(per("a", 60), 5))
 	},
 	"counters are apart": func(b bench) {
 		b.want(false, []uint32{0}, per("a", 1))

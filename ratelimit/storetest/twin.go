@@ -21,12 +21,16 @@ type cut struct{ grain, cells int64 }
 type ring struct {
 	newest int64
 	cells  map[int64]int64
+	bucket *bucket // instead of cells, where the cut has none
 }
 
 func cutOf(a window.Algorithm, w window.Window) cut {
 	ms := int64(w.Span / time.Millisecond)
-	if a == window.Fixed {
+	switch a {
+	case window.Fixed:
 		return cut{grain: ms, cells: 1}
+	case window.TokenBucket:
+		return cut{grain: ms}
 	}
 	k := int64(w.Cells)
 	grain := ms / k
@@ -39,7 +43,7 @@ func cutOf(a window.Algorithm, w window.Window) cut {
 func (c counter) clone() counter {
 	out := counter{}
 	for k, r := range c {
-		out[k] = ring{newest: r.newest, cells: maps.Clone(r.cells)}
+		out[k] = ring{newest: r.newest, cells: maps.Clone(r.cells), bucket: r.bucket}
 	}
 	return out
 }
@@ -59,17 +63,24 @@ func (r ring) sum(k cut, cell int64) int64 {
 // dead says that nothing in the counter counts any more.
 func (c counter) dead(now int64) bool {
 	for k, r := range c {
-		if now/k.grain < r.newest+k.cells {
+		if !r.dead(k, now) {
 			return false
 		}
 	}
 	return true
 }
 
+func (r ring) dead(k cut, now int64) bool {
+	if r.bucket != nil {
+		return r.bucket.dead(now)
+	}
+	return now/k.grain >= r.newest+k.cells
+}
+
 // holds says that something in the counter still counts.
 func (c counter) holds(now int64) bool {
 	for k, r := range c {
-		if r.sum(k, now/k.grain) > 0 {
+		if r.bucket != nil && !r.bucket.dead(now) || r.bucket == nil && r.sum(k, now/k.grain) > 0 {
 			return true
 		}
 	}
@@ -111,12 +122,19 @@ func (s twin) copyOf(batch []ratelimit.Charge) twin {
 func (c counter) judge(ch ratelimit.Charge, now int64) []bool {
 	var over []bool
 	for _, w := range ch.Windows {
-		k := cutOf(ch.Algorithm, w)
-		used := c[k].sum(k, now/k.grain)
-		limit := int64(w.Limit)
+		used, limit := c.used(ch.Algorithm, w, now), int64(w.Capacity(ch.Algorithm))
 		over = append(over, ch.Hits >= 0 && (limit == 0 || used+ch.Hits > limit))
 	}
 	return over
+}
+
+// used is how many hits of a window's capacity are taken.
+func (c counter) used(a window.Algorithm, w window.Window, now int64) int64 {
+	k := cutOf(a, w)
+	if a == window.TokenBucket {
+		return c[k].bucket.used(w, now)
+	}
+	return c[k].sum(k, now/k.grain)
 }
 
 func (c counter) write(ch ratelimit.Charge, now int64) {
@@ -126,18 +144,25 @@ func (c counter) write(ch ratelimit.Charge, now int64) {
 	most := int64(1<<16 - 1)
 	asked := map[cut]bool{}
 	for _, w := range ch.Windows {
-		asked[cutOf(ch.Algorithm, w)] = true
+		k := cutOf(ch.Algorithm, w)
+		asked[k] = true
+		if ch.Algorithm == window.TokenBucket {
+			c[k] = ring{bucket: c[k].bucket.after(w, ch.Hits, now)}
+		}
 		if int64(w.Limit) > 1<<16-1 {
 			most = 1<<32 - 1
 		}
 	}
 	for k, r := range c {
-		if !asked[k] && now/k.grain >= r.newest+k.cells {
+		if !asked[k] && r.dead(k, now) {
 			delete(c, k)
 		}
 	}
 	for k := range asked {
 		r, known := c[k]
+		if r.bucket != nil {
+			continue
+		}
 		if !known {
 			r = ring{newest: now / k.grain, cells: map[int64]int64{}}
 		}
@@ -158,13 +183,18 @@ func (c counter) write(ch ratelimit.Charge, now int64) {
 func (c counter) states(ch ratelimit.Charge, now int64, over []bool) []window.State {
 	var out []window.State
 	for i, w := range ch.Windows {
-		k := cutOf(ch.Algorithm, w)
-		used := c[k].sum(k, now/k.grain)
+		k, capacity := cutOf(ch.Algorithm, w), int64(w.Capacity(ch.Algorithm))
+		f := waitFor{over[i], ch.Hits, capacity}
+		wait := int64(0)
+		if ch.Algorithm == window.TokenBucket {
+			wait = c[k].bucket.wait(w, now, f)
+		} else {
+			wait = c[k].wait(k, now, f)
+		}
+		used := c.used(ch.Algorithm, w, now)
 		out = append(out, window.State{
-			Remaining: uint32(max(int64(w.Limit)-used, 0)),
-			Beyond:    uint32(min(max(used-int64(w.Limit), 0), math.MaxUint32)),
-			Reset:     time.Duration(c[k].wait(k, now, waitFor{over[i], ch.Hits, int64(w.Limit)})) * time.Millisecond,
-			Over:      over[i],
+			Remaining: uint32(max(capacity-used, 0)), Beyond: uint32(min(max(used-capacity, 0), math.MaxUint32)),
+			Reset: time.Duration(wait) * time.Millisecond, Over: over[i],
 		})
 	}
 	return out

@@ -48,6 +48,7 @@ type Valkey struct {
 	// Addr is host:port on the loopback.
 	Addr string
 
+	bus  string // the port by which nodes of a cluster talk
 	kill func()
 }
 
@@ -63,11 +64,23 @@ func StartValkey(t testing.TB) (addr string) {
 // RunValkey is [StartValkey] for tests that also kill the server or give it further arguments, such as "--maxmemory", "2mb".
 func RunValkey(t testing.TB, args ...string) *Valkey {
 	t.Helper()
-	const attempts = 5 // somebody else may take the port between our looking for it and the server's
+	return persist(t, func(binary string) (*Valkey, error) {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		return startValkey(binary, port, serves, append(serverArgs(port, t.TempDir()), args...))
+	})
+}
+
+// persist starts a server, several times if it must: somebody else may take a port between our looking for it and the server's.
+func persist(t testing.TB, start func(binary string) (*Valkey, error)) *Valkey {
+	t.Helper()
+	const attempts = 5
 	var err error
 	for range attempts {
 		var v *Valkey
-		if v, err = startValkey(FindValkey(t), t.TempDir(), args); err == nil {
+		if v, err = start(FindValkey(t)); err == nil {
 			t.Cleanup(v.Kill)
 			return v
 		}
@@ -76,14 +89,19 @@ func RunValkey(t testing.TB, args ...string) *Valkey {
 	return nil
 }
 
-// startValkey starts a server and returns when it says that it serves.
-func startValkey(binary, dir string, extra []string) (*Valkey, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", dir, "--daemonize", "no"}
-	cmd := exec.Command(binary, append(args, extra...)...)
+// What servers say when they are up.
+const (
+	serves  = "Ready to accept connections"
+	watches = "Sentinel ID is"
+)
+
+func serverArgs(port, dir string) []string {
+	return []string{"--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", dir, "--daemonize", "no"}
+}
+
+// startValkey starts a server and returns when it says that it is up.
+func startValkey(binary, port, up string, args []string) (*Valkey, error) {
+	cmd := exec.Command(binary, args...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -102,7 +120,7 @@ func startValkey(binary, dir string, extra []string) (*Valkey, error) {
 	var said []string
 	for lines.Scan() {
 		said = append(said, lines.Text())
-		if strings.Contains(lines.Text(), "Ready to accept connections") {
+		if strings.Contains(lines.Text(), up) {
 			drained.Go(func() {
 				for lines.Scan() {
 				}

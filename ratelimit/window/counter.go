@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Counter holds the counts of one key: a ring of cells for each shape of window it was charged under. The zero value is an
-// empty counter. Its counts do not depend on the limits, so a changed limit applies at once; windows of another shape start
+// Counter holds the counts of one key: a ring of cells, or a bucket's level, for each shape of window it was charged under. The
+// zero value is an empty counter. Its counts do not depend on the limits, so a changed limit applies at once; windows of another shape start
 // from zero, and the rings they leave behind are kept while they hold hits, so that replicas which disagree for a moment
 // about the configuration do not wipe each other's counts.
 //
@@ -64,9 +64,15 @@ func check(b []byte, width int) (size int, err error) {
 	}
 	r := ring{b: b, width: width}
 	s := r.shape()
-	size = headerSize + s.Cells*width
+	size = sizeOf(s, width)
+	if s.Cells == 0 {
+		if len(b) < size {
+			return 0, errors.New("truncated bucket")
+		}
+		return size, bucket(r).check()
+	}
 	switch {
-	case s.Grain < 1 || s.Cells < 1 || s.Cells > MaxCells+1:
+	case s.Grain < 1 || s.Cells > MaxCells+1:
 		return 0, fmt.Errorf("impossible shape %+v", s)
 	case r.newest() > maxInstant/s.Grain:
 		return 0, fmt.Errorf("cell %d of %d ms lies beyond all time", r.newest(), s.Grain)
@@ -89,13 +95,12 @@ func (c *Counter) Evaluate(a Ask, now int64) Verdict {
 	now = bound(now)
 	var v Verdict
 	for i, w := range a.Windows {
-		s := w.Shape(a.Algorithm)
 		var sum uint64
-		if r, ok := c.find(s); ok {
-			v.SteppedBack = v.SteppedBack || now/s.Grain < r.newest()
-			sum = r.sumAt(now / s.Grain)
+		if r, ok := c.find(w.Shape(a.Algorithm)); ok {
+			v.SteppedBack = v.SteppedBack || r.seenLater(now)
+			sum = r.held(w, now)
 		}
-		if over(w.Limit, sum, a.Hits) {
+		if over(w.Capacity(a.Algorithm), sum, a.Hits) {
 			v.Over |= 1 << i
 		}
 	}
@@ -116,6 +121,10 @@ func (c *Counter) Spend(a Ask, now int64) {
 		}
 		s := w.Shape(a.Algorithm)
 		r, _ := c.find(s)
+		if r.drains() {
+			bucket(r).spend(w, a.Hits, now)
+			continue
+		}
 		r.advance(now / s.Grain)
 		if a.Hits > 0 {
 			r.charge(uint64(a.Hits), a.Cap())
@@ -134,14 +143,19 @@ func (c *Counter) AppendStates(dst []State, a Ask, now int64, v Verdict) []State
 		r, ok := c.find(s)
 		var sum uint64
 		if ok {
-			sum = r.sumAt(now / s.Grain)
+			sum = r.held(w, now)
 		}
 		isOver := v.Over&(1<<i) != 0
-		dst = append(dst, State{
-			Remaining: w.Limit - uint32(min(sum, uint64(w.Limit))),
-			Beyond:    uint32(min(sum-min(sum, uint64(w.Limit)), math.MaxUint32)),
-			Reset:     reset(r, s, now, wanted(w, a.Hits, isOver)), Over: isOver,
-		})
+		capacity := w.Capacity(a.Algorithm)
+		within := min(sum, uint64(capacity))
+		want := wanted(capacity, a.Hits, isOver)
+		wait := time.Duration(0)
+		if a.Algorithm == TokenBucket {
+			wait = refill(bucket(r), w, now, want)
+		} else {
+			wait = reset(r, s, now, want)
+		}
+		dst = append(dst, State{Remaining: capacity - uint32(within), Beyond: uint32(min(sum-within, math.MaxUint32)), Reset: wait, Over: isOver})
 	}
 	return dst
 }
@@ -151,8 +165,7 @@ func (c *Counter) Expires() int64 {
 	var at int64
 	for pos := 1; pos < len(c.b); {
 		r := c.at(pos)
-		s := r.shape()
-		at = max(at, (r.newest()+int64(s.Cells))*s.Grain)
+		at = max(at, r.expires())
 		pos += len(r.b)
 	}
 	return at
@@ -162,7 +175,7 @@ func (c *Counter) Expires() int64 {
 func (c *Counter) holds(now int64) bool {
 	for pos := 1; pos < len(c.b); {
 		r := c.at(pos)
-		if r.sumAt(now/r.shape().Grain) > 0 {
+		if r.holds(now) {
 			return true
 		}
 		pos += len(r.b)
@@ -171,15 +184,15 @@ func (c *Counter) holds(now int64) bool {
 }
 
 // wanted is how low the sum of the window must fall for the charge to pass: any fall at all (-1) for one that did pass, and
-// never (-2) for one that asks for more than the limit.
-func wanted(w Window, hits int64, isOver bool) int64 {
+// never (-2) for one that asks for more than the capacity.
+func wanted(capacity uint32, hits int64, isOver bool) int64 {
 	switch {
 	case !isOver:
 		return anyFall
-	case w.Limit == 0 || hits > int64(w.Limit):
+	case capacity == 0 || hits > int64(capacity):
 		return never
 	default:
-		return int64(w.Limit) - hits
+		return int64(capacity) - hits
 	}
 }
 
@@ -233,8 +246,9 @@ func (c *Counter) find(s Shape) (ring, bool) {
 // at is the ring that begins at byte pos.
 func (c *Counter) at(pos int) ring {
 	width := int(c.b[0])
-	n := int(binary.BigEndian.Uint16(c.b[pos+6:]))
-	return ring{b: c.b[pos : pos+headerSize+n*width], width: width}
+	r := ring{b: c.b[pos:], width: width}
+	r.b = r.b[:sizeOf(r.shape(), width)]
+	return r
 }
 
 // prepare lays the counter out for an ask: a ring for each of its shapes in its order, then the rings of other shapes that
@@ -263,7 +277,7 @@ func (c *Counter) prepare(a Ask, now int64) {
 		r := c.at(pos)
 		pos += len(r.b)
 		s := r.shape()
-		if _, taken := next.find(s); !taken && now/s.Grain-r.newest() < int64(s.Cells) {
+		if _, taken := next.find(s); !taken && r.lives(now) {
 			next.add(s, now, r)
 			rings++
 		}
@@ -293,7 +307,7 @@ func (c *Counter) fits(a Ask, width int) bool {
 func (c *Counter) size(a Ask, width int) int {
 	size := 1
 	for _, w := range a.Windows {
-		size += headerSize + w.Shape(a.Algorithm).Cells*width
+		size += sizeOf(w.Shape(a.Algorithm), width)
 	}
 	return size
 }
@@ -302,12 +316,19 @@ func (c *Counter) size(a Ask, width int) int {
 func (c *Counter) add(s Shape, now int64, old ring) {
 	width := int(c.b[0])
 	start := len(c.b)
-	c.b = append(c.b, make([]byte, headerSize+s.Cells*width)...)
+	c.b = append(c.b, make([]byte, sizeOf(s, width))...)
 	r := ring{b: c.b[start:], width: width}
 	putUint48(r.b, uint64(s.Grain))
 	binary.BigEndian.PutUint16(r.b[6:], uint16(s.Cells))
-	if len(old.b) == 0 {
+	switch {
+	case len(old.b) == 0 && s.Cells == 0:
+		r.setNewest(now)
+		return
+	case len(old.b) == 0:
 		r.setNewest(now / s.Grain)
+		return
+	case s.Cells == 0:
+		copy(r.b, old.b)
 		return
 	}
 	copy(r.b[8:headerSize], old.b[8:headerSize])

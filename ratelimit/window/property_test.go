@@ -161,7 +161,8 @@ func TestWindowsAreAllOrNothing(t *testing.T) {
 func TestStepsBackNeverResurrectCapacity(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawSliding(t)
-		alg := rapid.SampledFrom([]window.Algorithm{window.Fixed, window.Sliding}).Draw(t, "algorithm")
+		w.Burst = rapid.Uint32Range(w.Limit, 2*w.Limit).Draw(t, "burst")
+		alg := rapid.SampledFrom([]window.Algorithm{window.Fixed, window.Sliding, window.TokenBucket}).Draw(t, "algorithm")
 		a := window.Ask{Algorithm: alg, Windows: []window.Window{w}}
 		var c window.Counter
 		now := epoch
@@ -173,7 +174,11 @@ func TestStepsBackNeverResurrectCapacity(t *testing.T) {
 			if earlier.Remaining > at.Remaining {
 				t.Fatalf("%d left at %d, but %d at %d", at.Remaining, now, earlier.Remaining, back)
 			}
-			if most := time.Duration(w.Shape(alg).Grain*int64(w.Shape(alg).Cells)) * time.Millisecond; earlier.Reset <= 0 || earlier.Reset > most {
+			most := time.Duration(w.Shape(alg).Grain*int64(w.Shape(alg).Cells)) * time.Millisecond
+			if alg == window.TokenBucket {
+				most = 2 * w.Span
+			}
+			if earlier.Reset <= 0 || earlier.Reset > most {
 				t.Fatalf("reset %v, want above 0 and at most %v", earlier.Reset, most)
 			}
 		}
@@ -188,6 +193,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(bytes.Clone(c.Bytes()))
 	spend(&c, fixed(100_000, time.Hour), 90_000, epoch)
 	f.Add(bytes.Clone(c.Bytes()))
+	spend(&c, bucket(10, 10, time.Second), 9, epoch)
+	f.Add(bytes.Clone(c.Bytes()))
 	f.Add([]byte{})
 	f.Add([]byte{3})
 	f.Add([]byte{2, 0})
@@ -198,6 +205,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		spend(&c, a, 1, epoch)
 		spend(&c, a, -1, 0)
+		spend(&c, bucket(3, 3, time.Second), 1, epoch)
 		if _, err := window.Decode(c.Bytes()); err != nil {
 			t.Fatalf("a decoded counter went bad: %v", err)
 		}
@@ -216,15 +224,33 @@ func TestDecodeRefuses(t *testing.T) {
 		b[pos] = v
 		return b
 	}
+	var k window.Counter
+	spend(&k, bucket(3, 3, time.Second), 2, epoch)
+	spend(&k, bucket(3, 3, time.Second), 1, epoch+100)
+	if d, err := window.Decode(k.Bytes()); err != nil || spend(&d, bucket(3, 3, time.Second), 0, epoch+100).Remaining != 0 {
+		t.Fatalf("a bucket does not survive its own bytes: %v", err)
+	}
+	leak := func(pos int, v byte) []byte {
+		b := bytes.Clone(k.Bytes())
+		b[pos] = v
+		return b
+	}
+	noLimit := leak(30, 0)
 	for name, b := range map[string][]byte{
-		"unknown layout":   edit(0, 3),
-		"truncated header": good[:10],
-		"truncated cells":  good[:len(good)-1],
-		"trailing byte":    append(bytes.Clone(good), 0),
-		"no cells":         edit(8, 0),
-		"far future":       edit(9, 0xff),
-		"wrong total":      edit(20, 9),
-		"two of one shape": append(bytes.Clone(good), good[1:]...),
+		"truncated bucket":        k.Bytes()[:30],
+		"bucket of no span":       append(append([]byte{2}, make([]byte, 8)...), k.Bytes()[9:]...),
+		"bucket of no limit":      noLimit,
+		"bucket beyond all time":  leak(9, 0xff),
+		"bucket of too many hits": leak(15, 0xff),
+		"bucket of whole parts":   leak(25, 0xff),
+		"unknown layout":          edit(0, 3),
+		"truncated header":        good[:10],
+		"truncated cells":         good[:len(good)-1],
+		"trailing byte":           append(bytes.Clone(good), 0),
+		"no cells":                edit(8, 0),
+		"far future":              edit(9, 0xff),
+		"wrong total":             edit(20, 9),
+		"two of one shape":        append(bytes.Clone(good), good[1:]...),
 	} {
 		if _, err := window.Decode(b); err == nil {
 			t.Errorf("%s: decoded", name)

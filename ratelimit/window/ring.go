@@ -11,6 +11,8 @@ import "encoding/binary"
 //	newest   6  number of the newest cell, floor(instant/grain)
 //	total    6  sum of the cells, so that a decision reads only the cells that leave
 //	cell     n times the width; cell number c stands at c mod n
+//
+// A token bucket stands in the same order with n = 0, which no ring has; bucket has its layout.
 const (
 	narrow     = 2
 	wide       = 4
@@ -89,14 +91,59 @@ func (r ring) charge(hits uint64, most uint32) {
 
 // drain takes hits out of the newest cells first.
 func (r ring) drain(hits uint64) {
-	total := r.total()
-	for c := r.newest(); c >= r.oldest() && hits > 0 && total > 0; c-- {
-		take := min(uint64(r.cell(c)), hits)
-		r.setCell(c, r.cell(c)-uint32(take))
-		hits -= take
-		total -= take
+	for c := r.newest(); c >= r.oldest() && hits > 0 && r.total() > 0; c-- {
+		hits -= r.take(c, hits)
 	}
-	r.setTotal(total)
+}
+
+// take takes hits out of one of the newest n cells, to zero at the lowest, and says how many there were.
+func (r ring) take(c int64, hits uint64) uint64 {
+	taken := min(uint64(r.cell(c)), hits)
+	r.setCell(c, r.cell(c)-uint32(taken))
+	r.setTotal(r.total() - taken)
+	return taken
+}
+
+// What follows asks a window of either kind: a ring, or a bucket in its place.
+
+// drains says that this is a bucket.
+func (r ring) drains() bool { return r.cells() == 0 }
+
+// held is the hits that count against a window now; of a bucket's, the last may count in part.
+func (r ring) held(w Window, now int64) uint64 {
+	if r.drains() {
+		return bucket(r).levelAt(w, now).ceil()
+	}
+	return r.sumAt(now / r.shape().Grain)
+}
+
+// holds says that some hit still counts.
+func (r ring) holds(now int64) bool {
+	if r.drains() {
+		return r.lives(now)
+	}
+	return r.sumAt(now/r.shape().Grain) > 0
+}
+
+// lives says that the window has yet to be forgotten.
+func (r ring) lives(now int64) bool {
+	return r.expires() > now && !(r.drains() && bucket(r).level() == Level{})
+}
+
+// seenLater says that an instant lies before one that the window has seen, as finely as the window tells them apart.
+func (r ring) seenLater(now int64) bool {
+	if r.drains() {
+		return now < r.newest()
+	}
+	return now/r.shape().Grain < r.newest()
+}
+
+// expires is the instant from which nothing can count any more.
+func (r ring) expires() int64 {
+	if r.drains() {
+		return bucket(r).expires()
+	}
+	return (r.newest() + r.cells()) * r.shape().Grain
 }
 
 // cellSum adds up the cells, for checking a total that came from elsewhere.

@@ -6,6 +6,18 @@
 // of one span that ends at an admission touches at most k+1 cells, all of them in that sum, so no stretch of one span ever
 // holds more than the limit; the price is that quota returns up to one grain late. Fixed is the same with one cell as long
 // as the span.
+//
+// TokenBucket keeps no cells but a level: it rises by one for each hit, drains by the limit in each span, and a hit is admitted
+// only if the level stays within the burst. This is the generic cell rate algorithm, in the form that ITU-T I.371 calls the
+// continuous-state leaky bucket: the instant at which the level reaches zero is the theoretical arrival time of the other
+// form. A stretch of time s begins with at most the burst in the bucket's room and gains limit*s/span, so it never holds more
+// than burst + limit*s/span: with a burst as large as the limit, just under twice the limit in a span.
+//
+// The level is exact, and does not depend on the limit. In a span of S milliseconds, e of them drain limit*e/S hits; so a level
+// is always a whole number of S-ths of a hit, and it is kept as one: whole hits, and a part below S. Nothing is ever rounded,
+// except an answer in hits (down) or in milliseconds (up). Since neither limit nor burst stands in the level, both may change
+// while it stays: whatever the bucket held, it then drains by the new limit, and holds at most the new burst. So a change hands
+// out at most the new burst at once, and locks nobody out for longer than a bucket that is full by the new rule.
 package window
 
 import (
@@ -37,6 +49,9 @@ const (
 	Fixed Algorithm = iota + 1
 	// Sliding counts strict sub-buckets: never more than the limit in any span of the window's length.
 	Sliding
+	// TokenBucket lets a burst through at once and the limit in the long run, with no edge anywhere: at most burst + limit in
+	// any span of the window's length. See the package.
+	TokenBucket
 )
 
 // Window is one limit: at most Limit hits in Span.
@@ -46,24 +61,39 @@ type Window struct {
 	// Span is the window's length, a positive whole number of milliseconds, at most MaxSpan.
 	Span time.Duration
 	// Cells is k, the number of sub-buckets of a Sliding window, 1 to MaxCells (10 or 60 in practice); the window forgets up
-	// to Span/k late. Ignored for Fixed.
+	// to Span/k late. Ignored unless Sliding.
 	Cells int
+	// Burst is the most hits at once of a TokenBucket, which may be more or less than Limit. Zero refuses everything, as a Limit
+	// of zero does. Ignored unless TokenBucket.
+	Burst uint32
+}
+
+// Capacity is the most hits that the window ever has room for: Burst for TokenBucket, Limit for the others. Where it is zero, the
+// window refuses everything.
+func (w Window) Capacity(a Algorithm) uint32 {
+	if a == TokenBucket && w.Limit > 0 {
+		return w.Burst
+	}
+	return w.Limit
 }
 
 // Shape is how a window is cut, which is all that its counts depend on: a limit may change while its counts stay. Windows of
 // one counter that have the same shape share their counts.
 type Shape struct {
-	// Grain is the length of one cell in milliseconds, the span divided by k and rounded up.
+	// Grain is the length of one cell in milliseconds, the span divided by k and rounded up; for TokenBucket the span itself.
 	Grain int64
-	// Cells is the number of cells that are summed: k+1 for Sliding, 1 for Fixed.
+	// Cells is the number of cells that are summed: k+1 for Sliding, 1 for Fixed, 0 for TokenBucket, which has a level.
 	Cells int
 }
 
 // Shape says how w is cut under an algorithm. It is meaningful only where [Ask.Validate] accepts both.
 func (w Window) Shape(a Algorithm) Shape {
 	span := w.Span.Milliseconds()
-	if a == Fixed {
+	switch a {
+	case Fixed:
 		return Shape{Grain: span, Cells: 1}
+	case TokenBucket:
+		return Shape{Grain: span}
 	}
 	k := int64(w.Cells)
 	return Shape{Grain: (span + k - 1) / k, Cells: w.Cells + 1}
@@ -74,9 +104,10 @@ type State struct {
 	// Remaining is the hits that would still pass now, as far as this window goes.
 	Remaining uint32
 	// Reset is the time until the window gives hits back, in whole milliseconds, always positive, at most the span plus one
-	// grain. Fixed: the end of the window. Sliding: when the oldest hits leave or, for a charge that is over, when enough
-	// have left for it to pass; it is not a cliff, since later hits leave later. A charge that can never pass (more hits than
-	// the limit) waits until every hit has left.
+	// grain, or what a full bucket takes to drain. Fixed: the end of the window. Sliding: when the oldest hits leave or, for a
+	// charge that is over, when enough have left for it to pass; it is not a cliff, since later hits leave later. TokenBucket:
+	// when the next whole hit is back or, for a charge that is over, when it would pass. A charge that can never pass (more hits
+	// than the capacity) waits until every hit has left.
 	Reset time.Duration
 	// Over says that this window has no room for the charge.
 	Over bool
@@ -91,14 +122,14 @@ type Ask struct {
 	Algorithm Algorithm
 	// Windows are one to MaxWindows limits.
 	Windows []Window
-	// Hits to spend, MaxHits at most. Zero is a peek: over only where the window is overdrawn already. Negative hits give
-	// back: they are never over, and drain the newest cells first, to zero at the lowest.
+	// Hits to spend, MaxHits at most. Zero is a peek: over only where the window is overdrawn already, which a bucket never is.
+	// Negative hits give back: they are never over, and drain the newest cells first, or the level, to zero at the lowest.
 	Hits int64
 }
 
 // Validate says why an ask cannot be decided. The other functions rely on it, and are not meant to be called without.
 func (a Ask) Validate() error {
-	if a.Algorithm != Fixed && a.Algorithm != Sliding {
+	if a.Algorithm < Fixed || a.Algorithm > TokenBucket {
 		return fmt.Errorf("window: unknown algorithm %d", a.Algorithm)
 	}
 	if len(a.Windows) == 0 {
@@ -110,12 +141,16 @@ func (a Ask) Validate() error {
 	if a.Hits > MaxHits || a.Hits < -MaxHits {
 		return fmt.Errorf("window: %d hits in one charge, at most %d", a.Hits, int64(MaxHits))
 	}
-	for _, w := range a.Windows {
+	for i, w := range a.Windows {
 		if w.Span <= 0 || w.Span > MaxSpan || w.Span%time.Millisecond != 0 {
 			return fmt.Errorf("window: span %v is not a positive whole number of milliseconds up to %v", w.Span, MaxSpan)
 		}
 		if a.Algorithm == Sliding && (w.Cells < 1 || w.Cells > MaxCells) {
 			return fmt.Errorf("window: %d cells, want 1 to %d", w.Cells, MaxCells)
+		}
+		// A level drains by its own limit, so unlike cells it cannot be shared.
+		if a.Algorithm == TokenBucket && a.repeats(i) {
+			return fmt.Errorf("window: two token buckets of %v on one counter", w.Span)
 		}
 	}
 	return nil
@@ -123,7 +158,7 @@ func (a Ask) Validate() error {
 
 // Cap is the most that one cell holds for this ask; what goes beyond it is dropped. Counts only pass a limit where denied hits
 // are counted, and there 65,535 says "over" as well as any larger number to limits of up to 65,535: so such counters keep
-// cells of 16 bits.
+// cells of 16 bits. A bucket has no cells: it holds its burst at most.
 func (a Ask) Cap() uint32 {
 	for _, w := range a.Windows {
 		if w.Limit > math.MaxUint16 {
@@ -144,7 +179,8 @@ func (a Ask) repeats(i int) bool {
 	return false
 }
 
-// over says that a window that holds sum has no room for hits. Hits above the limit are refused before any arithmetic.
+// over says that a window that holds sum has no room for hits; limit is its capacity. Hits above it are refused before any
+// arithmetic.
 func over(limit uint32, sum uint64, hits int64) bool {
 	switch l := uint64(limit); {
 	case hits < 0:

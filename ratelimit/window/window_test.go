@@ -24,6 +24,10 @@ func fixed(limit uint32, span time.Duration) window.Ask {
 	return window.Ask{Algorithm: window.Fixed, Windows: []window.Window{{Limit: limit, Span: span}}}
 }
 
+func bucket(limit, burst uint32, span time.Duration) window.Ask {
+	return window.Ask{Algorithm: window.TokenBucket, Windows: []window.Window{{Limit: limit, Burst: burst, Span: span}}}
+}
+
 // spend evaluates, writes what has room, and reports the first window.
 func spend(c *window.Counter, a window.Ask, hits, now int64) window.State {
 	return spendAll(c, a, hits, now)[0]
@@ -110,6 +114,56 @@ func TestStates(t *testing.T) {
 			{0, 1, state(0, 61_000, true)},
 			{121_000, 1, state(0, 60_000, true)},
 			{181_000, 1, state(1, 61_000, false)},
+		}},
+		// A bucket lets the burst through at once, and then one hit every 20 s; hits that wait are told when they pass.
+		{"bucket: burst, then the rate", bucket(3, 2, time.Minute), []step{
+			{0, 0, state(2, 20_000, false)},
+			{0, 2, state(0, 20_000, false)},
+			{0, 1, state(0, 20_000, true)},
+			{5_000, 2, state(0, 35_000, true)},
+			{19_999, 1, state(0, 1, true)},
+			{20_000, 1, state(0, 20_000, false)},
+			{50_000, 0, state(1, 10_000, false)},
+			{60_000, 2, state(0, 20_000, false)},
+		}},
+		// Three hits do not divide a hundred milliseconds: the third is back after exactly 100, not after three times 33 or 34.
+		{"bucket: nothing is rounded", bucket(3, 3, 100*time.Millisecond), []step{
+			{0, 3, state(0, 34, false)},
+			{33, 1, state(0, 1, true)},
+			{34, 1, state(0, 33, false)},
+			{66, 1, state(0, 1, true)},
+			{67, 1, state(0, 33, false)},
+			{99, 1, state(0, 1, true)},
+			{100, 1, state(0, 34, false)},
+		}},
+		// More than the burst can never pass; more than the limit can, where the burst is larger.
+		{"bucket: more than the burst", bucket(6, 2, time.Minute), []step{
+			{0, 3, state(2, 10_000, true)},
+			{0, 2, state(0, 10_000, false)},
+			{0, 3, state(0, 20_000, true)},
+		}},
+		{"bucket: a burst above the limit", bucket(2, 5, time.Minute), []step{
+			{0, 5, state(0, 30_000, false)},
+			{30_000, 1, state(0, 30_000, false)},
+			{30_000, 5, state(0, 150_000, true)},
+		}},
+		{"bucket: zero", bucket(0, 5, time.Minute), []step{
+			{0, 1, state(0, 60_000, true)},
+			{0, 0, state(0, 60_000, true)},
+			{0, -1, state(0, 60_000, false)},
+		}},
+		{"bucket: no burst", bucket(6, 0, time.Minute), []step{{0, 1, state(0, 10_000, true)}, {0, 0, state(0, 10_000, true)}}},
+		{"bucket: give back", bucket(6, 4, time.Minute), []step{
+			{0, 3, state(1, 10_000, false)},
+			{5_000, -2, state(3, 5_000, false)},
+			{5_000, -9, state(4, 10_000, false)},
+			{5_000, 4, state(0, 10_000, false)},
+		}},
+		{"bucket: step back", bucket(6, 2, time.Minute), []step{
+			{60_000, 2, state(0, 10_000, false)},
+			{0, 1, state(0, 10_000, true)},
+			{69_999, 1, state(0, 1, true)},
+			{70_000, 1, state(0, 10_000, false)},
 		}},
 		// A grain is rounded up where the span does not divide: 17 ms for a second in sixty.
 		{"ceiling", sliding(1, time.Second, 60), []step{
@@ -281,8 +335,11 @@ func TestValidate(t *testing.T) {
 		{"most hits back", window.Ask{Algorithm: window.Fixed, Windows: []window.Window{window1}, Hits: -math.MaxUint32}, true},
 		{"longest span", window.Ask{Algorithm: window.Fixed, Windows: []window.Window{{Span: window.MaxSpan}}}, true},
 
+		{"bucket needs no cells and no burst", window.Ask{Algorithm: window.TokenBucket, Windows: []window.Window{{Span: time.Second}, {Span: time.Minute}}}, true},
+
+		{"two buckets of one span", window.Ask{Algorithm: window.TokenBucket, Windows: []window.Window{{Span: time.Second}, {Limit: 1, Span: time.Second}}}, false},
 		{"no algorithm", window.Ask{Windows: []window.Window{window1}}, false},
-		{"unknown algorithm", window.Ask{Algorithm: 3, Windows: []window.Window{window1}}, false},
+		{"unknown algorithm", window.Ask{Algorithm: 4, Windows: []window.Window{window1}}, false},
 		{"no windows", window.Ask{Algorithm: window.Sliding}, false},
 		{"too many windows", window.Ask{Algorithm: window.Fixed, Windows: make([]window.Window, 9)}, false},
 		{"too many hits", window.Ask{Algorithm: window.Fixed, Windows: []window.Window{window1}, Hits: math.MaxUint32 + 1}, false},

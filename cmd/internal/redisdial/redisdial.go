@@ -72,6 +72,8 @@ type Options struct {
 //	rediss://host[:6379][/db]                      a server, over TLS 1.2 or later
 //	redis+sentinel://name@host[:26379],...[/db]    whichever server the sentinels call the master of that name
 //	rediss+sentinel://...                          the same, TLS to sentinels and master
+//	redis+cluster://host[:6379],...                a cluster, of which these are some nodes
+//	rediss+cluster://...                           the same, TLS to every node
 //	unix:///path                                   a server, by its socket
 //
 // No error repeats any part of the URL but a known scheme, since it may hold a secret by mistake.
@@ -111,8 +113,11 @@ func New(o Options) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.master != "" {
+	switch {
+	case t.master != "":
 		return redis.NewFailoverClient(failoverOptions(o, t, trust)), nil
+	case t.cluster:
+		return redis.NewClusterClient(clusterOptions(o, t, trust)), nil
 	}
 	return redis.NewClient(serverOptions(o, t, trust)), nil
 }
@@ -141,6 +146,30 @@ func failoverOptions(o Options, t target, trust *tls.Config) *redis.FailoverOpti
 		DialTimeout: or(o.DialTimeout, DefaultDialTimeout), DialerRetries: 1,
 		ReadTimeout: or(o.Timeout, DefaultTimeout), WriteTimeout: or(o.Timeout, DefaultTimeout),
 		PoolTimeout: or(o.Timeout, DefaultTimeout), PoolSize: or(o.PoolSize, DefaultPoolSize), ConnMaxIdleTime: idleTime,
+	}
+}
+
+// maxRedirects is how often a command follows the cluster's word that its slot is elsewhere: a slot that moves twice while one command
+// is under way is rare, and each turn costs a trip of the caller's time.
+const maxRedirects = 3
+
+// slotsEvery is how old a client's map of a cluster may grow before the next command has it drawn anew beside it. Failures and redirects
+// draw it at once: this is for what changes in silence.
+const slotsEvery = 10 * time.Second
+
+// clusterOptions are serverOptions for every node. In a cluster go-redis keeps its retries in MaxRedirects, which -1 would turn off
+// together with following MOVED: so a command that must not run twice says that itself, by NoRetry. DisableRoutingPolicies keeps
+// commands from being taken apart, and a COMMAND of its own off the first request's path.
+func clusterOptions(o Options, t target, trust *tls.Config) *redis.ClusterOptions {
+	return &redis.ClusterOptions{
+		Addrs: t.addrs, Protocol: 2, TLSConfig: trust,
+		CredentialsProviderContext: credentials(o),
+		ContextTimeoutEnabled:      true, MaxRetries: -1, MaxRedirects: maxRedirects, DisableIdentity: true, DisableRoutingPolicies: true,
+		ClusterStateReloadInterval: slotsEvery,
+		DialTimeout:                or(o.DialTimeout, DefaultDialTimeout), DialerRetries: 1,
+		ReadTimeout: or(o.Timeout, DefaultTimeout), WriteTimeout: or(o.Timeout, DefaultTimeout),
+		PoolTimeout: or(o.Timeout, DefaultTimeout), PoolSize: or(o.PoolSize, DefaultPoolSize), ConnMaxIdleTime: idleTime,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 }
 
@@ -240,7 +269,7 @@ func tlsConfig(t target, o Options) (*tls.Config, error) {
 
 // anyName replaces the check of the server's certificate by one of everything but its name.
 func anyName(config *tls.Config) {
-	config.InsecureSkipVerify = true //nolint:gosec // VerifyConnection checks the chain; the name is what the operator gave up
+	config.InsecureSkipVerify = true // VerifyConnection checks the chain; the name is what the operator gave up
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		chain := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
 		for _, c := range state.PeerCertificates[1:] {

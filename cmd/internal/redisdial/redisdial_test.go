@@ -38,6 +38,9 @@ func TestParse(t *testing.T) {
 		// Sentinels.
 		{"redis+sentinel://main@h1,h2:7000,[::1]/2", target{network: "tcp", addrs: []string{"h1:26379", "h2:7000", "[::1]:26379"}, master: "main", db: 2}},
 		{"rediss+sentinel://main@h1", target{network: "tcp", addrs: []string{"h1:26379"}, master: "main", tls: true}},
+		// A cluster.
+		{"redis+cluster://h1,h2:7000,[::1]", target{network: "tcp", addrs: []string{"h1:6379", "h2:7000", "[::1]:6379"}, cluster: true}},
+		{"rediss+cluster://h1/0", target{network: "tcp", addrs: []string{"h1:6379"}, cluster: true, tls: true}},
 		// A socket.
 		{"unix:///run/valkey.sock", target{network: "unix", addrs: []string{"/run/valkey.sock"}}},
 	}
@@ -73,9 +76,9 @@ func TestParseRefuses(t *testing.T) {
 		"redis://localhost:s3cr3t":             "port",
 		"redis://localhost/s3cr3t":             "database",
 		"redis://localhost/0\ns3cr3t":          "control characters",
-		// Not supported, by name.
-		"redis+cluster://s3cr3t,h2":  "cluster is not supported yet",
-		"rediss+cluster://s3cr3t,h2": "cluster is not supported yet",
+		"redis+cluster://user:s3cr3t@h1,h2":    "no user or password",
+		"rediss+cluster://h1,s3cr3t@h2":        "no user or password",
+		"redis+cluster://h1/s3cr3t":            "database 0",
 		// Not an address.
 		"":                            "want redis://",
 		"redis://":                    "want a host",
@@ -93,6 +96,9 @@ func TestParseRefuses(t *testing.T) {
 		"redis+sentinel://main@":      "want a host",
 		"redis+sentinel://main@h1,,h": "want a host",
 		"redis+sentinel://a/b@h1":     "master's name",
+		"redis+cluster://":            "want a host",
+		"redis+cluster://h1,,h2":      "want a host",
+		"redis+cluster://h1,h2/1":     "database 0",
 		"unix://run/valkey.sock":      "absolute path",
 		"unix://":                     "absolute path",
 		"unix:///run/":                "absolute path",
@@ -151,6 +157,25 @@ func TestClientsKeepThePromises(t *testing.T) {
 		if wantTLS := strings.HasPrefix(url, "rediss"); (o.TLSConfig != nil) != wantTLS || (wantTLS && o.TLSConfig.MinVersion < tls.VersionTLS12) {
 			t.Errorf("%s: TLS %+v", url, o.TLSConfig)
 		}
+	}
+}
+
+// A cluster's client keeps them too; nothing sent twice is there the word of each command, see redisstore.
+func TestClusterClientsKeepThePromises(t *testing.T) {
+	c, err := New(Options{URL: "rediss+cluster://127.0.0.1:1,127.0.0.1:2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	o := c.(*redis.ClusterClient).Options()
+	if !o.ContextTimeoutEnabled || o.MaxRetries > 0 || o.MaxRedirects != maxRedirects || !o.DisableIdentity || o.Protocol != 2 || !o.DisableRoutingPolicies {
+		t.Errorf("deadlines %v, retries %d, redirects %d, identity off %v, protocol %d", o.ContextTimeoutEnabled, o.MaxRetries, o.MaxRedirects, o.DisableIdentity, o.Protocol)
+	}
+	if o.PoolSize != DefaultPoolSize || o.DialTimeout != DefaultDialTimeout || o.ReadTimeout != DefaultTimeout || o.DialerRetries != 1 || o.ReadOnly {
+		t.Errorf("pool %d, dial %v × %d, read %v, reads from replicas %v", o.PoolSize, o.DialTimeout, o.DialerRetries, o.ReadTimeout, o.ReadOnly)
+	}
+	if o.TLSConfig == nil || o.TLSConfig.MinVersion < tls.VersionTLS12 {
+		t.Errorf("TLS %+v", o.TLSConfig)
 	}
 }
 

@@ -2,7 +2,6 @@ package redisdial
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -12,7 +11,8 @@ import (
 type target struct {
 	network string // tcp or unix
 	addrs   []string
-	master  string // the name that sentinels know; empty: addrs[0] is the server
+	master  string // the name that sentinels know
+	cluster bool   // addrs are some nodes of a cluster; without it and without a master, addrs[0] is the server
 	db      int
 	tls     bool
 }
@@ -28,7 +28,7 @@ const (
 func parse(url string) (target, error) {
 	scheme, rest, ok := strings.Cut(url, "://")
 	if !ok {
-		return target{}, errors.New("want redis://host, rediss://host, redis+sentinel://name@host,host or unix:///path")
+		return target{}, errors.New("want redis://host, rediss://host, redis+sentinel://name@host,host, redis+cluster://host,host or unix:///path")
 	}
 	if strings.ContainsAny(rest, "?#") {
 		return target{}, errors.New("parameters and fragments are not supported")
@@ -46,9 +46,9 @@ func parse(url string) (target, error) {
 	case "unix":
 		return parseSocket(rest)
 	case "redis+cluster", "rediss+cluster":
-		return target{}, fmt.Errorf("%s: cluster is not supported yet; name one server or its sentinels", scheme)
+		return parseCluster(rest, scheme == "rediss+cluster")
 	default:
-		return target{}, errors.New("unknown scheme: want redis, rediss, redis+sentinel, rediss+sentinel or unix")
+		return target{}, errors.New("unknown scheme: want redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster, rediss+cluster or unix")
 	}
 }
 
@@ -58,7 +58,7 @@ func parseServer(rest string, tls bool) (target, error) {
 		return target{}, errors.New("no user or password may stand in it: write the password into a file and name that")
 	}
 	if strings.Contains(authority, ",") {
-		return target{}, errors.New("one host only; several are for redis+sentinel")
+		return target{}, errors.New("one host only; several are for redis+sentinel and redis+cluster")
 	}
 	addr, err := hostPort(authority, serverPort)
 	if err != nil {
@@ -83,20 +83,30 @@ func parseSentinels(rest string, tls bool) (target, error) {
 		return target{}, errors.New("the master's name may not hold any of @ / and comma")
 	}
 	authority, path, _ := strings.Cut(rest[at+1:], "/")
-	t := target{network: "tcp", master: master, tls: tls}
-	for host := range strings.SplitSeq(authority, ",") {
-		addr, err := hostPort(host, sentinelPort)
-		if err != nil {
-			return target{}, err
-		}
-		t.addrs = append(t.addrs, addr)
-	}
-	db, err := database(path)
-	t.db = db
+	addrs, err := hostPorts(authority, sentinelPort)
 	if err != nil {
 		return target{}, err
 	}
-	return t, nil
+	db, err := database(path)
+	if err != nil {
+		return target{}, err
+	}
+	return target{network: "tcp", addrs: addrs, master: master, db: db, tls: tls}, nil
+}
+
+func parseCluster(rest string, tls bool) (target, error) {
+	if strings.Contains(rest, "@") {
+		return target{}, errors.New("no user or password may stand in it: write the password into a file and name that")
+	}
+	authority, path, _ := strings.Cut(rest, "/")
+	addrs, err := hostPorts(authority, serverPort)
+	if err != nil {
+		return target{}, err
+	}
+	if db, err := database(path); err != nil || db != 0 {
+		return target{}, errors.New("a cluster has database 0 alone: leave the number out")
+	}
+	return target{network: "tcp", addrs: addrs, cluster: true, tls: tls}, nil
 }
 
 func parseSocket(path string) (target, error) {
@@ -107,6 +117,19 @@ func parseSocket(path string) (target, error) {
 		return target{}, errors.New("want the absolute path of a socket: unix:///path")
 	}
 	return target{network: "unix", addrs: []string{path}}, nil
+}
+
+// hostPorts completes a list of authorities.
+func hostPorts(list, port string) ([]string, error) {
+	var addrs []string
+	for host := range strings.SplitSeq(list, ",") {
+		addr, err := hostPort(host, port)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs, nil
 }
 
 // hostPort completes an authority with its default port.
