@@ -19,6 +19,7 @@ import (
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	configv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -428,6 +429,42 @@ func TestCompatEnvoyGatewayXDS(t *testing.T) {
 	}
 	if _, body := get(local(r.debug), "/stats"); !strings.Contains(body, "ratelimit.service.config_load_success: 1\n") {
 		t.Errorf("/stats: %s", grepLines(body, "config_load"))
+	}
+}
+
+// The forms of REDIS_URL reach their stores, with a password; and limits per second stand in a store of their own.
+func TestCompatStores(t *testing.T) {
+	data := t.TempDir()
+	config := filepath.Join(data, "config")
+	if err := os.MkdirAll(config, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(config, "config.yaml"), referenceLimits+"  - key: fast\n    rate_limit: {unit: second, requests_per_unit: 1000}\n")
+	single, second := storetest.RunValkey(t, "--requirepass", "word"), storetest.RunValkey(t, "--user", "gate", "on", ">word", "~*", "+@all")
+	cluster := storetest.RunCluster(t, 3, 0)
+	for name, environ := range map[string][]string{
+		"single, and another per second": {"REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + single.Addr, "REDIS_AUTH=word", "REDIS_PERSECOND=true",
+			"REDIS_PERSECOND_SOCKET_TYPE=tcp", "REDIS_PERSECOND_URL=" + second.Addr, "REDIS_PERSECOND_AUTH=gate:word"},
+		"cluster": {"REDIS_TYPE=CLUSTER", "REDIS_URL=" + strings.Join(cluster.Addrs(), ",")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := runReference(t, append(environ, "USE_STATSD=false", "RUNTIME_ROOT="+data, "RUNTIME_WATCH_ROOT=false")...)
+			const both = `{"domain":"rl","descriptors":[{"entries":[{"key":"foo","value":"a"}]},{"entries":[{"key":"fast","value":"b"}]}]}`
+			for i, want := range []int{200, 429} {
+				if code, body := r.json(both); code != want || strings.Count(body, "currentLimit") != 2 {
+					t.Errorf("call %d: %d %s", i+1, code, body)
+				}
+			}
+			if _, body := get(local(r.debug), "/stats"); name != "cluster" && !strings.Contains(body, "ratelimit.redis_per_second_pool.cx_total: ") {
+				t.Errorf("/stats: %s", grepLines(body, "pool"))
+			}
+		})
+	}
+	// A counter of a second is soon gone, and the server remembers that it was asked to count.
+	client := redis.NewClient(&redis.Options{Addr: second.Addr, Username: "gate", Password: "word", Protocol: 2})
+	defer client.Close()
+	if stats, err := client.Info(t.Context(), "commandstats").Result(); err != nil || !strings.Contains(stats, "cmdstat_eval") {
+		t.Errorf("the store per second counted nothing: %v\n%s", err, stats)
 	}
 }
 
