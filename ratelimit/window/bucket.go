@@ -220,7 +220,9 @@ func refill(k bucket, w Window, now, want int64) time.Duration {
 	wait := fall.time(grain, w.Limit)
 	if l != (Level{}) && w.Limit < k.limit() {
 		// By the limit of before it will be empty, and may be forgotten, perhaps sooner.
-		wait = min(wait, k.expires()-max(now, k.last()))
+		if whole := k.level().time(grain, k.limit()); whole < MaxSpan.Milliseconds() {
+			wait = min(wait, k.last()+whole-max(now, k.last()))
+		}
 	}
 	return time.Duration(wait) * time.Millisecond
 }

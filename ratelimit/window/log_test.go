@@ -81,7 +81,6 @@ type player struct {
 
 // play decides once, and compares everything that the counter says with the log.
 func (p *player) play(t *testing.T) {
-	t.Helper()
 	p.now += p.step()
 	p.forget(p.now)
 	capacity := int64(p.w.Capacity(p.a))
@@ -113,7 +112,6 @@ func (p *player) play(t *testing.T) {
 
 // compareReset wants the reset to be the very first millisecond at which the log has more room, or room for what was refused.
 func (p *player) compareReset(t *testing.T, st window.State, hits int64) {
-	t.Helper()
 	at := p.now + st.Reset.Milliseconds()
 	wanted := int64(st.Remaining) + 1
 	switch capacity := int64(p.w.Capacity(p.a)); {
