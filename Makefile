@@ -16,16 +16,19 @@ BUILD := $(ROOT)/build
 BIN   := $(BUILD)/bin/sallyport
 TOOLS := $(BUILD)/tools
 
-# ENVOY=/path, VALKEY=/path, OPENFGA=/path and POSTGRES=/path (the folder of bin/) use servers of your own instead.
+# ENVOY=/path, VALKEY=/path, OPENFGA=/path, REFERENCE=/path and POSTGRES=/path (the folder of bin/) use servers of your own instead.
 ENVOY  ?= $(TOOLS)/bin/envoy
 VALKEY ?= $(TOOLS)/bin/valkey-server
 OPENFGA ?= $(TOOLS)/bin/openfga
 POSTGRES ?= $(TOOLS)/postgres
+# envoyproxy/ratelimit, whose answers ours are held to.
+REFERENCE ?= $(TOOLS)/bin/service_cmd
 # Tests run in their package's folder, so these must be absolute.
 override ENVOY  := $(abspath $(ENVOY))
 override VALKEY := $(abspath $(VALKEY))
 override OPENFGA := $(abspath $(OPENFGA))
 override POSTGRES := $(abspath $(POSTGRES))
+override REFERENCE := $(abspath $(REFERENCE))
 LINTER := $(TOOLS)/bin/golangci-lint
 PYTHON ?= python3
 
@@ -38,6 +41,7 @@ export SALLYPORT_ENVOY  = $(ENVOY)
 export SALLYPORT_VALKEY = $(VALKEY)
 export SALLYPORT_OPENFGA = $(OPENFGA)
 export SALLYPORT_POSTGRES = $(POSTGRES)
+export SALLYPORT_REFERENCE = $(REFERENCE)
 export SALLYPORT_BIN    = $(BIN)
 export SALLYPORT_EXAMPLE_OWNER = $(BUILD)/bin/example-owner
 
@@ -59,7 +63,7 @@ say = @echo "--> $(1)"
 demo: ## Tell the whole story behind a real Envoy on this machine (ONCE=1: tell it once and exit)
 	$(call say,preparing the binary and the servers (the first time: a download of 50 MB and a build of a few minutes))
 	@$(MAKE) --no-print-directory -j2 build servers
-	@exec env -u SALLYPORT_BIN -u SALLYPORT_OPENFGA -u SALLYPORT_POSTGRES -u SALLYPORT_EXAMPLE_OWNER $(BIN) demo --require-envoy --envoy $(ENVOY) --valkey $(VALKEY) $(if $(filter 1,$(ONCE)),--once)
+	@exec env -u SALLYPORT_BIN -u SALLYPORT_OPENFGA -u SALLYPORT_POSTGRES -u SALLYPORT_REFERENCE -u SALLYPORT_EXAMPLE_OWNER $(BIN) demo --require-envoy --envoy $(ENVOY) --valkey $(VALKEY) $(if $(filter 1,$(ONCE)),--once)
 
 .PHONY: test
 test: lint build unit e2e manifests ## Everything that must hold: lint, build, unit tests with -race, e2e, Kubernetes manifests
@@ -85,7 +89,7 @@ unit: servers openfga postgres ## Unit tests with the race detector
 	@CGO_ENABLED=1 go test -race -vet=off $(TESTFLAGS) $$(go list ./... | grep -v '/e2e')
 
 .PHONY: e2e
-e2e: build servers openfga postgres ## Stories against real Envoy, real Valkey and the real binary
+e2e: build servers openfga postgres reference ## Stories against real Envoy, real Valkey and the real binary
 	$(call say,end-to-end stories against real Envoy and real Valkey)
 	@go build -o $(SALLYPORT_EXAMPLE_OWNER) ./cmd/example-owner
 	@go test -vet=off -count=1 $(TESTFLAGS) ./e2e/...
@@ -98,7 +102,7 @@ manifests: build ## Render k8s/ with kustomize and decode it strictly
 ##@ More
 
 .PHONY: bench
-bench: build servers openfga postgres ## Benchmarks with allocations (BENCH=regexp), see docs/benchmarks.md
+bench: build servers openfga postgres reference ## Benchmarks with allocations (BENCH=regexp), see docs/benchmarks.md
 	$(call say,benchmarks; figures of a busy machine are noise)
 	@go test -vet=off -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
@@ -121,7 +125,7 @@ generate: protobuf ## Make the Go code beside each .proto (after a change of one
 	@cd proto && LC_ALL=C && sha256sum buf.gen.yaml $$(find . -name '*.proto' -o -name '*.pb.go' | sed 's|^\./||' | sort) > generated.sum
 
 .PHONY: tools
-tools: servers openfga postgres linter ## Fetch Envoy, Valkey and PostgreSQL, build OpenFGA and the linter (a second run does nothing)
+tools: servers openfga postgres reference linter ## Fetch Envoy, Valkey and PostgreSQL, build OpenFGA, envoyproxy/ratelimit and the linter (a second run does nothing)
 
 .PHONY: clean
 clean: ## Remove build/
@@ -133,7 +137,7 @@ help: ## Print this
 	@awk 'BEGIN {FS = ":[^#]*## "} \
 	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@printf '\n%s\n' 'ENVOY=, VALKEY=, OPENFGA= and POSTGRES=/path use servers of your own instead of the pinned ones.'
+	@printf '\n%s\n' 'ENVOY=, VALKEY=, OPENFGA=, REFERENCE= and POSTGRES=/path use servers of your own instead of the pinned ones.'
 
 # --- the pinned tools -------------------------------------------------------
 
@@ -144,6 +148,7 @@ LINTER_MADE := $(TOOLS)/.golangci-lint-$(call pin,tools/golangci-lint/go.mod too
 PROTOBUF := buf protoc-gen-go protoc-gen-go-grpc
 PROTOBUF_MADE := $(TOOLS)/.protobuf-$(call pin,$(PROTOBUF:%=tools/%/go.mod) $(PROTOBUF:%=tools/%/go.sum))
 OPENFGA_MADE := $(TOOLS)/.openfga-$(call pin,tools/openfga/go.mod tools/openfga/go.sum)
+REFERENCE_MADE := $(TOOLS)/.reference-$(call pin,tools/ratelimit/go.mod tools/ratelimit/go.sum)
 POSTGRES_MADE := $(TOOLS)/.postgres-$(call pin,tools/requirements-postgres.txt)
 SERVERS := $(if $(filter $(TOOLS)/%,$(ENVOY) $(VALKEY)),$(WHEELS))
 
@@ -163,6 +168,10 @@ servers: $(SERVERS)
 .PHONY: openfga
 openfga: $(if $(filter $(TOOLS)/%,$(OPENFGA)),$(OPENFGA_MADE))
 	@[ -x '$(OPENFGA)' ] || { echo "error: $(OPENFGA) is not an executable file"; exit 1; }
+
+.PHONY: reference
+reference: $(if $(filter $(TOOLS)/%,$(REFERENCE)),$(REFERENCE_MADE))
+	@[ -x '$(REFERENCE)' ] || { echo "error: $(REFERENCE) is not an executable file"; exit 1; }
 
 .PHONY: postgres
 postgres: $(if $(filter $(TOOLS)/%,$(POSTGRES)),$(POSTGRES_MADE))
@@ -210,6 +219,11 @@ $(LINTER_MADE):
 $(OPENFGA_MADE):
 	$(call say,building OpenFGA (the first time: about two minutes))
 	@go -C tools/openfga build -ldflags '-s -w' -o $(TOOLS)/bin/openfga github.com/openfga/openfga/cmd/openfga
+	@touch $@
+
+$(REFERENCE_MADE):
+	$(call say,building envoyproxy/ratelimit (the first time: about a minute))
+	@go -C tools/ratelimit build -ldflags '-s -w' -o $(TOOLS)/bin/ tool
 	@touch $@
 
 $(PROTOBUF_MADE):

@@ -417,3 +417,108 @@ func askHost(t *testing.T, port int, host, body string) int {
 	}
 	return resp.StatusCode
 }
+
+// What other filters and early changes of headers write, Envoy believes, and the doctor says so of the same file.
+func TestDoctorKnowsWhatOthersWrite(t *testing.T) {
+	admin, listen := freePort(t), freePort(t)
+	path := filepath.Join(t.TempDir(), "envoy.yaml")
+	write(t, path, fmt.Sprintf(`admin: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
+static_resources:
+  listeners:
+  - name: a
+    address: {socket_address: {address: 127.0.0.1, port_value: %d}}
+    filter_chains:
+    - filters:
+      - name: h
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: a
+          use_remote_address: true
+          xff_num_trusted_hops: 1
+          early_header_mutation_extensions:
+          - name: e
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
+              mutations: [{append: {header: {key: x-forwarded-for, value: "%%REQ(x-evil)%%"}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}}]
+          route_config:
+            virtual_hosts:
+            - name: a
+              domains: ["*"]
+              routes:
+              - match: {prefix: /}
+                direct_response: {status: 200}
+                response_headers_to_add:
+                - {header: {key: address, value: "%%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%%"}}
+                - {header: {key: who, value: "%%DYNAMIC_METADATA(envoy.filters.http.ext_authz:who)%%"}}
+                - {header: {key: plan, value: "%%DYNAMIC_METADATA(envoy.filters.http.ext_authz:plan)%%"}}
+          http_filters:
+          - {name: check, disabled: true, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz, grpc_service: {envoy_grpc: {cluster_name: authz}}}}
+          - {name: set, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config, metadata: [{metadata_namespace: envoy.filters.http.ext_authz, value: {who: first, plan: free}}]}}
+          - name: copy
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config
+              request_rules: [{header: x-who, on_header_present: {metadata_namespace: envoy.filters.http.ext_authz, key: who}}]
+          - {name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+`, admin, listen))
+	runEnvoy(t, path, admin)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", listen), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"X-Evil": {"192.0.2.99"}, "X-Who": {"somebody"}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got := []string{resp.Header.Get("address"), resp.Header.Get("who"), resp.Header.Get("plan")}
+	if !slices.Equal(got, []string{"192.0.2.99", "somebody", "free"}) {
+		t.Errorf("Envoy believes %q", got)
+	}
+	found, _ := diagnosis(t, path)
+	for _, id := range []string{"metadata-forged", "forwarded-for-changed"} {
+		if !slices.Contains(found, id+` listener "a"`) {
+			t.Errorf("%s is not in %q", id, found)
+		}
+	}
+}
+
+// A listener for statistics that goes by a prefix, and does not normalize paths, leads to all of the admin interface, which does.
+func TestDoctorKnowsWhereDotSegmentsLead(t *testing.T) {
+	for _, c := range []struct {
+		setting, match string
+		open           bool
+	}{
+		{"stat_prefix: stats", "prefix: /stats/prometheus", true},
+		{"stat_prefix: stats", "path: /stats/prometheus", false},
+		{"stat_prefix: stats, normalize_path: true", "prefix: /stats/prometheus", false},
+	} {
+		admin, listen := freePort(t), freePort(t)
+		path := filepath.Join(t.TempDir(), "envoy.yaml")
+		write(t, path, fmt.Sprintf(`admin: {address: {socket_address: {address: 127.0.0.1, port_value: %[1]d}}}
+static_resources:
+  clusters:
+  - {name: stats, type: STATIC, load_assignment: {cluster_name: stats, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[1]d}}}}]}]}}
+  listeners:
+  - name: a
+    address: {socket_address: {address: 127.0.0.1, port_value: %[2]d}}
+    filter_chains:
+    - filters:
+      - name: h
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, %[3]s,
+          route_config: {virtual_hosts: [{name: a, domains: ["*"], routes: [{match: {%[4]s}, route: {cluster: stats}}]}]},
+          http_filters: [{name: r, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}
+`, admin, listen, c.setting, c.match))
+		runEnvoy(t, path, admin)
+		if status, _ := get(local(listen), "/stats/prometheus"); status != http.StatusOK {
+			t.Errorf("%s, %s: statistics are %d", c.setting, c.match, status)
+		}
+		if status, _ := get(local(listen), "/stats/prometheus/../../server_info"); (status == http.StatusOK) != c.open {
+			t.Errorf("%s, %s: the admin interface is %d", c.setting, c.match, status)
+		}
+		out, err := exec.Command(sallyport(t), "envoy", "doctor", path).Output()
+		if err != nil || !strings.Contains(string(out), "note: own-listener") || strings.Contains(string(out), "quitquitquit") != c.open {
+			t.Errorf("%s, %s: %v\n%s", c.setting, c.match, err, out)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
@@ -197,5 +199,45 @@ func TestStoreGoneIsQuiet(t *testing.T) {
 	}
 	if lines := strings.Count(g.output.String(), "\n"); lines > 10 {
 		t.Errorf("%d lines for one outage", lines)
+	}
+}
+
+// A sidecar that is bound to a domain spends no other's budget; what it asks there is over the limit, and counted.
+func TestClientsAreBoundToDomains(t *testing.T) {
+	dir := t.TempDir()
+	authority, certificate, key := meshCertificate(t, dir)
+	limits := filepath.Join(dir, "limits")
+	if err := os.MkdirAll(limits, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(limits, "mesh.yaml"), generous)
+	write(t, filepath.Join(limits, "edge.yaml"), edgeLimits)
+	g := serve(t, "ratelimit", "--limits", limits, "--store", "memory", "--audit", "off", "--tls-cert", certificate, "--tls-key", key, "--tls-client-ca", authority,
+		"--tls-client-ids", pin+" = mesh, spiffe://cluster.local/ns/edge/sa/gateway = edge")
+	pair, err := tls.LoadX509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(local(g.listen), grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+		InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13,
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := rlsv3.NewRateLimitServiceClient(conn)
+	own := whoIs("alice")
+	if resp, err := client.ShouldRateLimit(t.Context(), own); err != nil || resp.GetOverallCode() != rlsv3.RateLimitResponse_OK {
+		t.Errorf("its own domain: %v %v", resp, err)
+	}
+	for _, domain := range []string{"edge", "mesh ", "", "other"} {
+		other := whoIs("alice")
+		other.Domain = domain
+		if resp, err := client.ShouldRateLimit(t.Context(), other); err != nil || resp.GetOverallCode() != rlsv3.RateLimitResponse_OVER_LIMIT || len(resp.GetStatuses()) != 1 {
+			t.Errorf("the domain %q: %v %v", domain, resp, err)
+		}
+	}
+	if n := g.metric("sallyport_ratelimit_unjudged_total", `why="foreign"`); n != 4 {
+		t.Errorf("%v are counted", n)
 	}
 }

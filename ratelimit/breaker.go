@@ -94,7 +94,7 @@ func NewBreaker(store Refunder, o BreakerOptions) *Breaker {
 		o.Lanes, o.Lane = 1, func(string) int { return 0 }
 	}
 	if o.ProbeKey == nil {
-		o.ProbeKey = func(lane int) string { return "probe:" + strconv.Itoa(lane) } // keys of limits begin with a tag and a length
+		o.ProbeKey = func(lane int) string { return "!probe" + strconv.Itoa(lane) } // keys of limits begin with a letter
 	}
 	return &Breaker{store: store, o: o, lanes: make([]lane, o.Lanes), wake: make(chan struct{}, 1)}
 }
@@ -132,6 +132,11 @@ func (b *Breaker) SpendRefundable(ctx context.Context, batch []Charge) ([]Outcom
 // Refund implements [Refunder]. It goes to the store whatever the breaker thinks of it, and tells it nothing: no request waits for
 // much of it, and what is owed should not be lost for a failure that may be over.
 func (b *Breaker) Refund(ctx context.Context, r Receipt) error { return b.store.Refund(ctx, r) }
+
+// Forget implements [Forgetter]. An operator's word goes to the store as a refund does.
+func (b *Breaker) Forget(ctx context.Context, batch []Charge) error {
+	return forget(ctx, b.store, batch)
+}
 
 func (b *Breaker) enter(batch []Charge) (*lane, error) {
 	if len(batch) == 0 {

@@ -71,7 +71,7 @@ type denial struct {
 	states    []window.State
 }
 
-var _ Store = (*Denials)(nil)
+var _ Forgetter = (*Denials)(nil)
 
 // NewDenials makes an empty memory in front of a store.
 func NewDenials(store Store, o DenialsOptions) *Denials {
@@ -103,6 +103,21 @@ func (d *Denials) Spend(ctx context.Context, batch []Charge) ([]Outcome, error) 
 	}
 	d.refused.Add(1)
 	return d.refuse(ctx, batch, now)
+}
+
+// Forget implements [Forgetter]: the store's counter, and what is remembered of it here.
+func (d *Denials) Forget(ctx context.Context, batch []Charge) error {
+	err := forget(ctx, d.store, batch)
+	for i := range batch {
+		d.place(batch[i].Key).clear()
+	}
+	return err
+}
+
+// clear drops what is remembered, and what is on its way.
+func (p *place) clear() {
+	p.returns.Add(1)
+	p.denial.Store(nil)
 }
 
 // knows says that a batch is refused. One that gives hits back is for the store: it may make room for what comes after in it.
@@ -148,8 +163,7 @@ func (d *Denials) ask(ctx context.Context, batch []Charge, now time.Duration) ([
 		switch {
 		case batch[i].Hits < 0:
 			// Even where it failed: it may have been done.
-			p.returns.Add(1)
-			p.denial.Store(nil)
+			p.clear()
 		case err == nil && i < len(out):
 			d.note(p, returns[i], &batch[i], &out[i], now)
 		}

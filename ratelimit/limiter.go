@@ -167,21 +167,28 @@ func (s *spending) spend(ctx context.Context) error {
 		return s.withoutStore(ctx, err)
 	}
 	s.take(outcomes)
+	s.judge()
 	s.mirror(ctx, outcomes)
 	return nil
 }
 
-// take takes in what the store said of each charge: first what it counted, since the rest is believed only of a refused request.
+// take takes in what the store said of each charge. What it did not count is believed only where another charge refuses the batch.
 func (s *spending) take(outcomes []Outcome) {
-	for _, uncounted := range [...]bool{false, true} {
-		for i := range s.charges {
-			if outcomes[i].Uncounted == uncounted {
-				s.settle(i, &s.charges[i], &outcomes[i])
-			}
+	refused := false
+	for i := range outcomes {
+		refused = refused || outcomes[i].Over && !s.charges[i].Shadow
+	}
+	for i := range s.charges {
+		if outcomes[i].Uncounted && refused {
+			s.count(i, uncounted(s.charges[i].Hits)) // its status says OK, and nothing of its limit
+			continue
 		}
-		s.judge()
+		s.settle(i, &s.charges[i], &outcomes[i])
 	}
 }
+
+// errUnanswered is a store that breaks its promise.
+var errUnanswered error = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
 
 // ask spends a batch in the store, within the store's part of the caller's time.
 func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
@@ -197,7 +204,7 @@ func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	defer cancel()
 	outcomes, err := l.store.Spend(within, batch)
 	if err == nil && len(outcomes) != len(batch) {
-		err = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
+		err = errUnanswered
 	}
 	return outcomes, err
 }
@@ -235,6 +242,9 @@ func (s *spending) match(req *Request) {
 		}
 		m := table.Match(req.Domain, d.Entries)
 		if m.Rule == nil {
+			if m.Stray {
+				s.limiter.observer.Stray(req.Domain, d.Entries)
+			}
 			continue
 		}
 		status.Rule = m.Rule
@@ -382,10 +392,6 @@ func (s *spending) keep(pass func(charge int) bool) {
 // rule's own limits.
 func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	status := &s.response.Statuses[s.of[i]]
-	if o.Uncounted && s.response.Code == OverLimit {
-		s.count(i, uncounted(s.charges[i].Hits))
-		return // it says OK, and nothing of its limit
-	}
 	if len(o.Windows) != len(c.Windows) {
 		// Every store reports every window; one that does not cannot be believed, and the zero value refuses.
 		s.refuse(i)

@@ -98,6 +98,7 @@ func (l *ledger) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
 	return page{l, strings.Join(append([]string{r.Domain}, keys...), ".")}
 }
 func (l *ledger) UnknownDomain(string, int)               { l.note("unknown domain") }
+func (l *ledger) Stray(string, []limits.Entry)            {}
 func (l *ledger) GlobalShadow()                           { l.note("global shadow") }
 func (l *ledger) StoreFailed(c ratelimit.StoreErrorClass) { l.note("store " + string(c)) }
 func (l *ledger) Fallback(how limits.Failure)             { l.note("fallback " + how.String()) }

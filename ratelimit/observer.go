@@ -19,6 +19,9 @@ type Observer interface {
 	Values(r *limits.Rule, keys []string) RuleObserver
 	// UnknownDomain is a request for a domain that no file names, with so many descriptors. The domain is the caller's word.
 	UnknownDomain(domain string, descriptors int)
+	// Stray is a descriptor about which the file of a known domain has nothing to say, so that it is not limited. The entries are the
+	// request's, and must not be kept.
+	Stray(domain string, entries []limits.Entry)
 	// GlobalShadow is a request that passed only because [Options.ShadowMode] is on.
 	GlobalShadow()
 	// StoreFailed is a request that the store could not decide.
@@ -105,6 +108,7 @@ type unobserved struct{}
 func (unobserved) Rule(*limits.Rule) RuleObserver             { return unobserved{} }
 func (unobserved) Values(*limits.Rule, []string) RuleObserver { return unobserved{} }
 func (unobserved) UnknownDomain(string, int)                  {}
+func (unobserved) Stray(string, []limits.Entry)               {}
 func (unobserved) GlobalShadow()                              {}
 func (unobserved) StoreFailed(StoreErrorClass)                {}
 func (unobserved) Fallback(limits.Failure)                    {}

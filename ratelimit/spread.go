@@ -67,6 +67,16 @@ func (s *Spread) Spend(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	return merged(parts, len(batch)), nil
 }
 
+// Forget implements [Forgetter], part by part.
+func (s *Spread) Forget(ctx context.Context, batch []Charge) error {
+	for i := range batch {
+		if err := forget(ctx, s.store, batch[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // part is what one part of a batch asks, and what became of it.
 type part struct {
 	name   int

@@ -78,8 +78,8 @@ type Outcome struct {
 	// Uncounted says that nobody asked about this charge, or nobody answered, since another of its batch refuses the batch anyway:
 	// Over is false and Windows is empty. Only [Spread] and [Denials] say so.
 	Uncounted bool
-	// Remembered says that the charge was known to be over without asking. Only [Denials] says so. Metrics count such hits apart
-	// (over_limit_with_local_cache).
+	// Remembered says that the charge was found over from memory, without asking the counter: it is known to stay over until its reset.
+	// Metrics count such hits apart (over_limit_with_local_cache). Only [Denials] says so.
 	Remembered bool
 }
 

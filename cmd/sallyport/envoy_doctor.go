@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ const dumpPatience = 30 * time.Second
 func newEnvoyDoctor(s streams) *cobra.Command {
 	var policyPath, limitsPath string
 	var asJSON bool
+	var ignores []string
 	cmd := &cobra.Command{
 		Use:   "doctor FILE|URL",
 		Short: "Find what in Envoy's configuration would make the policy lie",
@@ -37,11 +39,18 @@ that no descriptor reaches, and the like: the place, the reason, and what to wri
 With --policy it knows which paths are probes, which rules read bodies, which headers and addresses count; with --limits which
 descriptors reach a limit. Without them it says what can be said of Envoy alone. It reads, and changes nothing.
 
+With --ignore findings of one kind are set aside, everywhere or at one path, as both stand in a finding: --ignore resumption, or
+--ignore 'admin-exposed@.admin.address.socket_address'. One that meets nothing is told, so that it does not outlive its reason.
+
 Severities: open (something passes unchecked), weak (less to judge by, or more for a client), broken (requests fail), note.
 Exit codes: 0 nothing found (notes are no finding), 1 findings, 2 could not run (an unreadable file, no listener in it).`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, l, err := readBoth(policyPath, limitsPath)
+			if err != nil {
+				return daemon.Unable(err)
+			}
+			ignored, err := parseIgnores(ignores)
 			if err != nil {
 				return daemon.Unable(err)
 			}
@@ -53,12 +62,17 @@ Exit codes: 0 nothing found (notes are no finding), 1 findings, 2 could not run 
 			if err != nil {
 				return daemon.Unable(err)
 			}
-			return printDiagnosis(s.out, args[0], doctor.Examine(config, p, l), asJSON)
+			found := doctor.ExamineBut(config, p, l, ignored)
+			for _, ignore := range found.Unmatched {
+				fmt.Fprintf(s.err, "--ignore %s: no such finding\n", doctor.Visible(ignore.String()))
+			}
+			return printDiagnosis(s.out, args[0], found, asJSON)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&policyPath, "policy", "", "the policy that the gate behind this Envoy enforces: a file or a folder")
 	flags.StringVar(&limitsPath, "limits", "", "the limits of the rate limit service behind it: a file or a folder")
+	flags.StringArrayVar(&ignores, "ignore", nil, "set aside a kind of finding, ID or ID@PATH; once for each")
 	flags.BoolVar(&asJSON, "json", false, "write the findings as JSON")
 	fromEnvironment(cmd, s)
 	return cmd
@@ -136,34 +150,61 @@ func fetchConfig(ctx context.Context, from string) ([]byte, error) {
 	return readUpTo(resp.Body, from)
 }
 
-// printDiagnosis writes the findings, and ends with 1 if one of them is more than a note.
-func printDiagnosis(out io.Writer, name string, found []doctor.Finding, asJSON bool) error {
-	if asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		if found == nil {
-			found = []doctor.Finding{}
+// parseIgnores reads the findings that are set aside.
+func parseIgnores(texts []string) ([]doctor.Ignore, error) {
+	all := make([]doctor.Ignore, len(texts))
+	for i, text := range texts {
+		var err error
+		if all[i], err = doctor.ParseIgnore(text); err != nil {
+			return nil, fmt.Errorf("--ignore: %w", err)
 		}
-		if err := encoder.Encode(map[string]any{"config": name, "findings": found}); err != nil {
+	}
+	return all, nil
+}
+
+// printDiagnosis writes the findings, and ends with 1 if one of them is more than a note.
+func printDiagnosis(out io.Writer, name string, found doctor.Diagnosis, asJSON bool) error {
+	if asJSON {
+		if err := writeDiagnosis(out, name, found); err != nil {
 			return daemon.Unable(err)
 		}
 	} else {
-		for _, f := range found {
-			fmt.Fprintf(out, "%s\n\n", f.String(name))
+		for _, f := range found.Findings {
+			fmt.Fprintf(out, "%s\n\n", f.String(doctor.Visible(name)))
 		}
 		fmt.Fprintln(out, summary(found))
 	}
-	if doctor.Wrong(found) {
+	if doctor.Wrong(found.Findings) {
 		return errShown
 	}
 	return nil
 }
 
+// writeDiagnosis writes the findings as JSON. What a terminal would not show is escaped in it.
+func writeDiagnosis(out io.Writer, name string, found doctor.Diagnosis) error {
+	findings := found.Findings
+	if findings == nil {
+		findings = []doctor.Finding{}
+	}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(map[string]any{"config": name, "findings": findings, "ignored": found.Ignored}); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) { // whose ends are no text: in JSON those are escaped already
+		if _, err := fmt.Fprintln(out, doctor.Visible(strings.TrimSuffix(line, "\n"))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // summary counts the findings by severity.
-func summary(found []doctor.Finding) string {
+func summary(found doctor.Diagnosis) string {
 	counts := map[doctor.Severity]int{}
-	for _, f := range found {
+	for _, f := range found.Findings {
 		counts[f.Severity]++
 	}
 	var parts []string
@@ -172,8 +213,11 @@ func summary(found []doctor.Finding) string {
 			parts = append(parts, fmt.Sprintf("%s %d", severity, counts[severity]))
 		}
 	}
+	if found.Ignored > 0 {
+		parts = append(parts, fmt.Sprintf("ignored %d", found.Ignored))
+	}
 	verdict := "ok: nothing found"
-	if doctor.Wrong(found) {
+	if doctor.Wrong(found.Findings) {
 		verdict = "not ok"
 	}
 	return strings.Join(append([]string{verdict}, parts...), ", ")

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 	"github.com/sallyport-dev/sallyport/envoy/doctor"
@@ -106,6 +107,53 @@ func TestDoctorJSON(t *testing.T) {
 		}
 		if want > 0 && answer.Findings[0].Severity != "open" {
 			t.Errorf("%+v", answer)
+		}
+	}
+}
+
+// What is set aside does not count; what is not known, or meets nothing, is told.
+func TestDoctorIgnores(t *testing.T) {
+	const at = ".static_resources.listeners[0].filter_chains[0].filters[0]"
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		says []string
+	}{
+		{"a kind", []string{"--ignore", "unchecked-tcp"}, 0, []string{"ok: nothing found, ignored 1"}},
+		{"at its path", []string{"--ignore", "unchecked-tcp@" + at}, 0, []string{"ok: nothing found, ignored 1"}},
+		{"at another", []string{"--ignore", "unchecked-tcp@.static_resources"}, 1, []string{"not ok, open 1", "--ignore unchecked-tcp@.static_resources: no such finding"}},
+		{"another kind", []string{"--ignore", "fail-open", "--ignore", "unchecked-tcp"}, 0, []string{"--ignore fail-open: no such finding", "ignored 1"}},
+		{"as JSON", []string{"--json", "--ignore", "unchecked-tcp"}, 0, []string{`"findings": []`, `"ignored": 1`}},
+		{"no such kind", []string{"--ignore", "unchecked"}, 2, []string{`--ignore: no kind of finding is called "unchecked"`, "unchecked-listener, unchecked-route", "not-understood"}},
+		{"no path", []string{"--ignore", "unchecked-tcp@static_resources"}, 2, []string{"begins with a dot"}},
+	} {
+		out, errs, code := diagnose(t, sick, append(c.args, "-")...)
+		if code != c.code {
+			t.Errorf("%s: exit %d, want %d", c.name, code, c.code)
+		}
+		for _, part := range c.says {
+			if !strings.Contains(out+errs, part) {
+				t.Errorf("%s: %q is not in\n%s%s", c.name, part, out, errs)
+			}
+		}
+	}
+}
+
+// No text of a configuration steers a terminal: control characters of either range and marks of direction are escaped.
+func TestDoctorEscapes(t *testing.T) {
+	const bad = "\u009b2J\u0085\u007f\u202e\u2028\U000e0001"
+	for _, c := range []struct {
+		args []string
+		want string
+	}{{[]string{"-"}, `a\u009b2J\u0085\u007f\u202e\u2028\udb40\udc01`}, {[]string{"--json", "-"}, `a\u009b2J\u0085`}} {
+		out, _, _ := diagnose(t, strings.ReplaceAll(sick, `"a"`, `"a`+bad+`"`), c.args...)
+		if strings.ContainsFunc(strings.ReplaceAll(out, "\n", ""), func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.Contains(out, c.want) {
+			t.Errorf("%q: %q", c.args, out)
+		}
+		var answer struct{ Findings []struct{ Text string } }
+		if len(c.args) > 1 && (json.Unmarshal([]byte(out), &answer) != nil || !strings.Contains(answer.Findings[0].Text, "\u009b2J")) {
+			t.Errorf("the line is not what stands there: %q", answer.Findings)
 		}
 	}
 }

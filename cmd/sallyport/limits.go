@@ -12,7 +12,7 @@ import (
 
 func newLimits(s streams) *cobra.Command {
 	cmd := &cobra.Command{Use: "limits", Short: "Work with limits files"}
-	cmd.AddCommand(newLimitsCheck(s), newLimitsSchema(s))
+	cmd.AddCommand(newLimitsCheck(s), newLimitsExplain(s), newLimitsSchema(s), newLimitsPeek(s), newLimitsReset(s), newLimitsGrant(s), newLimitsUnmatched(s))
 	return cmd
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(context.Background(), streams{out: os.Stdout, err: os.Stderr, environ: os.Environ()}, os.Args[1:]))
+	os.Exit(run(context.Background(), streams{out: os.Stdout, err: os.Stderr, environ: os.Environ()}, compatArgs(os.Args)))
 }
 
 // streams are the edges of the process: results go to out, logs and errors to err.

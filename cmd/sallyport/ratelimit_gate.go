@@ -4,56 +4,159 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
-	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
-	"github.com/sallyport-dev/sallyport/cmd/internal/redisdial"
 	"github.com/sallyport-dev/sallyport/ratelimit"
+	"github.com/sallyport-dev/sallyport/ratelimit/compat"
 	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 	"github.com/sallyport-dev/sallyport/ratelimit/memstore"
-	"github.com/sallyport-dev/sallyport/ratelimit/redisstore"
 	"github.com/sallyport-dev/sallyport/ratelimit/rls"
+	"github.com/sallyport-dev/sallyport/ratelimit/statsd"
 )
 
-const (
-	// probeEvery is how often the store is asked whether it is fit, and probeWithin how long it may take to say so.
-	probeEvery  = 5 * time.Second
-	probeWithin = 2 * time.Second
-)
+// ratelimitGate is the second gate: its parts, and the limits in force.
+type ratelimitGate struct {
+	flags    *ratelimitFlags
+	daemon   *daemon.Daemon
+	audit    *audit.Log // nil where it is off
+	limiter  *ratelimit.Limiter
+	metrics  *rls.Metrics
+	stats    *statsd.Stats // nil without --compat
+	server   *rls.Server
+	stores   []*sharedStore
+	strays   *ratelimit.Strays // nil where nobody can ask for them
+	whole    string            // the path that the limits come from
+	snapshot *limits.Snapshot
+	files    []fileState
+}
 
-// wireRatelimit makes a daemon the rate-limit gate.
-func wireRatelimit(s streams, d *daemon.Daemon, f *ratelimitFlags) error {
-	log, err := openAudit(s, d, &f.audit)
+func newRatelimitGate(f *ratelimitFlags) *ratelimitGate {
+	g := &ratelimitGate{flags: f, metrics: rls.NewMetrics(), whole: f.limits}
+	if f.adminAPI != "" {
+		g.strays = &ratelimit.Strays{}
+	}
+	if f.reference != nil {
+		g.stats = statsd.New()
+		if f.reference.Scrape.Milliseconds {
+			g.metrics = rls.NewMetricsInMilliseconds()
+		}
+	}
+	return g
+}
+
+// wire makes a daemon the rate-limit gate.
+func (g *ratelimitGate) wire(ctx context.Context, s streams, d *daemon.Daemon) error {
+	g.daemon = d
+	log, err := openAudit(s, d, &g.flags.audit)
 	if err != nil {
 		return err
 	}
-	metrics := rls.NewMetrics()
-	d.Registry.MustRegister(metrics)
-	options := ratelimit.Options{Replicas: f.replicas, Observer: metrics}
+	g.audit = log
+	d.Registry.MustRegister(g.metrics)
+	options, err := g.limiterOptions()
+	if err != nil {
+		return err
+	}
+	g.limiter = ratelimit.New(options)
+	if err := g.serve(); err != nil {
+		return err
+	}
+	if err := g.serveAdmin(ctx); err != nil {
+		return err
+	}
+	if err := g.serveHTTP(ctx); err != nil {
+		return err
+	}
+	if err := g.pushStats(); err != nil {
+		return err
+	}
+	return g.watchLimits()
+}
+
+// limiterOptions opens the stores and says how requests are decided.
+func (g *ratelimitGate) limiterOptions() (ratelimit.Options, error) {
+	f := g.flags
+	options := ratelimit.Options{Replicas: f.replicas, Observer: g.metrics, StoreTimeout: f.storeTimeout}
+	if r := f.reference; r != nil {
+		options.Observer = ratelimit.Observers(g.metrics, g.stats)
+		options.ShadowMode, options.QuotaMode = r.Shadow, r.Quota
+		// Zero stands for the default, and a ratio of zero calls every hit near.
+		options.NearLimitRatio = max(float32(r.NearLimitRatio), math.SmallestNonzeroFloat32)
+	}
+	if g.strays != nil {
+		options.Observer = watched{options.Observer, g.strays}
+	}
 	memory := memstore.New(memstore.Options{MaxKeys: f.maxKeys})
-	registerMemory(d, memory)
+	registerMemory(g.daemon, memory)
 	if f.inMemory() {
 		options.Store, options.StoreIsLocal = memory, true
-	} else {
-		store, err := openStore(d, f, log)
-		if err != nil {
-			return err
-		}
-		options.Store, options.Local = store, memory
+		return options, nil
 	}
-	limiter := ratelimit.New(options)
-	decisions := audited{limiter, log}
-	server := rls.New(decisions, rls.Options{Metrics: metrics, OnUnjudged: decisions.unjudged, OnPanic: func(value any, stack []byte) {
-		d.Log.Error("a panic was caught while a request was decided", "panic", panicText(value), "stack", string(stack))
-	}})
-	server.Register(d.Server)
-	g := &ratelimitGate{daemon: d, audit: log, whole: f.limits, limiter: limiter, metrics: metrics}
-	return d.WatchFiles(f.limits, g.load)
+	store, err := g.openStores()
+	options.Store, options.Local = store, memory
+	return options, err
+}
+
+// serve registers the service.
+func (g *ratelimitGate) serve() error {
+	decisions := audited{g.limiter, g.audit}
+	headers, err := g.flags.responseHeaders()
+	if err != nil {
+		return daemon.Unable(err)
+	}
+	options := rls.Options{Metrics: g.metrics, Headers: headers, OnUnjudged: decisions.unjudged, OnPanic: func(value any, stack []byte) {
+		g.daemon.Log.Error("a panic was caught while a request was decided", "panic", panicText(value), "stack", string(stack))
+	}}
+	if g.flags.bound.any() {
+		options.Admits = g.flags.bound.admits
+	}
+	var limiter rls.Limiter = decisions
+	if r := g.flags.reference; r != nil {
+		limiter = counted{decisions, g.stats}
+		options.ReferenceErrors, options.DynamicMetadata = true, r.DynamicMetadata
+	}
+	g.server = rls.New(limiter, options)
+	g.server.Register(g.daemon.Server)
+	return nil
+}
+
+// watchLimits loads the limits and keeps them in step with their source.
+func (g *ratelimitGate) watchLimits() error {
+	f := g.flags
+	switch r := f.reference; {
+	case f.limits != "":
+		return g.daemon.WatchFiles(f.limits, g.load)
+	case f.xds.given():
+		source, err := f.xds.source()
+		if err != nil {
+			return daemon.Unable(err)
+		}
+		return g.watchXDS(source)
+	case r.ConfigType == compat.FromXDS:
+		return g.watchXDS(referenceXDS(r))
+	default:
+		return g.watchRuntime(r)
+	}
+}
+
+// watchRuntime is watchLimits of the reference's runtime folder.
+func (g *ratelimitGate) watchRuntime(r *compat.Settings) error {
+	if r.HealthyWithConfig {
+		g.daemon.Status.Expect(partLimits)
+	}
+	root, keep, links := r.Runtime.Folder()
+	g.whole = root
+	tree := daemon.Tree{Root: root, Keep: keep, Links: links}
+	if r.StartWithoutConfig {
+		g.daemon.TryTree(tree, g.load)
+		return nil
+	}
+	return g.daemon.WatchTree(tree, g.load)
 }
 
 // panicText is what a panic may say in the log: a runtime error's text, and of any other value its type, for it may hold what the
@@ -63,76 +166,6 @@ func panicText(value any) string {
 		return err.Error()
 	}
 	return fmt.Sprintf("a value of type %T", value)
-}
-
-// openStore builds the client of a shared store. It does not dial: a store that is away is degraded, not a failed start.
-func openStore(d *daemon.Daemon, f *ratelimitFlags, log *audit.Log) (*redisstore.Store, error) {
-	parsed, err := redisdial.Parse(f.store)
-	if err != nil {
-		return nil, daemon.Unable(fmt.Errorf("--store: %w (a user goes into --store-username, a password into the file of --store-password-file)", err))
-	}
-	parsed.Username, parsed.PasswordFile, parsed.CAFile = f.dial.Username, f.dial.PasswordFile, f.dial.CAFile
-	client, err := redisdial.New(parsed)
-	if err != nil {
-		return nil, daemon.Unable(err)
-	}
-	d.Closer("store", func(context.Context) error { return client.Close() })
-	store, err := redisstore.New(client, redisstore.Options{KeyPrefix: f.keyPrefix})
-	if err != nil {
-		return nil, daemon.Unable(err)
-	}
-	d.Status.Expect("store")
-	d.Task("store probe", func(ctx context.Context) error { return watchStore(ctx, d, store, log) })
-	for name, counter := range map[string]struct {
-		help string
-		read func() uint64
-	}{
-		"sallyport_ratelimit_store_clock_steps_total":   {"Batches that found a counter of a later time: the store's clock stepped back.", store.ClockSteps},
-		"sallyport_ratelimit_store_lost_counters_total": {"Counters that the store acknowledged and no longer has: it was emptied, evicts, or lost a failover.", store.LostCounters},
-	} {
-		d.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: counter.help}, func() float64 { return float64(counter.read()) }))
-	}
-	return store, nil
-}
-
-// watchStore keeps the store's condition up to date until the daemon ends.
-func watchStore(ctx context.Context, d *daemon.Daemon, store *redisstore.Store, log *audit.Log) error {
-	ticker := time.NewTicker(probeEvery)
-	defer ticker.Stop()
-	last := ""
-	for {
-		condition, text := probe(ctx, store)
-		d.Status.Set("store", condition)
-		d.Status.Tried("store")
-		if text != last {
-			log.Event(storeEvent("store", text, text == ""))
-			if last = text; text == "" {
-				d.Log.Info("the store answers")
-			} else {
-				d.Log.Warn("the store is degraded", "why", text)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
-}
-
-func probe(ctx context.Context, store *redisstore.Store) (daemon.Condition, string) {
-	ctx, cancel := context.WithTimeout(ctx, probeWithin)
-	defer cancel()
-	warnings, err := store.Probe(ctx)
-	switch {
-	case err != nil:
-		text := err.Error() + "; each rule does what its on_store_failure says until the store answers"
-		return daemon.Degraded(text), text
-	case len(warnings) > 0:
-		text := strings.Join(warnings, "; ")
-		return daemon.Degraded(text), text
-	}
-	return daemon.OK(), ""
 }
 
 func registerMemory(d *daemon.Daemon, memory *memstore.Store) {
@@ -146,15 +179,15 @@ func registerMemory(d *daemon.Daemon, memory *memstore.Store) {
 	)
 }
 
-// ratelimitGate keeps the limiter's table in step with the limits files.
-type ratelimitGate struct {
-	daemon   *daemon.Daemon
-	audit    *audit.Log // nil where it is off
-	whole    string     // the path given as --limits
-	limiter  *ratelimit.Limiter
-	metrics  *rls.Metrics
-	snapshot *limits.Snapshot
-	files    []fileState
+// use takes limits into use.
+func (g *ratelimitGate) use(table *limits.Table) {
+	g.limiter.Use(table)
+	if table == nil {
+		return
+	}
+	if err := g.flags.bound.unknownDomains(table.Domains()); err != nil {
+		g.daemon.Log.Warn("a client is bound to a domain without limits", "why", err)
+	}
 }
 
 // load takes a snapshot of the limits files. What is good of it is in force when load returns; the error says what is not.
@@ -165,20 +198,40 @@ func (g *ratelimitGate) load(files []daemon.File) error {
 }
 
 func (g *ratelimitGate) take(files []daemon.File) error {
-	next := limits.Load(g.snapshot, limitsSources(files))
+	next := limits.LoadWith(g.snapshot, limitsSources(files), g.buildOptions())
 	errs := next.Errors()
 	states := make([]fileState, len(next.Files))
 	for i, file := range next.Files {
 		states[i] = fileState(file)
-		g.metrics.Loaded(file.OK())
+		g.loaded(file.OK())
 	}
 	first := g.snapshot == nil
 	if first && next.Table == nil {
 		return daemon.Invalid(errors.New("the limits do not load:\n" + errs.Pretty()))
 	}
-	g.limiter.Use(next.Table)
+	g.use(next.Table)
+	g.daemon.Status.Tried(partLimits)
 	g.snapshot = next
 	err := notInForce(g.files, states, "its domain has no limits")
 	g.files = states
 	return err
+}
+
+// loaded counts a file or a domain that was taken into use, or refused.
+func (g *ratelimitGate) loaded(ok bool) {
+	g.metrics.Loaded(ok)
+	if g.stats != nil {
+		g.stats.Loaded(ok)
+	}
+}
+
+// partLimits is what readiness waits for where HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED asks it to.
+const partLimits = "limits"
+
+// buildOptions say how files become limits.
+func (g *ratelimitGate) buildOptions() limits.BuildOptions {
+	if r := g.flags.reference; r != nil {
+		return limits.BuildOptions{MergeDomains: r.MergeDomains, SpareDenied: r.SpareDenied}
+	}
+	return limits.BuildOptions{}
 }

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 )
 
@@ -88,4 +91,20 @@ func TestFlagBeatsVariable(t *testing.T) {
 			t.Errorf("%s: exit %d, %q %q", c.name, code, out.String(), err.String())
 		}
 	}
+}
+
+// A backquoted word in a flag's help becomes the name of its value, so none stands there: "--admin-api sallyport why" was one.
+func TestFlagHelpQuotesNothing(t *testing.T) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if strings.Contains(f.Usage, "`") {
+				t.Errorf("%s --%s: %s", cmd.CommandPath(), f.Name, f.Usage)
+			}
+		})
+		for _, below := range cmd.Commands() {
+			walk(below)
+		}
+	}
+	walk(newRoot(streams{}))
 }

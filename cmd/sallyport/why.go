@@ -30,7 +30,7 @@ Exit codes: 0 told, 1 the gate keeps no such denial, 2 it could not be asked.`,
 			}
 			switch {
 			case adminAPI == "":
-				return daemon.Unable(errors.New("--admin-api is missing: unix:/path, as the gate was given it"))
+				return daemon.Unable(errNoAdminAPI)
 			case (q.DecisionID == "") == (q.RequestID == ""):
 				return daemon.Unable(errors.New("name the decision by its ID, or the request by --request-id"))
 			}

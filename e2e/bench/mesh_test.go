@@ -59,7 +59,7 @@ func startMesh(b *testing.B) *mesh {
 	if err != nil {
 		b.Fatal(err)
 	}
-	start(b, "envoy", local(admin)+"/ready", tool(b, "SALLYPORT_ENVOY", "tools/bin/envoy"), "-c", write(b, dir, "envoy.yaml", string(config)),
+	start(b, "envoy", local(admin)+"/ready", nil, tool(b, "SALLYPORT_ENVOY", "tools/bin/envoy"), "-c", write(b, dir, "envoy.yaml", string(config)),
 		"--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn", "--disable-hot-restart")
 	return m
 }
@@ -76,18 +76,19 @@ descriptors:
 func startGate(b *testing.B, command string, args ...string) int {
 	b.Helper()
 	port, admin := freePort(b), freePort(b)
-	start(b, command, local(admin)+"/readyz", tool(b, "SALLYPORT_BIN", "bin/sallyport"),
+	start(b, command, local(admin)+"/readyz", nil, tool(b, "SALLYPORT_BIN", "bin/sallyport"),
 		append([]string{command, "--listen", local(port), "--admin", local(admin)}, args...)...)
 	return port
 }
 
-// start runs a server until the benchmark ends, and returns when the page says that it is ready.
-func start(b *testing.B, name, ready, path string, args ...string) {
+// start runs a server until the benchmark ends, and returns its process when the page says that it is ready.
+func start(b *testing.B, name, ready string, env []string, path string, args ...string) (pid int) {
 	b.Helper()
 	cmd := exec.Command(path, args...)
 	said := new(output)
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.TempDir(), "TMPDIR=" + os.TempDir()}
+	cmd.Env = append(cmd.Env, env...)
 	if err := cmd.Start(); err != nil {
 		b.Fatalf("start %s: %v", name, err)
 	}
@@ -113,6 +114,7 @@ func start(b *testing.B, name, ready, path string, args ...string) {
 		case <-tick.C:
 		}
 	}
+	return cmd.Process.Pid
 }
 
 var admins = &http.Client{Timeout: 2 * time.Second}

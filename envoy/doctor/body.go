@@ -101,6 +101,7 @@ type way struct {
 	taker  taker
 	check  int // -1: nobody is asked
 	sent   value
+	most   uint64 // bytes of a body that is sent and taken
 	pin    string
 	pinned bool
 }
@@ -112,12 +113,34 @@ func (e *exam) ways(d *door, routes []leaf) []way {
 		w.check, _ = d.asked(l)
 		if w.check >= 0 {
 			w.sent = d.buffering(l, w.check).at
+			w.most = d.longest(l, w.check, w.sent)
 		}
 		pin, at := d.service(l, max(w.check, d.check))
 		w.pin, w.pinned = pin, at.there()
 		all[i] = w
 	}
 	return all
+}
+
+// longest is the longest body that passes on a leaf, in bytes: what Envoy holds, or less if the gate is told so.
+func (d *door) longest(l leaf, check int, sent value) uint64 {
+	most := sent.get("max_request_bytes").number()
+	text, told := d.extension(l, check, "max_request_bytes")
+	if taken, err := strconv.ParseUint(text, 10, 32); told.there() && err == nil {
+		most = min(most, taken)
+	}
+	return most
+}
+
+// longestOf is the longest body that a rule says it takes; 0 where it does not say.
+func longestOf(rule *policy.Rule) uint64 {
+	longest := 0
+	for _, r := range slices.Concat([]*policy.Rule{rule}, rule.Either) {
+		if r.Body != nil {
+			longest = max(longest, r.Body.MaxBytes)
+		}
+	}
+	return uint64(longest)
 }
 
 // bodiesOfRules holds the routes to the rules of the policy: who reads a body must be sent it, and a stream must not be waited for.
@@ -201,6 +224,8 @@ func (e *exam) bodyOfRule(d *door, ways []way, rule *policy.Rule, ask sample) {
 		case w.check < 0: // told already
 		case reads && !w.sent.there():
 			e.add("body-unread", w.route, d.subject, "rule %s of %s, %s %s, by route %s", rule.Name, rule.Service.Name, ask.method, ask.path, w.what())
+		case reads && longestOf(rule) > w.most:
+			e.add("body-cut", w.sent.get("max_request_bytes"), d.subject, "rule %s of %s takes %d bytes, and %d pass", rule.Name, rule.Service.Name, longestOf(rule), w.most)
 		case streams && w.sent.there():
 			e.add("body-on-stream", w.sent, d.subject, "rule %s of %s takes it for a stream", rule.Name, rule.Service.Name)
 		}

@@ -2,20 +2,19 @@ package doctor
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
 // checkFilter examines an ext_authz filter's own settings.
-func (e *exam) checkFilter(d *door, c value) {
+func (e *exam) checkFilter(d *door, check int) {
+	c := d.filters[check].config
 	e.when(c.get("failure_mode_allow").yes(), "fail-open", c.get("failure_mode_allow"), d.subject)
 	e.when(c.get("failure_mode_allow_header_add").yes(), "fail-open-header", c.get("failure_mode_allow_header_add"), d.subject)
 	e.when(c.get("shadow_mode").yes(), "shadow-mode", c.get("shadow_mode"), d.subject)
 	e.when(!c.get("status_on_error").there(), "outage-as-denial", c.get("status_on_error"), d.subject)
-	for _, key := range []string{"filter_enabled", "filter_enabled_metadata"} {
-		closed := c.get("deny_at_disable", "default_value").yes()
-		e.when(c.get(key).there() && !closed, "check-switchable", c.get(key), d.subject)
-	}
+	e.switched(d.subject, c, d.filters[:check])
 	cleared := c.get("clear_route_cache")
 	e.when(cleared.yes(), "route-cache-cleared", cleared, d.subject)
 	e.when(!c.get("encode_raw_headers").yes(), "headers-joined", c.get("encode_raw_headers"), d.subject)
@@ -34,64 +33,35 @@ func (e *exam) checkFilter(d *door, c value) {
 	e.service(d.subject, c.get("grpc_service"), c)
 }
 
-// needed are headers without which no policy can be held, whatever its rules read.
-var needed = []string{":path", ":method", ":authority", "authorization", "x-forwarded-for", "x-request-id"}
-
 // withheld looks for headers that do not reach the gate.
 func (e *exam) withheld(d *door, c value) {
 	if allowed := c.get("allowed_headers"); allowed.there() {
-		e.add("headers-withheld", allowed, d.subject, "only some are allowed")
+		e.add("headers-withheld", allowed, d.subject, "only some are allowed%s", e.missing(allowed))
 	}
 	disallowed := c.get("disallowed_headers", "patterns")
 	for _, pattern := range disallowed.items() {
-		for _, name := range append(slices.Clone(needed), e.read()...) {
-			if e.matches(pattern, name) {
-				e.add("headers-withheld", pattern, d.subject, "%s is among those that are not sent", name)
+		for _, w := range e.wanted() {
+			if e.matches(pattern, w.name) {
+				e.add("headers-withheld", pattern, d.subject, "%s is among those that are not sent: %s", w.name, w.why)
 				break
 			}
 		}
 	}
 }
 
-// read are the headers that rules of the policy read.
-func (e *exam) read() []string {
-	if e.policy == nil {
-		return nil
-	}
+// missing names the headers that the policy needs and a list of allowed ones does not have, as the end of a sentence.
+func (e *exam) missing(allowed value) string {
+	patterns := allowed.get("patterns").items()
 	var names []string
-	see := func(r policy.Reference) {
-		if r.Source == policy.SourceHeader {
-			names = append(names, r.Name)
+	for _, w := range e.wanted() {
+		if !slices.ContainsFunc(patterns, func(m value) bool { return e.matches(m, w.name) }) {
+			names = append(names, w.name)
 		}
 	}
-	for _, service := range e.policy.Services {
-		for _, rule := range service.Rules {
-			for _, r := range slices.Concat([]*policy.Rule{rule}, rule.Either) {
-				references(r, see)
-			}
-		}
+	if len(names) == 0 {
+		return ", and the gate denies by others that it must see as well"
 	}
-	return names
-}
-
-// references calls see for every value of a request that a rule reads.
-func references(r *policy.Rule, see func(policy.Reference)) {
-	object := func(o policy.Object) {
-		for _, part := range o.Parts {
-			if part.Ref != nil {
-				see(*part.Ref)
-			}
-		}
-	}
-	if r.Owner != nil {
-		object(r.Owner.Of)
-	}
-	for _, tenant := range r.Tenants {
-		object(tenant.Of)
-	}
-	for _, ref := range slices.Concat(r.Agrees, r.ConditionReads) {
-		see(ref)
-	}
+	return ", and not " + strings.Join(names, ", ")
 }
 
 // certificate looks whether the gate gets the certificates that the policy reads.
@@ -103,16 +73,11 @@ func (e *exam) certificate(d *door, c value) {
 		e.add("certificate-withheld", c.get("include_peer_certificate"), d.subject, "the policy says `peers: certificate`")
 		return
 	}
-	for _, service := range e.policy.Services {
-		for _, rule := range service.Rules {
-			for _, r := range slices.Concat([]*policy.Rule{rule}, rule.Either) {
-				if r.Sender == policy.SenderMTLS {
-					e.add("certificate-withheld", c.get("include_peer_certificate"), d.subject, "rule %s of %s takes tokens bound to a certificate", rule.Name, service.Name)
-					return
-				}
-			}
+	e.eachRule(func(r *policy.Rule) {
+		if r.Sender == policy.SenderMTLS {
+			e.add("certificate-withheld", c.get("include_peer_certificate"), d.subject, "rule %s of %s takes tokens bound to a certificate", r.Name, r.Service.Name)
 		}
-	}
+	})
 }
 
 // service examines whom a filter asks: its gRPC service, and the cluster behind it.

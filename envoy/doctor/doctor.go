@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
@@ -76,7 +78,13 @@ func (f Finding) String(file string) string {
 	if f.Detail != "" {
 		what += ": " + f.Detail
 	}
-	at := &strictyaml.Error{File: file, Pos: strictyaml.Pos{Line: f.Line, Column: f.Column}, Msg: what, Line: f.Text}
+	line := strings.Map(func(r rune) rune {
+		if hidden(r) {
+			return ' ' // one column wide, so that the caret stands where it should
+		}
+		return r
+	}, f.Text)
+	at := &strictyaml.Error{File: file, Pos: strictyaml.Pos{Line: f.Line, Column: f.Column}, Msg: what, Line: line}
 	return fmt.Sprintf("%s\n      . %s\n      = %s\n      @ %s", at.Pretty(), f.Reason, f.Mend, f.Path)
 }
 
@@ -96,11 +104,17 @@ type exam struct {
 	limits *limits.Table  // nil: not given
 	found  []Finding
 
+	ignored []Ignore // set aside
+	matched []bool   // which of them met a finding
+	aside   int      // findings that were
+
 	here     value // the listener that is being examined
 	outbound bool  // it is for requests of the app itself
 
 	seen  map[place]bool  // a route configuration may serve many listeners
 	sites map[string]bool // services of the policy that some route asks for
+
+	wants []want // headers that the gate must see; nil until they are asked for
 
 	expressions map[string]*regexp.Regexp  // compiled; nil where wrong
 	shared      map[string]map[string]bool // by route configuration: the filters of all doors that use it
@@ -110,8 +124,22 @@ type exam struct {
 // Examine finds what is wrong with a configuration, and with what it means for a policy and for limits; each may be nil, and is then
 // not spoken of. The findings are in the order of the file, at most 1,000. It is safe for concurrent use.
 func Examine(c *Config, p *policy.Policy, t *limits.Table) []Finding {
+	return ExamineBut(c, p, t, nil).Findings
+}
+
+// Diagnosis is what an examination found.
+type Diagnosis struct {
+	// Findings as [Examine] returns them, without those that were set aside; Ignored counts these.
+	Findings []Finding
+	Ignored  int
+	// Unmatched are orders to set aside that no finding met: what they were for is gone, or has moved.
+	Unmatched []Ignore
+}
+
+// ExamineBut is [Examine] with findings set aside. They do not count among the 1,000.
+func ExamineBut(c *Config, p *policy.Policy, t *limits.Table, ignored []Ignore) Diagnosis {
 	e := &exam{
-		config: c, policy: p, limits: t, seen: map[place]bool{}, sites: map[string]bool{}, expressions: map[string]*regexp.Regexp{}, hosts: map[hosting]bool{},
+		config: c, policy: p, limits: t, ignored: ignored, matched: make([]bool, len(ignored)), seen: map[place]bool{}, sites: map[string]bool{}, expressions: map[string]*regexp.Regexp{}, hosts: map[hosting]bool{},
 	}
 	e.admin()
 	if c.listenersElsewhere.there() {
@@ -125,7 +153,13 @@ func Examine(c *Config, p *policy.Policy, t *limits.Table) []Finding {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.ID, b.ID))
 	})
 	e.showLines()
-	return e.found
+	d := Diagnosis{Findings: e.found, Ignored: e.aside}
+	for i, ignore := range ignored {
+		if !e.matched[i] {
+			d.Unmatched = append(d.Unmatched, ignore)
+		}
+	}
+	return d
 }
 
 // Wrong reports whether findings hold more than notes.
@@ -148,6 +182,10 @@ func (e *exam) add(id string, at value, subject, format string, args ...any) {
 		return
 	}
 	e.seen[key] = true
+	if e.ignores(id, path) {
+		e.aside++
+		return
+	}
 	e.found = append(e.found, Finding{
 		ID: id, Severity: k.Severity, Subject: shown(subject), Path: path, Line: at.pos.Line, Column: at.pos.Column,
 		Detail: shown(fmt.Sprintf(format, args...)), Reason: k.Reason, Mend: k.Mend,
@@ -157,19 +195,36 @@ func (e *exam) add(id string, at value, subject, format string, args ...any) {
 // mostShown bounds the text of a configuration in a finding.
 const mostShown = 300
 
-// shown is text of the configuration as a terminal may have it: no control characters, and not without end.
+// shown is text of the configuration as a terminal may have it: what is no character that shows is escaped, and it is not without end.
 func shown(text string) string {
 	runes := []rune(text)
 	if len(runes) > mostShown {
 		runes = append(runes[:mostShown], []rune("...")...)
 	}
-	for i, r := range runes {
-		if !unicode.IsPrint(r) {
-			runes[i] = '?'
+	return Visible(string(runes))
+}
+
+// Visible writes what does not show of a text, such as control characters and marks of direction, as JSON escapes it: \u009b.
+func Visible(text string) string {
+	if !strings.ContainsFunc(text, hidden) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case !hidden(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
 		}
 	}
-	return string(runes)
+	return b.String()
 }
+
+func hidden(r rune) bool { return !unicode.IsPrint(r) }
 
 // when adds a finding without detail if a condition holds.
 func (e *exam) when(wrong bool, id string, at value, subject string) {

@@ -8,21 +8,25 @@ import (
 
 // The types of extensions that are looked into, as their URLs end.
 const (
-	typeHCM          = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-	typeTCPProxy     = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
-	typeNetCheck     = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
-	typeCheck        = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
-	typeCheckRoute   = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
-	typeLimit        = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
-	typeCORSRoute    = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
-	typeCORS         = "envoy.extensions.filters.http.cors.v3.Cors"
-	typeFilter       = "envoy.config.route.v3.FilterConfig"
-	typeMatched      = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
-	typeDownstream   = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-	typeUpstream     = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
-	typeCustomHeader = "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
-	typeXFF          = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
-	typeSPIFFE       = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
+	typeHCM           = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+	typeTCPProxy      = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+	typeNetCheck      = "envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"
+	typeCheck         = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
+	typeCheckRoute    = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+	typeLimit         = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
+	typeCORSRoute     = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
+	typeCORS          = "envoy.extensions.filters.http.cors.v3.Cors"
+	typeFilter        = "envoy.config.route.v3.FilterConfig"
+	typeMatched       = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
+	typeDownstream    = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+	typeUpstream      = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+	typeEarly         = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+	typeCustomHeader  = "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
+	typeXFF           = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
+	typeProxyProtocol = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+	typeStartTLS      = "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig"
+	typeUnknown       = "?" // a transport socket that was not understood
+	typeSPIFFE        = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 )
 
 // keyHTTPOptions is where a cluster says how it speaks HTTP.
@@ -50,8 +54,9 @@ type filter struct {
 	at       value // its entry in the chain
 	kind     string
 	config   value
-	disabled bool // unless a route says otherwise
-	fetched  bool // by ECDS, and not here: it may be anything
+	whole    value // what config stands in: the same, or with the matcher and its actions
+	disabled bool  // unless a route says otherwise
+	fetched  bool  // by ECDS, and not here: it may be anything
 }
 
 // short is the part of an HTTP filter's type that says which it is: cors, ext_authz.
@@ -105,20 +110,21 @@ func quoted(v value) string {
 
 // chain examines one filter chain: each is a way in of its own, the one for clients without SNI too.
 func (e *exam) chain(subject string, chain value) {
-	kind, socket := chain.get("transport_socket", "typed_config").unpack()
-	if kind != typeDownstream {
-		socket = value{way: socket.way, pos: socket.pos}
+	kind, socket := e.socket(subject, chain.get("transport_socket"))
+	if kind == typeStartTLS {
+		e.add("not-understood", chain.get("transport_socket"), subject, "transport socket starttls: a client may stay in the clear, and then shows no certificate")
 	}
 	asked := false
+	var before []filter
 	for _, entry := range chain.get("filters").items() {
 		kind, config := entry.get("typed_config").unpack()
 		switch {
 		case kind == typeNetCheck:
 			asked = true
-			e.networkCheck(subject, config)
+			e.networkCheck(subject, config, before)
 			e.clientTLS(subject, socket)
 		case kind == typeTCPProxy:
-			if !asked {
+			if !asked && !e.nowhere(config.get("cluster").str()) {
 				e.unasked("unchecked-tcp", entry, subject, "")
 			}
 		case kind == typeHCM:
@@ -130,10 +136,12 @@ func (e *exam) chain(subject string, chain value) {
 		default:
 			e.add("not-understood", entry, subject, "network filter %s", quoted(entry.get("name")))
 		}
+		before = append(before, filter{kind: kind, config: config})
 	}
 }
 
-func (e *exam) networkCheck(subject string, config value) {
+func (e *exam) networkCheck(subject string, config value, before []filter) {
+	e.switched(subject, config, before)
 	e.when(config.get("failure_mode_allow").yes(), "fail-open", config.get("failure_mode_allow"), subject)
 	e.when(config.get("shadow_mode").yes(), "shadow-mode", config.get("shadow_mode"), subject)
 	e.service(subject, config.get("grpc_service"), config)
@@ -156,15 +164,16 @@ func (e *exam) door(subject string, socket, hcm value) {
 		e.unchecked(d, routes, whole)
 		return
 	}
-	e.order(d)
+	e.order(d, routes)
 	e.hardening(d)
 	for _, check := range d.checks {
-		e.checkFilter(d, d.filters[check].config)
+		e.checkFilter(d, check)
 	}
 	e.clientTLS(subject, socket)
 	e.routes(d, routes)
 	e.limitFilters(d, routes)
-	e.addresses(d)
+	e.addresses(d, routes)
+	e.proxied(d)
 }
 
 func (e *exam) filter(subject string, entry value) filter {
@@ -179,11 +188,13 @@ func (e *exam) filter(subject string, entry value) filter {
 		}
 		f.kind, f.config = held.get("typed_config").unpack()
 	}
+	f.whole = f.config
 	if f.kind == typeMatched {
 		inner, config := f.config.get("extension_config", "typed_config").unpack()
 		if inner == typeCheck {
 			e.add("check-conditional", f.config.get("xds_matcher"), subject, "")
 		}
+		e.when(inner == typeLimit, "limit-partial", f.config.get("xds_matcher"), subject)
 		f.kind, f.config = inner, config
 	}
 	optional := entry.get("is_optional")
@@ -192,12 +203,16 @@ func (e *exam) filter(subject string, entry value) filter {
 }
 
 // order looks at what stands before and behind the check.
-func (e *exam) order(d *door) {
+func (e *exam) order(d *door, routes []leaf) {
 	for i, f := range d.filters {
+		e.filterWrites(d, f.short(), f.config, i < d.check)
+		if f.whole.n != f.config.n {
+			e.metadataWrites(d, f.short(), f.whole) // the actions of its matcher are filters too
+		}
 		switch {
 		case f.fetched: // told already
-		case f.kind == typeCORS && i > d.check:
-			e.add("cors-after-check", f.at, d.subject, "")
+		case f.kind == typeCORS:
+			e.when(i > d.check && answers(f, routes), "cors-after-check", f.at, d.subject)
 		case slices.Contains(rewriting, f.short()):
 			e.add("rewriting-filter", f.at, d.subject, "%s stands %s the check", f.short(), map[bool]string{true: "before", false: "behind"}[i < d.check])
 		case !slices.Contains(harmless, f.short()):
@@ -209,6 +224,14 @@ func (e *exam) order(d *door) {
 		asks := slices.ContainsFunc(own, func(v value) bool { kind, _ := v.get("typed_config").unpack(); return kind == typeCheck })
 		e.when(len(own) > 0 && !asks, "unchecked-upgrade", upgrade, d.subject)
 	}
+}
+
+// answers reports whether some route says what a cors filter answers to preflights. Istio puts the filter into every chain.
+func answers(f filter, routes []leaf) bool {
+	return slices.ContainsFunc(routes, func(l leaf) bool {
+		said := func(o override) bool { return o.kind == typeCORSRoute }
+		return slices.ContainsFunc(l.overrides(f.name), said) || l.host.get("cors").there() || l.action.get("cors").there()
+	})
 }
 
 // hardening looks at the settings that a policy by paths and headers depends on.
@@ -240,28 +263,22 @@ var steering = []string{
 	"x-envoy-auth-partial-body", "x-envoy-original-path", "x-envoy-external-address", "x-envoy-retry-on", "x-envoy-upstream-rq-timeout-ms",
 }
 
-// early looks for the removal of x-envoy-* before anything else happens to a request.
+// early looks at what happens to the headers of a request before anything else does, and for the removal of x-envoy-* there.
 func (e *exam) early(d *door) {
 	at := d.hcm.get("early_header_mutation_extensions")
 	removed := map[string]bool{}
 	for _, extension := range at.items() {
-		_, config := extension.get("typed_config").unpack()
+		kind, config := extension.get("typed_config").unpack()
+		if kind != typeEarly {
+			e.add("not-understood", extension, d.subject, "early header mutation %s", quoted(extension.get("name")))
+		}
 		for _, mutation := range config.get("mutations").items() {
-			if name := mutation.get("remove").str(); name != "" {
-				removed[strings.ToLower(name)] = true
-			}
 			for _, name := range steering {
-				if m := mutation.get("remove_on_match", "key_matcher"); m.there() && e.matches(m, name) {
+				if e.removes(mutation, name) {
 					removed[name] = true
 				}
 			}
-			name := strings.ToLower(mutation.get("append", "header", "key").str())
-			if e.identity(name) {
-				e.add("identity-header", mutation, d.subject, "%s is set before the check", name)
-			}
-			if name == "host" || strings.HasPrefix(name, ":") {
-				e.add("rewriting-filter", mutation, d.subject, "%s is set before the check", name)
-			}
+			e.mutation(d, mutation, true)
 		}
 	}
 	for _, name := range steering {

@@ -18,6 +18,7 @@ type fixture struct {
 	new  string
 
 	more   [2]string // a second edit of the file
+	third  [2]string // and a third
 	policy [2]string // an edit of the policy beside it
 	twice  [2]string // a second edit of the policy
 	limits bool      // false: without limits too, where the descriptors are edited away
@@ -53,6 +54,22 @@ func add(id, line string) fixture {
 	return fixture{id: id, file: "edge.yaml", old: edit[0], new: edit[1], place: "." + strings.SplitN(line, ":", 2)[0]}
 }
 
+// httpFilter is an entry of http_filters.
+func httpFilter(short, kind, config string) string {
+	return "          - name: other\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http." + short + ".v3." + kind + ", " + config + "}\n"
+}
+
+// early is an edit of edge.yaml that adds a change of headers before everything else.
+func early(mutation string) [2]string {
+	return [2]string{"mutations: [", "mutations: [{" + mutation + "}, "}
+}
+
+// disallowed makes a fixture of edge.yaml that keeps a header from the gate, with a policy that needs it.
+func disallowed(header string, policy [2]string) fixture {
+	edit := filterSetting("disallowed_headers: {patterns: [{exact: " + header + "}]}")
+	return fixture{id: "headers-withheld", file: "edge.yaml", old: edit[0], new: edit[1], policy: policy, place: ".patterns[0]"}
+}
+
 // second is another ext_authz filter.
 func second(setting string) string {
 	return "          - name: second\n" + setting + "            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz, grpc_service: {envoy_grpc: {cluster_name: authz}}, " +
@@ -62,6 +79,38 @@ func second(setting string) string {
 // set makes a fixture of one changed text of a file.
 func set(id, file, old, new, place string) fixture {
 	return fixture{id: id, file: file, old: old, new: new, place: place}
+}
+
+// ownListener serves Envoy's own statistics.
+const ownListener = "  - {name: stats, filter_chains: [{filters: [{name: h, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, " +
+	"route_config: {virtual_hosts: [{name: a, domains: [\"*\"], routes: [{match: {path: /stats/prometheus}, route: {cluster: stats}}]}]}, http_filters: [{name: r}]}}]}]}\n"
+
+// Edits of the policy that need headers.
+var (
+	keyed  = [2]string{"  - name: orders\n", "  - name: orders\n    client_key: {header: x-api-key, keys_file: clients.keys}\n"}
+	signed = [2]string{"owner: {of: \"body.ids[*]\", is: token.sub}", "public: true\n        signed_by: {hmac_sha256: x-hub-signature-256, key_file: key.txt, timestamp: x-time, signed: \"{timestamp}.{body}\"}"}
+	cors   = [2]string{"  - name: orders\n", "  - name: orders\n    cors: {origins: [https://app.example]}\n"}
+)
+
+// bounded is an edit of the policy beside demo.yaml: the rule says how long a body may be.
+func bounded(bytes string) [2]string {
+	return [2]string{"owner: {of: \"body.ids[*]\", is: token.sub}", "owner: {of: \"body.ids[*]\", is: token.sub}\n        body: {limits: {bytes: " + bytes + "}}"}
+}
+
+// withRule gives the policy another rule.
+func withRule(demand string) [2]string {
+	return [2]string{"    rules:\n", "    rules:\n      - name: other\n        match: GET /other\n        " + demand + "\n"}
+}
+
+// on is the fixture for another file.
+func (f fixture) on(file string) fixture {
+	f.file = file
+	return f
+}
+
+// injected are the settings of a credential_injector.
+func injected(more string) string {
+	return "credential: {name: g, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.http.injected_credentials.generic.v3.Generic, credential: {name: a}" + more + "}}"
 }
 
 var fixtures = []fixture{
@@ -96,12 +145,16 @@ var fixtures = []fixture{
 	{id: "service-unnamed", file: "edge.yaml", policy: [2]string{"    edge: true\n", ""}, more: [2]string{}, place: ".routes[0]", twice: [2]string{"services:\n", "services:\n" + strings.Replace(another, "    edge: true\n", "", 1)}, also: []string{"service-not-here"}},
 	{id: "service-not-here", file: "edge.yaml", old: "domains: [\"*\"]", new: "domains: [\"other.example\"]", place: "."},
 
+	set("own-listener", "edge.yaml", "  clusters:\n", ownListener+"  clusters:\n  - {name: stats, load_assignment: {endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 8443}}}}]}]}}\n", ".http_filters"),
+
 	// What does a failure do?
 	set("fail-open", "edge.yaml", "failure_mode_allow: false", "failure_mode_allow: true", ".failure_mode_allow"),
 	set("fail-open", "edge.yaml", "    filter_chains:\n", "    filter_chains:\n"+strings.Replace(tcp, "      - name: tcp", "      - name: check\n        typed_config: {\"@type\": "+
 		"type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz, stat_prefix: t, failure_mode_allow: true, grpc_service: {envoy_grpc: {cluster_name: authz}}}\n      - name: tcp", 1), ".failure_mode_allow"),
 	add("fail-open-header", "failure_mode_allow_header_add: true"),
 	add("check-switchable", "filter_enabled: {default_value: {numerator: 100}, runtime_key: check}"),
+	{id: "check-by-rules", file: "edge.yaml", old: checkAt, new: httpFilter("rbac", "RBAC", "shadow_rules: {policies: {mine: {permissions: [{any: true}], principals: [{authenticated: {}}]}}}") + checkAt,
+		more: filterSetting("filter_enabled_metadata: {filter: envoy.filters.http.rbac, path: [{key: shadow_effective_policy_id}], value: {string_match: {exact: mine}}}"), place: ".filter_enabled_metadata"},
 	set("check-conditional", "edge.yaml", "typed_config:\n              \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz\n",
 		"typed_config:\n              \"@type\": type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher\n              xds_matcher: {matcher_list: {}}\n"+
 			"              extension_config: {name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz, "+
@@ -149,20 +202,61 @@ var fixtures = []fixture{
 	set("address-from-client", "edge.yaml", "use_remote_address: true", "use_remote_address: false", ".use_remote_address"),
 	set("address-from-client", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a, typed_config: {\"@type\": type.googleapis.com/"+
 		"envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig, header_name: x-real-ip}}]\n", ".original_ip_detection_extensions[0]"),
+	set("address-from-client", "edge.yaml", "use_remote_address: true\n          xff_num_trusted_hops: 1\n", "original_ip_detection_extensions: [{name: a, typed_config: {\"@type\": type.googleapis.com/"+
+		"envoy.extensions.http.original_ip_detection.xff.v3.XffConfig, xff_num_trusted_hops: 1}}]\n", ".original_ip_detection_extensions[0]"),
+	set("address-from-client", "sidecar.yaml", "    listener_filters:\n", "    listener_filters:\n    - {name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol, allow_requests_without_proxy_protocol: true}}\n",
+		".allow_requests_without_proxy_protocol"),
 	{id: "hops-without-proxies", file: "edge.yaml", policy: [2]string{"trusted_proxies: [10.0.0.0/8]\n", ""}, place: ".xff_num_trusted_hops"},
 	set("proxies-without-hops", "edge.yaml", "xff_num_trusted_hops: 1", "xff_num_trusted_hops: 0", ".xff_num_trusted_hops"),
 	set("forwarded-for-hidden", "edge.yaml", "normalize_path: true", "normalize_path: true\n          skip_xff_append: true", ".skip_xff_append"),
 	set("envoy-headers", "edge.yaml", "prefix: x-envoy-,", "prefix: x-envoy-u,", ".early_header_mutation_extensions"),
 	set("identity-header", "edge.yaml", "domains: [\"*\"]", "domains: [\"*\"]\n              request_headers_to_add: [{header: {key: X-User-ID, value: a}}]", ".request_headers_to_add[0]"),
 	set("identity-header", "edge.yaml", "mutations: [", "mutations: [{append: {header: {key: x-user-id, value: a}}}, ", ".mutations[0]"),
+	{id: "identity-header", file: "edge.yaml", old: corsAt, new: httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {forward: true, claim_to_headers: [{header_name: X-User-Id, claim_name: sub}]}}") + corsAt, place: ".claim_to_headers[0].header_name"},
+	{id: "identity-header", file: "edge.yaml", old: router, new: httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {forward_payload_header: x-user-id}}") + router, place: ".forward_payload_header"},
+	{id: "identity-header", file: "edge.yaml", old: router, new: httpFilter("basic_auth", "BasicAuth", "forward_username_header: x-user-id") + router, place: ".forward_username_header"},
+	{id: "identity-header", file: "edge.yaml", old: router, new: httpFilter("api_key_auth", "ApiKeyAuth", "forwarding: {header: x-user-id}") + router, place: ".forwarding.header"},
+	{id: "credential-injected", file: "edge.yaml", old: corsAt, new: httpFilter("credential_injector", "CredentialInjector", injected("")) + corsAt, place: ".typed_config"},
+	{id: "credential-injected", file: "edge.yaml", old: corsAt, new: httpFilter("credential_injector", "CredentialInjector", injected(", header: x-api-key")) + corsAt, policy: keyed, place: ".header"},
+	{id: "credential-injected", file: "edge.yaml", old: corsAt, new: httpFilter("gcp_authn", "GcpAuthnFilterConfig", "cluster: service") + corsAt, place: ".typed_config"},
+	{id: "credential-injected", file: "edge.yaml", old: early("")[0], new: early("append: {header: {key: Authorization, value: Bearer a}}")[1], place: ".mutations[0]"},
+	{id: "credential-injected", file: "edge.yaml", old: early("")[0], new: early("append: {header: {key: x-api-key, value: a}}")[1], policy: keyed, place: ".mutations[0]"},
+	{id: "forwarded-for-changed", file: "edge.yaml", old: early("")[0], new: early(`append: {header: {key: x-forwarded-for, value: "%REQ(x-real-ip)%"}}`)[1], place: ".mutations[0]"},
+	{id: "forwarded-for-changed", file: "edge.yaml", old: early("")[0], new: early("remove: X-Forwarded-For")[1], place: ".mutations[0]"},
+	{id: "forwarded-for-changed", file: "edge.yaml", old: early("")[0], new: early("remove_on_match: {key_matcher: {prefix: x-forwarded-}}")[1], place: ".mutations[0]"},
 
 	// What does the gate see?
 	set("headers-joined", "edge.yaml", "encode_raw_headers: true", "encode_raw_headers: false", ".encode_raw_headers"),
 	add("headers-withheld", "allowed_headers: {patterns: [{exact: authorization}]}"),
 	{id: "headers-withheld", file: "edge.yaml", old: filterSetting("")[0], new: filterSetting("disallowed_headers: {patterns: [{prefix: x-forwarded-}]}")[1], place: ".patterns[0]"},
+	disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}")),
+	disallowed("content-type", [2]string{}).on("demo.yaml"),
+	disallowed("content-encoding", [2]string{}).on("demo.yaml"),
+	disallowed("content-length", [2]string{}).on("demo.yaml"),
+	disallowed("x-api-key", keyed),
+	disallowed("x-page", withRule("owner: none\n        params: {header.x-page: {type: integer}}")),
+	disallowed("x-hub-signature-256", signed).on("demo.yaml"),
+	disallowed("x-time", signed).on("demo.yaml"),
+	disallowed("origin", cors),
+	disallowed("access-control-request-method", cors),
+	disallowed("access-control-request-headers", cors),
+	disallowed("upgrade", [2]string{}),
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {issuer: b}}") + corsAt, place: ".providers.a.forward"},
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {from_headers: [{name: Authorization}]}}") + corsAt, place: ".providers.a.forward"},
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("header_to_metadata", "Config", "request_rules: [{header: Authorization, on_header_present: {key: a}, remove: true}]") + corsAt, place: ".remove"},
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("api_key_auth", "ApiKeyAuth", "key_sources: [{header: X-Api-Key}], forwarding: {hide_credentials: true}") + corsAt, policy: keyed, place: ".key_sources[0]"},
+	{id: "headers-withheld", file: "edge.yaml", old: early("")[0], new: early("remove: Authorization")[1], place: ".mutations[0]"},
+	{id: "headers-withheld", file: "edge.yaml", old: corsAt, new: httpFilter("header_mutation", "HeaderMutation", "mutations: {request_mutations: [{remove: authorization}]}") + corsAt, place: ".request_mutations[0]", also: []string{"rewriting-filter"}},
 	set("mutations-unvalidated", "edge.yaml", "validate_mutations: true", "validate_mutations: false", ".validate_mutations"),
 	set("mutation-rules", "edge.yaml", "disallow_system: true", "disallow_system: false", ".decoder_header_mutation_rules"),
 	set("mutation-rules", "edge.yaml", "disallow_is_error: true", "disallow_is_error: false", ".decoder_header_mutation_rules"),
+	{id: "metadata-forged", file: "edge.yaml", old: router, new: httpFilter("set_metadata", "Config", "metadata: [{metadata_namespace: envoy.filters.http.ext_authz, value: {who: me}}]") + router, place: ".metadata[0].metadata_namespace"},
+	{id: "metadata-forged", file: "edge.yaml", old: corsAt, new: httpFilter("header_to_metadata", "Config", "request_rules: [{header: x-plan, on_header_missing: {metadataNamespace: envoy.filters.http.ext_authz, key: plan, value: a}}]") + corsAt, place: ".metadataNamespace"},
+	{id: "metadata-forged", file: "edge.yaml", old: corsAt, new: httpFilter("set_filter_state", "Config", "on_request_headers: [{object_key: envoy.ratelimit.hits_addend, format_string: {text_format_source: {inline_string: \"%REQ(x-hits)%\"}}}]") + corsAt, place: ".object_key"},
+	{id: "metadata-forged", file: "edge.yaml", old: router, new: httpFilter("ext_proc", "ExternalProcessor", "metadata_options: {receiving_namespaces: {untyped: [envoy.filters.http.ext_authz]}}") + router, place: ".untyped[0]", also: []string{"rewriting-filter"}},
+	{id: "metadata-forged", file: "edge.yaml", old: corsAt, new: strings.Replace(httpFilter("header_to_metadata", "Config", "request_rules: []"), "name: other", "name: h", 1) + corsAt,
+		more: [2]string{"typed_per_filter_config:\n", "typed_per_filter_config:\n                h: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config, request_rules: " +
+			"[{header: x-who, on_header_present: {metadata_namespace: envoy.filters.http.ext_authz, key: who}}]}\n"}, place: ".metadata_namespace"},
 	add("metadata-dropped", "enable_dynamic_metadata_ingestion: false"),
 	{id: "cors-after-check", file: "edge.yaml", old: router, new: corsAt + router, place: ".http_filters[4]"},
 
@@ -173,6 +267,7 @@ var fixtures = []fixture{
 	{id: "body-unread", file: "edge.yaml", policy: [2]string{"    rules:\n", "    rules:\n" + withBody}, place: ".routes[0]"},
 	set("body-not-bytes", "demo.yaml", "allow_partial_message: false, pack_as_bytes: true", "allow_partial_message: false", ".pack_as_bytes"),
 	set("body-hangs", "demo.yaml", bodyOn, strings.Replace(bodyOn, "allow_partial_message: true", "allow_partial_message: false", 1), ".with_request_body"),
+	{id: "body-cut", file: "demo.yaml", policy: bounded("32768"), place: ".max_request_bytes"},
 	set("body-too-large", "demo.yaml", bodyOn, strings.Replace(bodyOn, "65536", "1048577", 1), ".max_request_bytes"),
 	set("body-part", "demo.yaml", `max_request_bytes: "32767"`, `max_request_bytes: "32768"`, ".max_request_bytes"),
 	set("body-part", "demo.yaml", `max_request_bytes: "32767"`, `max_request_bytes: "many"`, ".max_request_bytes"),
@@ -197,6 +292,14 @@ var fixtures = []fixture{
 	set("descriptor-namespace", "sidecar.yaml", "descriptor_key: who, source: DYNAMIC", "descriptor_key: who, source: ROUTE_ENTRY", ".metadata_key"),
 	set("descriptor-unknown", "sidecar.yaml", "path: [{key: who}]", "path: [{key: whom}]", ".path"),
 
+	{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{request_headers: {header_name: x-tenant, descriptor_key: tenant}}", place: ".request_headers"},
+	{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{query_parameters: {query_parameter_name: q, descriptor_key: q, skip_if_absent: true}}", place: ".skip_if_absent"},
+	set("stage-without-filter", "edge.yaml", onHost, onHost+"rate_limits: [{stage: 1, actions: ["+theMask+"]}]\n              ", ".stage"),
+	set("address-shared", "edge.yaml", "v4_prefix_mask_len: 32", "v4_prefix_mask_len: 0", ".v4_prefix_mask_len"),
+	set("address-shared", "edge.yaml", "v6_prefix_mask_len: 64", "v6_prefix_mask_len: 0", ".v6_prefix_mask_len"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {format: \"%REQ(x-hits)%\"}", ".format"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 0}", ".number"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 1, is_negative_hits: true}", ".is_negative_hits"),
 	set("hits-ignored", "edge.yaml", "domains: [\"*\"]", "domains: [\"*\"]\n              rate_limits: [{actions: [{generic_key: {descriptor_value: a}}], hits_addend: {number: 2}}]", ".hits_addend"),
 
 	// The way to the gates
@@ -232,7 +335,7 @@ func (f fixture) edited(t *testing.T) (config, policy string) {
 		}
 		return strings.Replace(text, edit[0], edit[1], 1)
 	}
-	return change(change(config, [2]string{f.old, f.new}), f.more), change(change(policy, f.policy), f.twice)
+	return change(change(change(config, [2]string{f.old, f.new}), f.more), f.third), change(change(policy, f.policy), f.twice)
 }
 
 // Each kind of finding has an edit that makes it, at the place that was edited, and makes nothing else.

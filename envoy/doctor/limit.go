@@ -33,6 +33,32 @@ func (e *exam) limitFilters(d *door, routes []leaf) {
 		e.when(len(all) == 0, "limit-without-descriptor", c.get("rate_limits"), d.subject)
 		for _, desc := range all {
 			e.descriptor(d, desc, i < d.check)
+			e.hits(d, desc)
+		}
+	}
+	e.stages(d, routes)
+}
+
+// stages looks for rate limits of virtual hosts and routes that no filter sends: each sends those of its own stage.
+func (e *exam) stages(d *door, routes []leaf) {
+	limited := false
+	stages := map[uint64]bool{}
+	for _, f := range d.filters {
+		if f.kind == typeLimit {
+			limited, stages[f.config.get("stage").number()] = true, true
+		}
+	}
+	seen := map[*node]bool{}
+	for _, l := range routes {
+		for _, list := range []value{l.host.get("rate_limits"), l.action.get("rate_limits")} {
+			if !limited || !list.there() || seen[list.n] {
+				continue
+			}
+			seen[list.n] = true
+			for _, at := range list.items() {
+				stage := at.get("stage")
+				e.when(!stages[stage.number()], "stage-without-filter", stage, d.subject)
+			}
 		}
 	}
 }
@@ -53,6 +79,7 @@ func full(v value) bool {
 // descriptor is one entry of rate_limits, and the domain that it is sent to.
 type descriptor struct {
 	at     value
+	list   value // all of rate_limits
 	domain string
 }
 
@@ -67,17 +94,21 @@ func (d *door) descriptors(f filter, routes []leaf) []descriptor {
 	domain := f.config.get("domain").str()
 	var all []descriptor
 	seen := map[sending]bool{} // a virtual host's stand on every one of its leaves
-	add := func(list value, domain string) {
+	add := func(list value, domain string, sent func(value) bool) {
 		once := sending{list.n, domain}
 		if !list.there() || seen[once] {
 			return
 		}
 		seen[once] = true
 		for _, at := range list.items() {
-			all = append(all, descriptor{at: at, domain: domain})
+			if sent(at) {
+				all = append(all, descriptor{at: at, list: list, domain: domain})
+			}
 		}
 	}
-	add(f.config.get("rate_limits"), domain)
+	always := func(value) bool { return true }
+	staged := func(at value) bool { return at.get("stage").number() == f.config.get("stage").number() }
+	add(f.config.get("rate_limits"), domain, always)
 	own := len(all) > 0
 	for _, l := range routes {
 		for _, o := range l.overrides(f.name) {
@@ -88,11 +119,11 @@ func (d *door) descriptors(f filter, routes []leaf) []descriptor {
 			if other := o.config.get("domain").str(); other != "" {
 				to = other
 			}
-			add(o.config.get("rate_limits"), to)
+			add(o.config.get("rate_limits"), to, always)
 		}
 		if !own {
-			add(l.host.get("rate_limits"), domain)
-			add(l.action.get("rate_limits"), domain)
+			add(l.host.get("rate_limits"), domain, staged)
+			add(l.action.get("rate_limits"), domain, staged)
 		}
 	}
 	return all
@@ -106,6 +137,8 @@ func (e *exam) descriptor(d *door, desc descriptor, before bool) {
 		if metadata := action.get("metadata"); metadata.there() {
 			e.metadataAction(d, metadata, before)
 		}
+		e.evadable(d, desc, action)
+		e.mask(d, action)
 		c, ok := e.choices(action)
 		if !ok {
 			known = false
@@ -119,6 +152,81 @@ func (e *exam) descriptor(d *door, desc descriptor, before bool) {
 	if missing, found := e.unlimited(desc.domain, entries); found {
 		e.add("descriptor-without-limit", desc.at, d.subject, "domain %q, %s", desc.domain, missing)
 	}
+}
+
+// evadable looks at an action that reads what a client may leave out: then the whole descriptor is left out. A match is no evasion where
+// another descriptor is sent whatever a client does.
+func (e *exam) evadable(d *door, desc descriptor, action value) {
+	at, match := byClient(action)
+	if !at.there() || match && slices.ContainsFunc(desc.list.items(), steadfast) {
+		return
+	}
+	e.add("descriptor-vanishes", at, d.subject, "a client chooses whether it is there")
+	e.when(at.get("skip_if_absent").yes(), "descriptor-vanishes", at.get("skip_if_absent"), d.subject)
+}
+
+// byClient is what an action reads if a client may leave it out or write it at will, and whether the action only looks whether it matches.
+// Every request has a method, a path and a host: whoever writes limits for some of them knows which.
+func byClient(action value) (at value, match bool) {
+	if at = action.get("request_headers"); at.there() {
+		if strings.HasPrefix(at.get("header_name").str(), ":") {
+			return value{}, false
+		}
+		return at, false
+	}
+	if at = action.get("query_parameters"); at.there() {
+		return at, false
+	}
+	if at = action.get("query_parameter_value_match"); at.there() {
+		return at, true
+	}
+	at = action.get("header_value_match")
+	ofClient := func(header value) bool { return !strings.HasPrefix(header.get("name").str(), ":") }
+	if slices.ContainsFunc(at.get("headers").items(), ofClient) {
+		return at, true
+	}
+	return value{}, false
+}
+
+// steadfast reports whether a descriptor is sent, and counted before the request is answered, whatever a client does.
+func steadfast(desc value) bool {
+	evaded := slices.ContainsFunc(desc.get("actions").items(), func(action value) bool {
+		at, _ := byClient(action)
+		metadata := action.get("metadata")
+		known := slices.ContainsFunc(stable, func(key string) bool { return action.get(key).there() })
+		return at.there() || metadata.there() && metadata.get("default_value").str() == "" || !metadata.there() && !known
+	})
+	return !evaded && !desc.get("apply_on_stream_done").yes()
+}
+
+// stable are actions that always have an entry; request_headers where no client can leave the header out.
+var stable = []string{"remote_address", "masked_remote_address", "source_cluster", "destination_cluster", "generic_key", "request_headers"}
+
+// mask looks at an address of which nothing is left.
+func (e *exam) mask(d *door, action value) {
+	for _, key := range []string{"v4_prefix_mask_len", "v6_prefix_mask_len"} {
+		length := action.get("masked_remote_address", key)
+		e.when(length.there() && length.number() == 0, "address-shared", length, d.subject)
+	}
+}
+
+// hits looks at how many hits a descriptor counts for. None is right for one that is asked about first and counted at the end.
+func (e *exam) hits(d *door, desc descriptor) {
+	addend := desc.at.get("hits_addend")
+	if !addend.there() {
+		return
+	}
+	late := func(at value) bool { return at.get("apply_on_stream_done").yes() }
+	number, format := addend.get("number"), addend.get("format")
+	for _, word := range []string{"%REQ(", "%REQ_WITHOUT_QUERY(", "%QUERY_PARAM", "%PATH(", "%CEL("} {
+		if strings.Contains(format.str(), word) {
+			e.add("hits-from-client", format, d.subject, "%s", format.str())
+			break
+		}
+	}
+	none := number.there() && number.number() == 0
+	e.when(none && !slices.ContainsFunc(desc.list.items(), late), "hits-from-client", number, d.subject)
+	e.when(addend.get("is_negative_hits").yes() && !late(desc.at), "hits-from-client", addend.get("is_negative_hits"), d.subject)
 }
 
 // handed are the names that the gate hands out with every answer, but for what it writes for logs.
@@ -139,6 +247,8 @@ func (e *exam) metadataAction(d *door, m value, before bool) {
 		return
 	}
 	if !ours {
+		// Metadata of a route or a cluster is the operator's: whoever leaves it out means it.
+		e.when(dynamic && m.get("default_value").str() == "", "descriptor-vanishes", m, d.subject)
 		return
 	}
 	e.when(before, "limit-before-check", m, d.subject)
@@ -266,8 +376,8 @@ func (e *exam) unlimited(domain string, entries []choice) (string, bool) {
 }
 
 // addresses looks whether a limit by address counts the client's address, and the same one that the gate judges.
-func (e *exam) addresses(d *door) {
-	at, counted := d.byAddress()
+func (e *exam) addresses(d *door, routes []leaf) {
+	at, counted := d.byAddress(routes)
 	remote, hops := d.hcm.get("use_remote_address"), d.hcm.get("xff_num_trusted_hops")
 	if counted && !remote.yes() && len(d.hcm.get("original_ip_detection_extensions").items()) == 0 {
 		e.add("address-from-client", remote, d.subject, "a limit counts by address (%s)", at.path())
@@ -291,19 +401,22 @@ func (e *exam) detection(d *door, extension value, counted bool) {
 			e.add("address-from-client", extension, d.subject, "the address is what header %s says", quoted(config.get("header_name")))
 		}
 	case typeXFF:
+		if counted && len(config.get("xff_trusted_cidrs", "cidrs").items()) == 0 {
+			e.add("address-from-client", extension, d.subject, "no xff_trusted_cidrs say whose x-forwarded-for is believed")
+		}
 	default:
 		e.add("not-understood", extension, d.subject, "original IP detection %s", quoted(extension.get("name")))
 	}
 }
 
-// byAddress finds an action that counts by address.
-func (d *door) byAddress() (value, bool) {
+// byAddress finds an action that counts by address: of a filter, of a virtual host or of a route.
+func (d *door) byAddress(routes []leaf) (value, bool) {
 	for _, f := range d.filters {
 		if f.kind != typeLimit {
 			continue
 		}
-		for _, entry := range f.config.get("rate_limits").items() {
-			for _, action := range entry.get("actions").items() {
+		for _, desc := range d.descriptors(f, routes) {
+			for _, action := range desc.at.get("actions").items() {
 				for _, key := range []string{"remote_address", "masked_remote_address", "remote_address_match"} {
 					if action.get(key).there() {
 						return action.get(key), true
@@ -313,4 +426,14 @@ func (d *door) byAddress() (value, bool) {
 		}
 	}
 	return value{}, false
+}
+
+// proxied looks whether a client may leave out the PROXY protocol, and so whether it may write it: the address is then its own word.
+func (e *exam) proxied(d *door) {
+	for _, entry := range e.here.get("listener_filters").items() {
+		kind, config := entry.get("typed_config").unpack()
+		if optional := config.get("allow_requests_without_proxy_protocol"); kind == typeProxyProtocol && optional.yes() {
+			e.add("address-from-client", optional, d.subject, "who sends a PROXY header chooses an address, and who sends none is taken as well")
+		}
+	}
 }

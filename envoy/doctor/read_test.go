@@ -216,6 +216,10 @@ func TestSecretsByReference(t *testing.T) {
 		root["static_resources"].(map[string]any)["secrets"] = []any{map[string]any{"name": "mesh", "validation_context": context}}
 	}
 	ca := map[string]any{"trusted_ca": validation["trusted_ca"]}
+	names := map[string]any{"match_typed_subject_alt_names": validation["match_typed_subject_alt_names"]}
+	combined := func(own map[string]any) map[string]any {
+		return map[string]any{"combined_validation_context": map[string]any{"default_validation_context": own, "validation_context_sds_secret_config": reference}}
+	}
 	for _, c := range []struct {
 		name    string
 		common  map[string]any
@@ -231,6 +235,11 @@ func TestSecretsByReference(t *testing.T) {
 			"default_validation_context": map[string]any{"match_typed_subject_alt_names": validation["match_typed_subject_alt_names"]}}}, nil, ""},
 		{"combined without names", map[string]any{"combined_validation_context": map[string]any{"validation_context_sds_secret_config": reference,
 			"default_validation_context": map[string]any{}}}, nil, "caller-by-reference"},
+		{"combined, the names in the secret", combined(map[string]any{"max_verify_depth": 2}), validation, ""},
+		{"combined, the CA in the default", combined(ca), names, ""},
+		{"combined, both name names", combined(names), map[string]any{"trusted_ca": validation["trusted_ca"], "match_typed_subject_alt_names": []any{map[string]any{"san_type": "DNS"}}}, "caller-unproved"},
+		{"combined, a CA alone", combined(map[string]any{}), ca, "caller-unproved"},
+		{"combined, and the default trusts anybody", combined(map[string]any{"trust_chain_verification": "ACCEPT_UNTRUSTED", "match_typed_subject_alt_names": validation["match_typed_subject_alt_names"]}), ca, "untrusted-certificate"},
 		{"nothing", map[string]any{}, nil, "certificate-not-asked"},
 	} {
 		for _, key := range []string{"validation_context_sds_secret_config", "combined_validation_context"} {
@@ -249,6 +258,103 @@ func TestSecretsByReference(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, ids(examine(t, asJSON(t, root), parse(t, fitting), shippedLimits(t)))); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+}
+
+// What Envoy demands of a gate may stand in its own words, in a secret, or in both.
+func TestGateByReference(t *testing.T) {
+	root := tree(t, "sidecar.yaml")
+	gate := in(t, root, "static_resources", "clusters", 1)
+	if in(t, gate, "name") != "authz" {
+		t.Fatal("the second cluster is not the gate's")
+	}
+	common := in(t, gate, "transport_socket", "typed_config", "common_tls_context").(map[string]any)
+	validation := common["validation_context"].(map[string]any)
+	delete(common, "validation_context")
+	ca := map[string]any{"trusted_ca": validation["trusted_ca"]}
+	names := map[string]any{"match_typed_subject_alt_names": validation["match_typed_subject_alt_names"]}
+	for _, c := range []struct {
+		name        string
+		own, secret map[string]any
+		want        string
+	}{
+		{"both in the secret", nil, validation, ""},
+		{"the names here, the CA in the secret", names, ca, ""},
+		{"the CA here, the names in the secret", ca, names, ""},
+		{"no names", map[string]any{}, ca, "gate-unverified"},
+		{"no CA", names, map[string]any{}, "gate-unverified"},
+		{"the names here, the secret elsewhere", names, nil, ""},
+		{"the secret elsewhere", map[string]any{}, nil, "elsewhere"},
+	} {
+		combined := map[string]any{"validation_context_sds_secret_config": map[string]any{"name": "mesh"}}
+		if c.own != nil {
+			combined["default_validation_context"] = c.own
+		}
+		common["combined_validation_context"] = combined
+		delete(root["static_resources"].(map[string]any), "secrets")
+		if c.secret != nil {
+			root["static_resources"].(map[string]any)["secrets"] = []any{map[string]any{"name": "mesh", "validation_context": c.secret}}
+		}
+		if got := strings.Join(ids(examine(t, asJSON(t, root), parse(t, fitting), shippedLimits(t))), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A TLS context counts whatever socket it is wrapped in; a socket that is not known is no plaintext.
+func TestWrappedSockets(t *testing.T) {
+	const sockets = "type.googleapis.com/envoy.extensions.transport_sockets."
+	for _, c := range []struct {
+		name string
+		wrap func(socket map[string]any) any
+		side string // whose socket: the client's or the gate's
+		want string // without its wrap, and with a mistake in the context
+		well string // without the mistake
+	}{
+		{"tap", func(s map[string]any) any { return typed("tap.v3.Tap", map[string]any{"transport_socket": s}) }, "gate", "gate-tls-version", ""},
+		{"proxy_protocol", func(s map[string]any) any {
+			return typed("proxy_protocol.v3.ProxyProtocolUpstreamTransport", map[string]any{"transport_socket": s})
+		}, "gate", "gate-tls-version", ""},
+		{"internal_upstream", func(s map[string]any) any {
+			return typed("internal_upstream.v3.InternalUpstreamTransport", map[string]any{"transport_socket": s})
+		}, "gate", "gate-tls-version", ""},
+		{"two", func(s map[string]any) any {
+			return typed("tap.v3.Tap", map[string]any{"transport_socket": map[string]any{"name": "b", "typed_config": typed("envoy.extensions.transport_sockets.tcp_stats.v3.Config", map[string]any{"transport_socket": s})}})
+		}, "gate", "gate-tls-version", ""},
+		{"starttls", func(s map[string]any) any {
+			return typed("starttls.v3.UpstreamStartTlsConfig", map[string]any{"tls_socket_config": s["typed_config"]})
+		}, "gate", "gate-in-plaintext", "gate-in-plaintext"},
+		{"raw_buffer", func(map[string]any) any { return typed("raw_buffer.v3.RawBuffer", map[string]any{}) }, "gate", "gate-in-plaintext", "gate-in-plaintext"},
+		{"not known", func(map[string]any) any { return typed("alts.v3.Alts", map[string]any{}) }, "gate", "not-understood", "not-understood"},
+		{"tap", func(s map[string]any) any { return typed("tap.v3.Tap", map[string]any{"transport_socket": s}) }, "client", "resumption", ""},
+		{"quic", func(s map[string]any) any {
+			return typed("quic.v3.QuicDownstreamTransport", map[string]any{"downstream_tls_context": s["typed_config"]})
+		}, "client", "resumption", ""},
+		{"starttls", func(s map[string]any) any {
+			return typed("starttls.v3.StartTlsConfig", map[string]any{"tls_socket_config": s["typed_config"]})
+		}, "client", "not-understood resumption", "not-understood"},
+		{"not known", func(map[string]any) any { return typed("s2a.v3.S2AConfiguration", map[string]any{}) }, "client", "not-understood", "not-understood"},
+	} {
+		for _, sick := range []bool{true, false} {
+			root := tree(t, "sidecar.yaml")
+			at := in(t, root, "static_resources", "clusters", 1).(map[string]any)
+			if c.side == "client" {
+				at = in(t, root, "static_resources", "listeners", 0, "filter_chains", 0).(map[string]any)
+			}
+			socket := at["transport_socket"].(map[string]any)
+			want := c.well
+			if sick {
+				want = c.want
+				delete(in(t, socket, "typed_config", "common_tls_context").(map[string]any), "tls_params")
+				delete(in(t, socket, "typed_config").(map[string]any), "disable_stateful_session_resumption")
+			}
+			config := c.wrap(socket).(map[string]any)
+			config["@type"] = sockets + strings.TrimPrefix(config["@type"].(string), "type.googleapis.com/")
+			at["transport_socket"] = map[string]any{"name": "a", "typed_config": config}
+			if got := strings.Join(ids(examine(t, asJSON(t, root), parse(t, fitting), shippedLimits(t))), " "); got != want {
+				t.Errorf("%s of the %s, sick %v: %q, want %q", c.name, c.side, sick, got, want)
+			}
 		}
 	}
 }
@@ -329,6 +435,28 @@ func TestManyFindings(t *testing.T) {
 	}
 }
 
+// What is set aside takes no place among the findings that are told.
+func TestIgnoredFindingsHideNothing(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("static_resources:\n  listeners:\n")
+	for i := range 3000 {
+		fmt.Fprintf(&b, "  - {name: l%d, filter_chains: [{filters: [{name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy}}]}]}\n", i)
+	}
+	b.WriteString("  - {name: last, filter_chains: [{filters: [{name: t, typed_config: {\"@type\": type.googleapis.com/our.own.Filter}}]}]}\n")
+	config, err := doctor.Read("a.yaml", []byte(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignore, err := doctor.ParseIgnore("unchecked-tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := doctor.ExamineBut(config, nil, nil, []doctor.Ignore{ignore})
+	if !slices.Equal(ids(got.Findings), []string{"not-understood"}) || got.Ignored != 3000 || len(got.Unmatched) > 0 {
+		t.Errorf("%q, %d ignored, unmatched %v", ids(got.Findings), got.Ignored, got.Unmatched)
+	}
+}
+
 // Any bytes give findings or an error. The seeds are the shipped files and edits of them.
 func FuzzExamine(f *testing.F) {
 	for _, file := range []string{"edge.yaml", "sidecar.yaml", "demo.yaml"} {
@@ -339,7 +467,7 @@ func FuzzExamine(f *testing.F) {
 	if err != nil || len(paths) == 0 {
 		f.Fatalf("no seeds: %v", err)
 	}
-	for _, path := range paths {
+	for _, path := range append(paths, "testdata/istio.yaml") {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
@@ -399,11 +527,28 @@ func TestScalarsAsEnvoyReadsThem(t *testing.T) {
 			t.Errorf("enable_dynamic_metadata_ingestion: %s: %q", word, got)
 		}
 	}
-	for number, want := range map[string]string{"0x100001": "body-too-large", "04000001": "body-too-large", "+1048577": "body-too-large", "0x10000": "", "0200000": ""} {
+	for number, want := range map[string]string{"0x100001": "body-too-large", "04000001": "body-too-large", "+1048577": "body-too-large", "0x10000": "", "0200000": "",
+		// Whole numbers as protobuf's JSON has them; in quotes a zero in front is no octal, and hexadecimal is a number all the same.
+		"2e6": "body-too-large", "+2.0E6": "body-too-large", "1048577.0": "body-too-large", `"2e6"`: "body-too-large", `"0x100001"`: "body-too-large", `"04000001"`: "body-too-large",
+		"6.5536e4": "", "1048576.": "", `"0065536"`: "", "0o4000001": "", "1e400": "", ".inf": ""} {
 		text := strings.Replace(shipped(t, "demo.yaml"), bodyOn, strings.Replace(bodyOn, "65536", number, 1), 1)
 		got := ids(examine(t, text, parse(t, fitting+withBody), shippedLimits(t)))
 		if slices.Contains(got, "body-too-large") != (want != "") {
 			t.Errorf("max_request_bytes: %s: %q", number, got)
+		}
+	}
+}
+
+// Numbers of JSON are numbers in each of their spellings.
+func TestNumbersInJSON(t *testing.T) {
+	text := asJSON(t, tree(t, "edge.yaml"))
+	for number, want := range map[string]string{"1.0": "", "1e0": "", "10e-1": "", `"0x1"`: "", "0e5": "proxies-without-hops"} {
+		edited := strings.Replace(text, `"xff_num_trusted_hops": 1`, `"xff_num_trusted_hops": `+number, 1)
+		if edited == text {
+			t.Fatal("edge.yaml has no such hops")
+		}
+		if got := strings.Join(ids(examine(t, edited, parse(t, fitting), shippedLimits(t))), " "); got != want {
+			t.Errorf("%s: %q, want %q", number, got, want)
 		}
 	}
 }

@@ -144,8 +144,11 @@ func (e *exam) unchecked(d *door, routes []leaf, whole bool) {
 	if fetched {
 		return // a filter that is not here may be the check; that it is not here was told
 	}
+	if whole && e.ownListener(d, routes) {
+		return
+	}
 	for _, l := range routes {
-		if !e.probe(l) {
+		if !e.probe(l) && !e.nowhere(l.action.get("cluster").str()) {
 			e.unasked("unchecked-listener", d.hcm.get("http_filters"), d.subject, "route %s reaches %s", l.what(), l.upstream())
 			return
 		}
@@ -218,7 +221,7 @@ func (e *exam) routes(d *door, routes []leaf) {
 		e.chosenUpstream(d, l)
 		check, off := d.asked(l)
 		if check < 0 {
-			if !e.probe(l) {
+			if !e.probe(l) && !e.nowhere(l.action.get("cluster").str()) {
 				e.add("unchecked-route", off, d.subject, "route %s reaches %s", l.what(), l.upstream())
 			}
 			continue
@@ -289,9 +292,13 @@ func (e *exam) scope(d *door, l leaf, scope value) {
 	for _, name := range settings.keys() {
 		entry := settings.field(name)
 		kind, config := entry.unpack()
-		if known := slices.ContainsFunc(d.filters, func(f filter) bool { return f.name == name }); !known && !e.elsewhereInChain(name, l) {
+		at := slices.IndexFunc(d.filters, func(f filter) bool { return f.name == name })
+		if at < 0 && !e.elsewhereInChain(name, l) {
 			e.add("per-route-ignored", entry, d.subject, "%s for a filter %q, and there is none", kind[strings.LastIndexByte(kind, '.')+1:], name)
 			continue
+		}
+		if own := unwrapped(entry); at >= 0 {
+			e.filterWrites(d, (filter{kind: own.kind}).short(), own.config, at < d.check)
 		}
 		forward := config.get("forward_not_matching_preflights")
 		e.when(kind == typeCORSRoute && forward.str() != "false", "cors-forwards", forward, d.subject)

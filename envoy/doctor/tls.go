@@ -1,69 +1,131 @@
 package doctor
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
 )
+
+// socket is the TLS context of a transport socket, whatever wraps it; not there where none is, or where it was not understood. The type
+// is that of the innermost socket, "" for none, which is plaintext.
+func (e *exam) socket(subject string, socket value) (kind string, tls value) {
+	const mostWraps = 8
+	entry := socket
+	for range mostWraps {
+		kind, config := entry.get("typed_config").unpack()
+		short, _ := strings.CutPrefix(kind, "envoy.extensions.transport_sockets.")
+		switch name, _, _ := strings.Cut(short, "."); name {
+		case "tls":
+			return kind, config
+		case "quic":
+			for _, inner := range []string{"downstream_tls_context", "upstream_tls_context"} {
+				if tls := config.get(inner); tls.there() {
+					return map[string]string{"downstream_tls_context": typeDownstream, "upstream_tls_context": typeUpstream}[inner], tls
+				}
+			}
+		case "starttls":
+			return typeStartTLS, config.get("tls_socket_config")
+		case "tap", "tcp_stats", "proxy_protocol", "internal_upstream", "http_11_proxy":
+			entry = config.get("transport_socket")
+			continue
+		case "raw_buffer", "":
+			return "", value{way: config.way, pos: config.pos}
+		}
+		break
+	}
+	e.add("not-understood", socket, subject, "transport socket %s", quoted(entry.get("name")))
+	return typeUnknown, value{}
+}
 
 // clientTLS examines what a door demands of its clients' certificates.
 func (e *exam) clientTLS(subject string, tls value) {
 	if !tls.there() {
 		return
 	}
-	common := tls.get("common_tls_context")
-	v, elsewhere := e.validation(common)
+	demand := e.validation(tls.get("common_tls_context"))
 	required := tls.get("require_client_certificate")
-	asks := v.get("trusted_ca").there() || v.get("custom_validator_config").there() || v.get("ca_certificate_provider_instance").there()
-	if !asks && !elsewhere.there() {
+	asks := demand.get("trusted_ca").there() || demand.get("custom_validator_config").there() || demand.get("ca_certificate_provider_instance").there()
+	if !asks && !demand.elsewhere.there() {
 		e.when(required.yes(), "certificate-not-asked", required, subject)
 		return
 	}
-	untrusted := v.get("trust_chain_verification")
-	e.when(untrusted.is("ACCEPT_UNTRUSTED", 1), "untrusted-certificate", untrusted, subject)
-	e.when(v.get("allow_expired_certificate").yes(), "untrusted-certificate", v.get("allow_expired_certificate"), subject)
+	for _, part := range demand.parts {
+		untrusted, expired := part.get("trust_chain_verification"), part.get("allow_expired_certificate")
+		e.when(untrusted.is("ACCEPT_UNTRUSTED", 1), "untrusted-certificate", untrusted, subject)
+		e.when(expired.yes(), "untrusted-certificate", expired, subject)
+	}
 	stateless := tls.get("disable_stateless_session_resumption").yes() && tls.get("disable_stateful_session_resumption").yes()
 	e.when(!stateless, "resumption", tls.get("disable_stateful_session_resumption"), subject)
 	if e.policy != nil && e.policy.Peers == policy.PeersEnvoy {
-		e.proved(subject, v, elsewhere)
+		e.proved(subject, demand)
 	}
 }
 
-// validation is a context's demand on the other side's certificate, and where the rest of it comes from if that is not here.
-func (e *exam) validation(common value) (v, elsewhere value) {
+// demand is what a context demands of the other side's certificate: its own words, and those of a secret, which Envoy merges into them
+// as protobuf merges messages. Lists are joined, and of anything else the secret's counts where it says it.
+type demand struct {
+	parts     []value // never empty; the secret's last
+	elsewhere value   // the reference to a secret that is not here
+}
+
+// get is a field of the merged message; where nobody has it, where it would stand first.
+func (d demand) get(name string) value {
+	for i := len(d.parts) - 1; i > 0; i-- {
+		if at := d.parts[i].get(name); at.there() {
+			return at
+		}
+	}
+	return d.parts[0].get(name)
+}
+
+// names are the matchers of names, of which one must take a name of the certificate.
+func (d demand) names() []value {
+	var all []value
+	for _, part := range d.parts {
+		all = append(all, part.get("match_typed_subject_alt_names").items()...)
+	}
+	return all
+}
+
+// validation is a context's demand on the other side's certificate.
+func (e *exam) validation(common value) demand {
 	secret := common.get("validation_context_sds_secret_config")
-	v = common.get("validation_context")
+	d := demand{parts: []value{common.get("validation_context")}}
 	if combined := common.get("combined_validation_context"); combined.there() {
-		v, secret = combined.get("default_validation_context"), combined.get("validation_context_sds_secret_config")
+		d.parts[0], secret = combined.get("default_validation_context"), combined.get("validation_context_sds_secret_config")
 	}
 	if !secret.there() {
-		return v, value{}
+		return d
 	}
 	held, ok := e.config.secrets[secret.get("name").str()]
-	switch {
-	case !ok:
-		return v, secret
-	case v.get("match_typed_subject_alt_names").there():
-		return v, held // the CA is there, and the names are the default's
+	if !ok {
+		d.elsewhere = secret
+		return d
 	}
-	return held.get("validation_context"), value{}
+	if own := held.get("validation_context"); d.parts[0].there() {
+		d.parts = append(d.parts, own)
+	} else {
+		d.parts[0] = own
+	}
+	return d
 }
 
 // proved looks whether Envoy holds a client's name to a URI of the trust domain.
-func (e *exam) proved(subject string, v, elsewhere value) {
-	if kind, _ := v.get("custom_validator_config", "typed_config").unpack(); kind == typeSPIFFE {
+func (e *exam) proved(subject string, d demand) {
+	if kind, _ := d.get("custom_validator_config").get("typed_config").unpack(); kind == typeSPIFFE {
 		return // it takes URIs of its trust domains only
 	}
-	names := v.get("match_typed_subject_alt_names")
-	if len(names.items()) == 0 {
-		if elsewhere.there() {
-			e.add("caller-by-reference", elsewhere, subject, "")
+	names := d.names()
+	if len(names) == 0 {
+		if d.elsewhere.there() {
+			e.add("caller-by-reference", d.elsewhere, subject, "")
 			return
 		}
-		e.add("caller-unproved", names, subject, "no name is demanded")
+		e.add("caller-unproved", d.get("match_typed_subject_alt_names"), subject, "no name is demanded")
 		return
 	}
-	for _, name := range names.items() {
+	for _, name := range names {
 		if why := e.loose(name); why != "" {
 			e.add("caller-unproved", name, subject, "%s", why)
 		}
@@ -121,34 +183,51 @@ func (e *exam) gate(cluster value) {
 		e.add("not-understood", matched, subject, "which endpoint gets which transport socket was not read")
 		return
 	}
-	kind, tls := cluster.get("transport_socket", "typed_config").unpack()
-	if kind != typeUpstream {
+	kind, tls := e.socket(subject, cluster.get("transport_socket"))
+	switch kind {
+	case "", typeStartTLS: // which begins in plaintext, and no gate asks for more
 		e.when(!near(cluster), "gate-in-plaintext", cluster.get("transport_socket"), subject)
+		return
+	case typeUnknown:
 		return
 	}
 	common := tls.get("common_tls_context")
 	newest := common.get("tls_params", "tls_maximum_protocol_version")
 	e.when(!newest.is("TLSv1_3", 4), "gate-tls-version", newest, subject)
-	v, elsewhere := e.validation(common)
-	named := len(v.get("match_typed_subject_alt_names").items()) > 0 || v.get("custom_validator_config").there()
-	trusted := v.get("trusted_ca").there() || v.get("ca_certificate_provider_instance").there() || v.get("custom_validator_config").there() || elsewhere.there()
-	loose := v.get("trust_chain_verification").is("ACCEPT_UNTRUSTED", 1)
-	e.when(!named || !trusted || loose, "gate-unverified", common.get("validation_context"), subject)
+	e.gateVerified(subject, common)
 	shows := common.get("tls_certificates").there() || common.get("tls_certificate_sds_secret_configs").there() || common.get("tls_certificate_provider_instance").there()
 	e.when(!shows, "gate-no-certificate", common.get("tls_certificates"), subject)
 }
 
-// near reports whether all endpoints of a cluster are on this machine.
-func near(cluster value) bool {
-	count := 0
+// gateVerified looks whether Envoy knows who answers in a gate's name: a CA that it trusts, and a name that it demands.
+func (e *exam) gateVerified(subject string, common value) {
+	d := e.validation(common)
+	own := d.get("custom_validator_config").there()
+	trusted := d.get("trusted_ca").there() || d.get("ca_certificate_provider_instance").there() || own || d.elsewhere.there()
+	loose := slices.ContainsFunc(d.parts, func(part value) bool { return part.get("trust_chain_verification").is("ACCEPT_UNTRUSTED", 1) })
+	named := len(d.names()) > 0 || own
+	if !named && trusted && !loose && d.elsewhere.there() {
+		e.add("elsewhere", d.elsewhere, subject, "whether a name is demanded of the gate")
+		return
+	}
+	e.when(!named || !trusted || loose, "gate-unverified", common.get("validation_context"), subject)
+}
+
+// endpoints are the addresses of a cluster's endpoints, as far as they stand in it.
+func endpoints(cluster value) []value {
+	var all []value
 	for _, locality := range cluster.get("load_assignment", "endpoints").items() {
 		for _, endpoint := range locality.get("lb_endpoints").items() {
-			count++
-			address := endpoint.get("endpoint", "address")
-			if !address.get("pipe").there() && !loopback(address.get("socket_address", "address").str()) {
-				return false
-			}
+			all = append(all, endpoint.get("endpoint", "address"))
 		}
 	}
-	return count > 0
+	return all
+}
+
+// near reports whether all endpoints of a cluster are on this machine.
+func near(cluster value) bool {
+	all := endpoints(cluster)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(address value) bool {
+		return !address.get("pipe").there() && !loopback(address.get("socket_address", "address").str())
+	})
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -171,18 +172,38 @@ func (v value) str() string {
 // yes reports whether the value is true. What is absent is false, as in proto3.
 func (v value) yes() bool { return v.str() == "true" }
 
-// is reports whether the value is an enum's member, by name or by number: protobuf's JSON takes both.
+// is reports whether the value is an enum's member, by name or by number: protobuf's JSON takes both, and no other spelling of the number.
 func (v value) is(name string, number int) bool {
 	return v.str() == name || v.str() == strconv.Itoa(number)
 }
 
 // number is a whole number, or 0 for everything else.
 func (v value) number() uint64 {
-	n, err := strconv.ParseUint(v.str(), 10, 64)
-	if err != nil {
-		return 0
-	}
+	n, _ := whole(v.str())
 	return n
+}
+
+// mostExact is where numbers of JSON end that every reader has exactly (RFC 7493 section 2.2).
+const mostExact = 1<<53 - 1
+
+// whole reads a whole number as protobuf's JSON does, in quotes or not: in decimal digits, as 1e2 and 1.5e1, or hexadecimal.
+func whole(text string) (uint64, bool) {
+	digits := strings.TrimPrefix(text, "+")
+	if n, err := strconv.ParseUint(digits, 10, 64); err == nil {
+		return n, true
+	}
+	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
+		n, err := strconv.ParseUint(digits[2:], 16, 64)
+		return n, err == nil
+	}
+	if strings.Trim(digits, "0123456789.eE+-") != "" {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(digits, 64)
+	if err != nil || f < 0 || f > mostExact || f != math.Trunc(f) {
+		return 0, false
+	}
+	return uint64(f), true
 }
 
 // duration is a protobuf duration; false where there is none.

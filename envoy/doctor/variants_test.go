@@ -1,20 +1,28 @@
 package doctor_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport-dev/sallyport/authz/policy"
 )
 
 const (
 	firstAction = "{metadata: {descriptor_key: who, source: DYNAMIC, default_value: unknown, metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: who}]}}}"
+	theMask     = "{masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}}"
 	byMask      = "rate_limits:\n              - actions: [{masked_remote_address: {v4_prefix_mask_len: 32, v6_prefix_mask_len: 64}}]"
+	byAddress   = "rate_limits: [{actions: [{masked_remote_address: {}}]}]"
 	onHost      = "domains: [\"*\"]\n              "
 	asksAuthz   = "envoy_grpc: {cluster_name: authz, authority: authz}"
 	wholeNames  = "match_typed_subject_alt_names:\n              - " + uri
 )
+
+// byPeer is an edit of edge.yaml: whose address a request comes from is no longer what the connection says.
+var byPeer = [2]string{"use_remote_address: true", "use_remote_address: false"}
 
 // probeTo is an unchecked route for a probe of the policy, and where it leads.
 func probeTo(action string) string {
@@ -24,6 +32,12 @@ func probeTo(action string) string {
 
 func unprobed(rewrite string) fixture {
 	return set("unchecked-route", "edge.yaml", catch, probeTo("cluster: service, "+rewrite), ".disabled")
+}
+
+// right is a fixture without a finding.
+func (f fixture) right() fixture {
+	f.id, f.place = "", ""
+	return f
 }
 
 // The same mistakes in the other ways of making them, and what is not here or not known.
@@ -53,8 +67,8 @@ func TestVariants(t *testing.T) {
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{generic_key: {descriptor_value: a}}", limits: true},
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{header_value_match: {descriptor_value: a, headers: []}}", limits: true},
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{query_parameter_value_match: {descriptor_value: a, query_parameters: []}}", limits: true},
-		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{request_headers: {header_name: a, descriptor_key: a}}", limits: true},
-		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{query_parameters: {query_parameter_name: a, descriptor_key: a}}", limits: true},
+		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{request_headers: {header_name: a, descriptor_key: a}}", limits: true, also: []string{"descriptor-vanishes"}},
+		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{query_parameters: {query_parameter_name: a, descriptor_key: a}}", limits: true, also: []string{"descriptor-vanishes"}},
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{source_cluster: {}}", limits: true},
 		{id: "descriptor-without-limit", file: "sidecar.yaml", old: firstAction, new: "{destination_cluster: {}}", limits: true},
 		{id: "address-from-client", file: "sidecar.yaml", old: firstAction, new: "{remote_address: {}}", limits: true, also: []string{"descriptor-without-limit"}},
@@ -62,6 +76,25 @@ func TestVariants(t *testing.T) {
 		{id: "descriptor-without-limit", file: "edge.yaml", old: onHost + "typed_per_filter_config:\n", new: onHost + "typed_per_filter_config:\n                sallyport.edge: {\"@type\": type.googleapis.com/" +
 			"envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute, domain: other, rate_limits: [{actions: [{masked_remote_address: {}}]}]}\n", place: ".rate_limits[0]", limits: true},
 		{id: "descriptor-without-limit", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost, onHost + "rate_limits: [{actions: [{generic_key: {descriptor_value: a}}]}]\n              "}, place: ".virtual_hosts[0].rate_limits[0]", limits: true},
+		// What a client sends or does not send decides whether anything is counted at all.
+		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{header_value_match: {descriptor_value: a, headers: [{name: user-agent, present_match: true}]}}", place: ".header_value_match"},
+		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{header_value_match: {descriptor_value: a, expect_match: false, headers: [{name: \":method\"}, {name: x-skip}]}}", place: ".header_value_match"},
+		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{query_parameter_value_match: {descriptor_value: a, expect_match: false, query_parameters: [{name: skip}]}}", place: ".query_parameter_value_match"},
+		{id: "descriptor-vanishes", file: "edge.yaml", old: byMask, new: byMask + "\n                apply_on_stream_done: true\n              - actions: [{header_value_match: {descriptor_value: a, headers: [{name: x-skip}]}}]", place: ".header_value_match"},
+		{id: "descriptor-vanishes", file: "edge.yaml", old: theMask, new: "{metadata: {descriptor_key: masked_remote_address, metadata_key: {key: our.own, path: [{key: plan}]}}}", place: ".metadata"},
+		// The filter behind a matcher counts what the matcher takes.
+		{id: "limit-partial", file: "edge.yaml", old: "              \"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit\n              domain: edge\n", new: "              \"@type\": type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher\n" +
+			"              xds_matcher: {matcher_list: {}}\n              extension_config: {name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit, domain: edge, timeout: 0.1s, failure_mode_deny: true, " +
+			byAddress + ", rate_limit_service: {grpc_service: {envoy_grpc: {cluster_name: ratelimit}}}}}\n", place: ".xds_matcher"},
+		// A filter among the actions of a matcher.
+		{id: "metadata-forged", file: "edge.yaml", old: router, new: "          - name: m\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher, extension_config: {name: c, typed_config: " +
+			"{\"@type\": type.googleapis.com/envoy.extensions.filters.http.composite.v3.Composite}}, xds_matcher: {on_no_match: {action: {name: a, typed_config: {typed_config: {typed_config: " +
+			"{\"@type\": type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config, metadata: [{metadata_namespace: envoy.filters.http.ext_authz}]}}}}}}}\n" + router, place: ".metadata_namespace", also: []string{"rewriting-filter"}},
+		// Limits by address on a virtual host, on a route, and in a route's settings of the filter.
+		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost, onHost + byAddress + "\n              "}, third: byPeer, place: ".use_remote_address"},
+		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{"route: {cluster: service, timeout: 15s}\n          http", "route: {cluster: service, timeout: 15s, " + byAddress + "}\n          http"}, third: byPeer, place: ".use_remote_address"},
+		{id: "address-from-client", file: "edge.yaml", old: byMask, new: "stat_prefix: a", more: [2]string{onHost + "typed_per_filter_config:\n", onHost + "typed_per_filter_config:\n                sallyport.edge: {\"@type\": type.googleapis.com/" +
+			"envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute, " + byAddress + "}\n"}, third: byPeer, place: ".use_remote_address"},
 		{id: "limit-partial", file: "edge.yaml", old: "failure_mode_deny: true", new: "failure_mode_deny: true\n              filter_enabled: {default_value: {numerator: 9999, denominator: TEN_THOUSAND}}"},
 		set("descriptor-namespace", "sidecar.yaml", "metadata_key: {key: envoy.filters.http.ext_authz, path: [{key: who}]}", "metadata_key: {key: envoy.filters.http.ext_authz/orders, path: [{key: plan}]}", ".metadata_key"),
 
@@ -112,6 +145,40 @@ func TestVariants(t *testing.T) {
 	}
 }
 
+// A cookie that a service's OpenAPI document holds to a form must reach the gate, and only then.
+func TestDeclaredCookies(t *testing.T) {
+	const document = "openapi: 3.0.3\ninfo: {title: shop, version: \"1\"}\npaths:\n  /orders/{order_id}:\n    get:\n      parameters:\n" +
+		"        - {name: order_id, in: path, required: true, schema: {type: string}}\n        - {name: theme, in: %s, schema: {type: string}}\n      responses: {default: {description: d}}\n"
+	for in, want := range map[string][]string{"cookie": {"headers-withheld"}, "query": nil} {
+		f := disallowed("cookie", [2]string{"    edge: true\n", "    edge: true\n    openapi: shop.openapi.yaml\n"})
+		config, text := f.edited(t)
+		p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}, {Name: "shop.openapi.yaml", Data: fmt.Appendf(nil, document, in)}})
+		if len(errs) > 0 {
+			t.Fatal(errs.Pretty())
+		}
+		if got := ids(examine(t, config, p, shippedLimits(t))); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// A list of allowed headers is told by what it lacks.
+func TestAllowedHeaders(t *testing.T) {
+	for allowed, want := range map[string]string{
+		"[{exact: authorization}]":                "only some are allowed, and not :path, :method, :authority, x-forwarded-for, x-request-id, upgrade, connection, x-api-key",
+		"[{prefix: \":\"}, {prefix: x-}]":         "only some are allowed, and not authorization, upgrade, connection",
+		"[{safe_regex: {regex: \"[^b].*\"}}]":     "only some are allowed, and the gate denies by others that it must see as well",
+		"[{exact: X-API-KEY, ignore_case: true}]": "only some are allowed, and not :path, :method, :authority, authorization, x-forwarded-for, x-request-id, upgrade, connection",
+	} {
+		edit := filterSetting("allowed_headers: {patterns: " + allowed + "}")
+		f := fixture{file: "edge.yaml", old: edit[0], new: edit[1], policy: keyed}
+		config, text := f.edited(t)
+		if found := examine(t, config, parse(t, text), shippedLimits(t)); len(found) != 1 || found[0].Detail != want {
+			t.Errorf("%s: %+v, want %s", allowed, found, want)
+		}
+	}
+}
+
 // What is right in another way than the shipped files have it is no finding, and no note either.
 func TestRightInOtherWays(t *testing.T) {
 	for _, f := range []fixture{
@@ -138,6 +205,28 @@ func TestRightInOtherWays(t *testing.T) {
 		set("", "edge.yaml", catch, "- match: {connect_matcher: {}}\n                route: {cluster: service}\n              "+catch, ""),
 		set("", "edge.yaml", catch, "- match: {path: /healthz, headers: [{name: \":method\", string_match: {exact: HEAD}}]}\n                route: {cluster: service}\n                typed_per_filter_config: {envoy.filters.http.ext_authz: "+
 			"{\"@type\": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}\n              "+catch, ""),
+		// Filters that leave the token where it is and write elsewhere, or behind the check; changes of headers that nobody judges by.
+		set("", "edge.yaml", corsAt, httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {forward: true, claim_to_headers: [{header_name: x-plan, claim_name: plan}]}}")+corsAt, ""),
+		set("", "edge.yaml", corsAt, httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {from_headers: [{name: x-jwt}]}, b: {from_params: [jwt]}}")+corsAt, ""),
+		set("", "edge.yaml", router, httpFilter("jwt_authn", "JwtAuthentication", "providers: {a: {}}")+router, ""),
+		set("", "edge.yaml", router, httpFilter("credential_injector", "CredentialInjector", injected(""))+router, ""),
+		set("", "edge.yaml", corsAt, httpFilter("credential_injector", "CredentialInjector", injected(", header: x-upstream-key"))+corsAt, ""),
+		set("", "edge.yaml", corsAt, httpFilter("header_to_metadata", "Config", "request_rules: [{header: x-plan, on_header_present: {key: plan}, remove: true}]")+corsAt, ""),
+		set("", "edge.yaml", corsAt, httpFilter("set_metadata", "Config", "metadata: [{metadata_namespace: our.own, value: {a: envoy.filters.http.ext_authz}}]")+corsAt, ""),
+		set("", "edge.yaml", early("")[0], early("remove: x-user-id}, {remove: x-request-id")[1], ""),
+		disallowed("origin", [2]string{}).right(), disallowed("content-encoding", [2]string{}).right(), disallowed("x-hub-signature-256", [2]string{}).right(),
+		disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}\n        body_parameters: separate")).right(),
+		set("", "edge.yaml", "    listener_filters:\n", "    listener_filters:\n    - {name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}\n", ""),
+		set("", "edge.yaml", theMask, "{metadata: {descriptor_key: masked_remote_address, source: ROUTE_ENTRY, metadata_key: {key: our.own, path: [{key: plan}]}}}", ""),
+		set("", "edge.yaml", theMask, "{metadata: {descriptor_key: masked_remote_address, default_value: a, metadata_key: {key: our.own, path: [{key: plan}]}}}", ""),
+		// A match beside a descriptor that is always sent; of what every request has; hits that are counted at the end; another filter's stage.
+		set("", "edge.yaml", byMask, byMask+"\n              - actions: [{header_value_match: {descriptor_key: masked_remote_address, descriptor_value: a, headers: [{name: user-agent, present_match: true}]}}]", ""),
+		set("", "edge.yaml", theMask, "{request_headers: {header_name: \":path\", descriptor_key: masked_remote_address}}", ""),
+		set("", "edge.yaml", theMask, "{header_value_match: {descriptor_key: masked_remote_address, descriptor_value: a, headers: [{name: \":method\", string_match: {exact: POST}}]}}", ""),
+		set("", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 0}\n              - actions: ["+theMask+"]\n                apply_on_stream_done: true\n                hits_addend: {format: \"%BYTES_SENT%\"}", ""),
+		set("", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 2}", ""),
+		{file: "edge.yaml", old: byMask, new: "stage: 1", more: [2]string{onHost, onHost + "rate_limits: [{stage: 1, actions: [" + theMask + "]}]\n              "}},
+		{file: "demo.yaml", policy: bounded("32767")}, {file: "demo.yaml", policy: bounded("100")},
 		// Clusters that are here, though others are not; a virtual host of the service's own names.
 		set("", "edge.yaml", "node: {id: edge, cluster: edge}", "node: {id: edge, cluster: edge}\ndynamic_resources: {cds_config: {ads: {}}}", ""),
 		set("", "edge.yaml", "domains: [\"*\"]", "domains: [orders.example, \"orders.example:*\"]", ""),

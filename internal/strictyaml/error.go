@@ -26,8 +26,11 @@ type Error struct {
 	Line string
 }
 
-// Error is the complaint in one line: file:line:column: message.
+// Error is the complaint in one line: file:line:column: message; without a place of a file: file: message.
 func (e *Error) Error() string {
+	if e.Pos == (Pos{}) {
+		return e.File + ": " + e.Msg
+	}
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Pos.Line, e.Pos.Column, e.Msg)
 }
 

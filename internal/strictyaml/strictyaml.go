@@ -55,6 +55,11 @@ type Document struct {
 	lines []string
 }
 
+// Places is the document with no values, for who keeps it only to complain about its places later.
+func (d *Document) Places() *Document {
+	return &Document{File: d.File, Root: leaf(Null, Pos{1, 1}), lines: d.lines}
+}
+
 // Parse reads one strict YAML document. It returns either a document or at least one error; it never panics.
 func Parse(file string, data []byte) (*Document, Errors) {
 	return ParseWith(file, data, Options{})

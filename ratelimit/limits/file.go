@@ -4,6 +4,7 @@
 package limits
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -23,13 +24,18 @@ type File struct {
 	doc       *strictyaml.Document
 	domainPos strictyaml.Pos
 	root      *node
+	composed  bool // of a Config: its places are descriptors, not lines
 }
 
 // complain makes one error about a place of the file.
 func (f *File) complain(at strictyaml.Pos, hint, format string, args ...any) *strictyaml.Error {
 	d := strictyaml.NewDecoder(f.doc)
 	d.ErrorAt(at, hint, format, args...)
-	return d.Errors()[0]
+	errs := d.Errors()
+	if f.composed {
+		placed(errs)
+	}
+	return errs[0]
 }
 
 // The keys of the format. Those of the reference come first; the old service refuses ours loudly.
@@ -52,12 +58,17 @@ func Decode(name string, data []byte) (*File, strictyaml.Errors) {
 		}
 		return nil, errs
 	}
-	f := &File{Name: name, doc: doc}
-	r := &reader{Decoder: strictyaml.NewDecoder(doc), file: f}
+	return (&File{Name: name, doc: doc}).read()
+}
+
+// read reads the file's document.
+func (f *File) read() (*File, strictyaml.Errors) {
+	r := &reader{Decoder: strictyaml.NewDecoder(f.doc), file: f}
 	r.root()
 	if errs := r.Errors(); len(errs) > 0 {
 		return nil, errs
 	}
+	f.doc = f.doc.Places()
 	return f, nil
 }
 
@@ -168,7 +179,7 @@ func (r *reader) descriptors(n *node, m *strictyaml.Mapping, at level) {
 		case strings.Contains(e.Key, "*"):
 			r.ErrorAt(d.Pos("key"), "write the key, and value: with the wildcard", "a wildcard in a key is not supported")
 		case lines[e] > 0:
-			r.ErrorAt(d.Pos("key"), "keep one of them", "duplicate descriptor composite key '%s' (first on line %d)", r.pathOf(below.path), lines[e])
+			r.ErrorAt(d.Pos("key"), "keep one of them", "duplicate descriptor composite key '%s'%s", r.pathOf(below.path), r.firstOn(lines[e]))
 		default:
 			lines[e] = d.Pos("key").Line
 			n.order = append(n.order, e)
@@ -181,6 +192,14 @@ func (r *reader) descriptors(n *node, m *strictyaml.Mapping, at level) {
 			n.add(e, child)
 		}
 	}
+}
+
+// firstOn says where a descriptor stands that a second one repeats. A descriptor of a Config has no line, and its path is told.
+func (r *reader) firstOn(line int) string {
+	if r.file.composed {
+		return ""
+	}
+	return fmt.Sprintf(" (first on line %d)", line)
 }
 
 func (r *reader) pathOf(path []string) string {

@@ -13,6 +13,16 @@ type Source struct {
 	Name string
 	Data []byte
 	Err  error
+	// Config is the file as values, where it did not come as text; Data is then what they were decoded from, and only tells one
+	// version of it from another.
+	Config *Config
+}
+
+func (s Source) decode() (*File, strictyaml.Errors) {
+	if s.Config != nil {
+		return Compose(s.Name, s.Config)
+	}
+	return Decode(s.Name, s.Data)
 }
 
 // Snapshot is a folder of limits files as it is in force. The unit is the file: one that is bad keeps its last good version, and the
@@ -119,7 +129,7 @@ func read(before *Snapshot, source Source, o BuildOptions) *candidate {
 	if known && bytes.Equal(good.data, source.Data) {
 		return &candidate{loaded: good, name: source.Name}
 	}
-	file, errs := Decode(source.Name, source.Data)
+	file, errs := source.decode()
 	if len(errs) > 0 {
 		return &candidate{loaded: good, name: source.Name, errors: errs}
 	}

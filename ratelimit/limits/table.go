@@ -3,6 +3,7 @@ package limits
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -58,6 +59,9 @@ type Match struct {
 	Rule *Rule
 	// Key names the counter; empty without a rule and for unlimited rules.
 	Key string
+	// Stray says that the file has nothing to say about the descriptor: it is longer or shorter than any limit, or of other keys. A
+	// level that was written without a limit is no stray, it lets pass on purpose.
+	Stray bool
 }
 
 // BuildOptions say how files become a table. The zero value is our own way.
@@ -166,6 +170,9 @@ func (t *Table) register(r *Rule) {
 // Rules lists every rule, each at the index of its ID: those of the files in their order, and one override rule a domain.
 func (t *Table) Rules() []*Rule { return t.rules }
 
+// Domains lists the domains that files have, in order.
+func (t *Table) Domains() []string { return slices.Sorted(maps.Keys(t.domains)) }
+
 // Override is the rule that stands for limits which requests of a domain bring themselves; nil for an unknown domain.
 func (t *Table) Override(domain string) *Rule {
 	if d := t.domains[domain]; d != nil {
@@ -188,7 +195,7 @@ func (t *Table) Match(domain string, entries []Entry) Match {
 	n := d.root
 	for _, e := range entries {
 		if n = n.step(e); n == nil {
-			return Match{}
+			return Match{Stray: true}
 		}
 		key = appendComponent(key, tagLiteral, e.Key)
 		if n.shared != "" {
@@ -199,7 +206,7 @@ func (t *Table) Match(domain string, entries []Entry) Match {
 	}
 	switch {
 	case n.rule == nil:
-		return Match{}
+		return Match{Stray: len(n.order) > 0}
 	case n.rule.Unlimited:
 		return Match{Rule: n.rule}
 	}

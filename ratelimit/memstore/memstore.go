@@ -54,7 +54,10 @@ type Store struct {
 	}
 }
 
-var _ ratelimit.Store = (*Store)(nil)
+var (
+	_ ratelimit.Store     = (*Store)(nil)
+	_ ratelimit.Forgetter = (*Store)(nil)
+)
 
 // New makes an empty store.
 func New(o Options) *Store {
@@ -121,6 +124,24 @@ func (s *Store) spend(ctx context.Context, batch []ratelimit.Charge, receipt *ra
 		s.clockSteps.Add(1)
 	}
 	return outcomes, nil
+}
+
+// Forget implements [ratelimit.Forgetter]. A counter that the keys of a rule share, because the store was full, stays.
+func (s *Store) Forget(ctx context.Context, batch []ratelimit.Charge) error {
+	if err := ctx.Err(); err != nil {
+		return &ratelimit.StoreError{Class: ratelimit.StoreTimeout, Err: err}
+	}
+	for i := range batch {
+		home := &s.shards[maphash.String(s.seed, batch[i].Key)%shardCount]
+		home.Lock()
+		at, found := home.index[batch[i].Key]
+		if found {
+			home.remove(at)
+			s.release(1)
+		}
+		home.Unlock()
+	}
+	return nil
 }
 
 // lock takes the locks of a set of shards in one order, so that no two batches wait for each other.

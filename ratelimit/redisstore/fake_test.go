@@ -28,6 +28,9 @@ type fake struct {
 	// what follows it the connection ends; silence keeps it open and says nothing.
 	script func(n int) string
 	ran    [][]string // what arrived of those
+	// slots is what CLUSTER SLOTS answers, and asking is how often ASKING came.
+	slots  string
+	asking int
 }
 
 const (
@@ -83,6 +86,8 @@ func (f *fake) serve(c net.Conn) {
 			answer = "-ERR unknown command 'hello'\r\n"
 		case "evalsha", "eval", "info":
 			answer = f.run(cmd)
+		case "cluster", "asking":
+			answer = f.aboutCluster(cmd[0])
 		}
 		if answer == silence {
 			continue
@@ -99,6 +104,16 @@ func (f *fake) run(cmd []string) string {
 	defer f.mu.Unlock()
 	f.ran = append(f.ran, cmd)
 	return f.script(len(f.ran) - 1)
+}
+
+func (f *fake) aboutCluster(word string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if word == "asking" {
+		f.asking++
+		return "+OK\r\n"
+	}
+	return f.slots
 }
 
 // runs are the scripts that have arrived.

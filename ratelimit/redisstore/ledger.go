@@ -53,6 +53,17 @@ func (l *ledger) note(c ratelimit.Charge, now int64, f fate) {
 	}
 }
 
+// forget stops watching a counter that was deleted on purpose.
+func (l *ledger) forget(key string) {
+	hash := maphash.String(ledgerSeed, key) | 1
+	place := &l.places[(hash>>1)%ledgerSize]
+	place.Lock()
+	defer place.Unlock()
+	if place.key == hash {
+		place.key = 0
+	}
+}
+
 // lifetime is how long, in milliseconds, the server keeps the counter of a charge at least: cells until they have left, a bucket
 // until the hits of the charge have drained.
 func lifetime(c ratelimit.Charge) int64 {

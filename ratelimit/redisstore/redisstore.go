@@ -39,10 +39,16 @@ type Options struct {
 	KeyPrefix string
 }
 
-// Store is a [ratelimit.Store] on a server. It is safe for concurrent use.
+// Store is a [ratelimit.Store] on a server, or on a cluster of them. It is safe for concurrent use.
+//
+// On a cluster a batch is decided on one server, by a script that has the keys of one slot: [Store.Slot] says which that is, and
+// [ratelimit.Spread] takes batches of several apart. A key prefix with a hash tag, such as {limits}:, puts all counters into one slot: then
+// every batch is decided as one, and one server bears it all.
 type Store struct {
-	client Client
-	prefix string
+	client  Client
+	cluster *redis.ClusterClient // client, if it is one
+	prefix  string
+	slots   slotter
 
 	clockSteps atomic.Uint64
 	lost       ledger
@@ -51,28 +57,59 @@ type Store struct {
 	clockForTest func() int64
 }
 
-var _ ratelimit.Store = (*Store)(nil)
+var (
+	_ ratelimit.Store     = (*Store)(nil)
+	_ ratelimit.Forgetter = (*Store)(nil)
+)
 
 // New makes a store that uses a client, which stays the caller's to close. It does not dial. It refuses a client that would
-// break the promises of the store: go-redis ignores the deadlines of contexts unless ContextTimeoutEnabled is set, and a
-// cluster would need every key of a batch in one slot.
+// break the promises of the store: go-redis ignores the deadlines of contexts unless ContextTimeoutEnabled is set, and a ring
+// decides by itself which of its servers has a key.
 func New(client Client, o Options) (*Store, error) {
-	switch c := client.(type) {
-	case nil:
-		return nil, errors.New("redisstore: no client")
-	case *redis.ClusterClient, *redis.Ring:
-		return nil, errors.New("redisstore: cluster and ring clients are not supported: a batch is decided on one server")
-	case *redis.Client:
-		if !c.Options().ContextTimeoutEnabled {
-			return nil, errors.New("redisstore: the client ignores deadlines: set ContextTimeoutEnabled")
-		}
-	}
 	s := &Store{client: client, prefix: o.KeyPrefix}
 	if s.prefix == "" {
 		s.prefix = DefaultKeyPrefix
 	}
+	obeys := true
+	switch c := client.(type) {
+	case nil:
+		return nil, errors.New("redisstore: no client")
+	case *redis.Ring:
+		return nil, errors.New("redisstore: ring clients are not supported: what a ring loses with a server, it hands out anew")
+	case *redis.Client:
+		obeys = c.Options().ContextTimeoutEnabled
+	case *redis.ClusterClient:
+		obeys, s.cluster = c.Options().ContextTimeoutEnabled, c
+	}
+	if !obeys {
+		return nil, errors.New("redisstore: the client ignores deadlines: set ContextTimeoutEnabled")
+	}
+	if s.cluster == nil {
+		return s, nil
+	}
+	slots, err := newSlotter(s.prefix)
+	if err != nil {
+		return nil, err
+	}
+	s.slots = slots
+	tagsOfSlots() // made at start and not for a request
 	return s, nil
 }
+
+// Slot is the slot of a counter in a cluster; zero without one, where everything is in one place.
+func (s *Store) Slot(key string) int {
+	if s.cluster == nil {
+		return 0
+	}
+	return s.slots.slot(key)
+}
+
+// KeyIn is a key in a slot, of no limit: for a [ratelimit.Breaker] that tries the server which has the slot. With a hash tag in the prefix,
+// every key is in one slot whatever is asked.
+func (s *Store) KeyIn(slot int) string { return "!{" + tagsOfSlots()[slot%Slots] + "}probe" }
+
+// Clustered says whether the store is a cluster, so that a batch may be of several slots.
+func (s *Store) Clustered() bool { return s.cluster != nil }
 
 // ClockSteps is how many batches found a counter that had seen a later time: the server's clock has stepped back, or a server
 // whose clock is behind has taken over.
@@ -120,6 +157,19 @@ func (s *Store) spend(ctx context.Context, batch []ratelimit.Charge) (*answer, e
 	return answer, nil
 }
 
+// Forget implements [ratelimit.Forgetter].
+func (s *Store) Forget(ctx context.Context, batch []ratelimit.Charge) error {
+	for i := range batch {
+		// Deleting twice is deleting once, but the same rule holds for every command here: nothing is sent twice.
+		cmd := onceCmd{redis.NewCmd(ctx, "del", s.prefix+batch[i].Key)}
+		if err := s.client.Process(ctx, cmd); err != nil {
+			return classified(err)
+		}
+		s.lost.forget(batch[i].Key)
+	}
+	return nil
+}
+
 // arguments are those of EVALSHA for a batch. What a client sent stands in keys only, and nothing but numbers in arguments.
 func (s *Store) arguments(batch []ratelimit.Charge) []any {
 	args := make([]any, 0, 4+2*len(batch))
@@ -152,13 +202,27 @@ func (s *Store) run(ctx context.Context, args []any) (any, error) {
 func (s *Store) once(ctx context.Context, args []any) (any, error) {
 	cmd := onceCmd{redis.NewCmd(ctx, args...)}
 	if err := s.client.Process(ctx, cmd); err != nil {
+		s.lookAround(ctx, err)
 		return nil, err
 	}
 	return cmd.Result()
 }
 
+// lookAround has the map of a cluster drawn anew, beside the requests, when a server does not do what it should: another may have taken its
+// place, and go-redis, told not to send again, would go on asking this one until its map is old.
+func (s *Store) lookAround(ctx context.Context, err error) {
+	if s.cluster == nil || isNoScript(err) {
+		return
+	}
+	switch classOf(err) {
+	case ratelimit.StoreOther, ratelimit.StoreOOM:
+	default:
+		s.cluster.ReloadState(ctx)
+	}
+}
+
 // onceCmd is a command that go-redis does not send again, whatever the client's retries are set to: a script whose answer was
-// lost may have run.
+// lost may have run. A cluster's client still follows MOVED and ASK, and asks again after READONLY: those servers have written nothing.
 type onceCmd struct{ *redis.Cmd }
 
 // NoRetry implements [redis.Cmder].

@@ -338,7 +338,7 @@ func TestNewRefusesUnsafeClients(t *testing.T) {
 	for name, client := range map[string]redisstore.Client{
 		"none":              nil,
 		"ignores deadlines": redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}),
-		"cluster":           redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ContextTimeoutEnabled: true}),
+		"hasty cluster":     redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}}),
 		"ring":              redis.NewRing(&redis.RingOptions{ContextTimeoutEnabled: true}),
 	} {
 		if s, err := redisstore.New(client, redisstore.Options{}); err == nil {

@@ -55,10 +55,14 @@ func (s *Store) Refund(ctx context.Context, r ratelimit.Receipt) error {
 	return nil
 }
 
-// nonceKey is the key that remembers a receipt. A counter's key begins with the tag of a component, and never with this mark. Where
-// keys are spread over slots, the nonce's must be in that of the counters.
+// nonceKey is the key that remembers a receipt. A counter's key begins with the tag of a component, and never with this mark. In a
+// cluster it is in the slot of the counters.
 func (s *Store) nonceKey(r ratelimit.Receipt) string {
-	return s.prefix + "!" + base64.RawURLEncoding.EncodeToString(r.Nonce[:])
+	nonce := base64.RawURLEncoding.EncodeToString(r.Nonce[:])
+	if s.cluster == nil {
+		return s.prefix + "!" + nonce
+	}
+	return s.prefix + "!{" + tagsOfSlots()[s.Slot(r.Spent[0].Key)] + "}" + nonce
 }
 
 // refundArguments are those of EVALSHA for a refund.

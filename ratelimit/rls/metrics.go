@@ -21,11 +21,12 @@ type Metrics struct {
 	failures *prometheus.CounterVec
 	calls    prometheus.Counter
 	seconds  prometheus.Observer
+	unit     float64 // of seconds, as parts of one
 
 	loaded, notLoaded, globalShadow prometheus.Counter
 
 	storeErrors, fallbacks *prometheus.CounterVec
-	unjudged               *prometheus.CounterVec
+	unjudged, strays       *prometheus.CounterVec
 	unknownDomains, panics prometheus.Counter
 	collectors             []prometheus.Collector
 }
@@ -36,8 +37,14 @@ var (
 )
 
 // NewMetrics makes unregistered metrics, all of them zero.
-func NewMetrics() *Metrics {
-	m := &Metrics{}
+func NewMetrics() *Metrics { return newMetrics(1) }
+
+// NewMetricsInMilliseconds is [NewMetrics] with response times in milliseconds under the same name, as dashboards expect that were made
+// for older versions of envoyproxy/ratelimit (PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS there).
+func NewMetricsInMilliseconds() *Metrics { return newMetrics(1000) }
+
+func newMetrics(unit float64) *Metrics {
+	m := &Metrics{unit: unit}
 	rule := func(name, help string) *prometheus.CounterVec {
 		return m.vec("ratelimit_service_rate_limit_"+name, help, "domain", "key1", "key2")
 	}
@@ -50,9 +57,12 @@ func NewMetrics() *Metrics {
 	m.negative = rule("total_negative_hits", "Hits that were given back to a rule.")
 	m.failures = m.vec("ratelimit_service_should_rate_limit_error", "Calls that ended with an error.", "err_type")
 	m.calls = m.vec("ratelimit_service_total_requests", "Calls.", "grpc_method").WithLabelValues("ShouldRateLimit")
+	buckets := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1}
+	for i := range buckets {
+		buckets[i] *= unit
+	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.",
-		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1},
+		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.", Buckets: buckets,
 	}, []string{"grpc_method"})
 	m.collectors = append(m.collectors, seconds)
 	m.seconds = seconds.WithLabelValues("ShouldRateLimit")
@@ -62,6 +72,7 @@ func NewMetrics() *Metrics {
 	m.storeErrors = m.vec("sallyport_ratelimit_store_errors_total", "Requests that the store could not decide.", "class")
 	m.fallbacks = m.vec("sallyport_ratelimit_fallbacks_total", "Limits answered without the store, by what answered.", "how")
 	m.unknownDomains = m.counter("sallyport_ratelimit_unknown_domain_total", "Requests for a domain that no limits file names.")
+	m.strays = m.vec("sallyport_ratelimit_stray_descriptors_total", "Descriptors of a known domain about which its limits file has nothing to say, so that they pass unlimited.", "domain")
 	m.panics = m.counter("sallyport_ratelimit_panics_total", "Panics caught while a request was decided.")
 	m.unjudged = m.vec("sallyport_ratelimit_unjudged_total", "Requests that were refused because they could not be judged.", "why")
 	m.touch()
@@ -76,7 +87,7 @@ func (m *Metrics) touch() {
 	for _, how := range []limits.Failure{limits.FailError, limits.FailLocal, limits.FailOpen, limits.FailClosed} {
 		m.fallbacks.WithLabelValues(how.String())
 	}
-	for _, why := range []string{undecodable, oversize, panicked} {
+	for _, why := range []string{undecodable, oversize, foreign, panicked} {
 		m.unjudged.WithLabelValues(why)
 	}
 	m.failures.WithLabelValues(kindStore)
@@ -120,7 +131,7 @@ func (m *Metrics) Loaded(ok bool) {
 
 func (m *Metrics) called(since time.Time) {
 	m.calls.Inc()
-	m.seconds.Observe(time.Since(since).Seconds())
+	m.seconds.Observe(time.Since(since).Seconds() * m.unit)
 }
 
 // UnknownDomain implements [ratelimit.Observer]. The domain is the caller's word, and no label.
@@ -128,6 +139,11 @@ func (m *Metrics) UnknownDomain(string, int) { m.unknownDomains.Inc() }
 
 // GlobalShadow implements [ratelimit.Observer].
 func (m *Metrics) GlobalShadow() { m.globalShadow.Inc() }
+
+// Stray implements [ratelimit.Observer]. The domain is one that a file names.
+func (m *Metrics) Stray(domain string, _ []limits.Entry) {
+	m.strays.WithLabelValues(label(domain)).Inc()
+}
 
 // StoreFailed implements [ratelimit.Observer].
 func (m *Metrics) StoreFailed(class ratelimit.StoreErrorClass) {

@@ -489,3 +489,30 @@ func BenchmarkShouldRateLimit(b *testing.B) {
 		}
 	}
 }
+
+// Whoever may not spend from a domain is over its limit, unjudged and uncounted: an error would let the request pass.
+func TestAdmits(t *testing.T) {
+	m := rls.NewMetrics()
+	asked := 0
+	limiter := stub(func(context.Context) (ratelimit.Response, error) {
+		asked++
+		return ratelimit.Response{Code: ratelimit.OK, Statuses: []ratelimit.Status{{Code: ratelimit.OK}}}, nil
+	})
+	client := dial(t, limiter, rls.Options{Metrics: m, Admits: func(_ context.Context, domain string) bool { return domain == "mesh" }})
+	for _, domain := range []string{"mesh", "edge", ""} {
+		got, err := client.ShouldRateLimit(context.Background(), parse(t, &rlsv3.RateLimitRequest{}, `domain: "`+domain+`" descriptors { entries { key: "a" } }`))
+		want := rlsv3.RateLimitResponse_OVER_LIMIT
+		if domain == "mesh" {
+			want = rlsv3.RateLimitResponse_OK
+		}
+		if err != nil || got.GetOverallCode() != want || len(got.GetStatuses()) != 1 {
+			t.Errorf("%q: %v, %v", domain, got, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the limiter was asked %d times", asked)
+	}
+	if err := testutil.CollectAndCompare(m, strings.NewReader(unjudged(map[string]int{"foreign": 2})), "sallyport_ratelimit_unjudged_total"); err != nil {
+		t.Error(err)
+	}
+}

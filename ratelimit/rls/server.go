@@ -48,8 +48,12 @@ type Options struct {
 	// for concurrent use.
 	OnPanic func(value any, stack []byte)
 	// OnUnjudged is told of each request that was refused without an answer of the limiter, with as much of it as was read, and
-	// why: "undecodable", "oversize" or "panic". It may be nil, and must be safe for concurrent use.
+	// why: "undecodable", "oversize", "foreign" or "panic". It may be nil, and must be safe for concurrent use.
 	OnUnjudged func(req ratelimit.Request, why string)
+	// Admits says whether the caller of this call may spend limits of a domain, so that one sidecar cannot spend another's budget. A
+	// call that it refuses is over the limit, for an error would let the request pass in Envoy. Nil admits everybody. It must be safe
+	// for concurrent use.
+	Admits func(ctx context.Context, domain string) bool
 }
 
 // Server answers Envoy. It is safe for concurrent use.
@@ -98,6 +102,9 @@ func (s *Server) ShouldRateLimit(ctx context.Context, in *rlsv3.RateLimitRequest
 	req, ok := decode(in)
 	if !ok {
 		return s.refused(req, oversize, len(in.GetDescriptors())), nil
+	}
+	if s.options.Admits != nil && !s.options.Admits(ctx, req.Domain) {
+		return s.refused(req, foreign, len(in.GetDescriptors())), nil
 	}
 	answer, err := s.limiter.Spend(ctx, req)
 	if err != nil {
@@ -155,6 +162,7 @@ func (s *Server) failed(err error) error {
 const (
 	undecodable = "undecodable"
 	oversize    = "oversize"
+	foreign     = "foreign"
 	panicked    = "panic"
 )
 

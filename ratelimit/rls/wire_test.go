@@ -158,7 +158,7 @@ func TestUndecodable(t *testing.T) {
 // unjudged is the metric of refusals without judgement, as it is scraped.
 func unjudged(counts map[string]int) string {
 	text := "# HELP sallyport_ratelimit_unjudged_total Requests that were refused because they could not be judged.\n# TYPE sallyport_ratelimit_unjudged_total counter\n"
-	for _, why := range []string{"oversize", "panic", "undecodable"} {
+	for _, why := range []string{"foreign", "oversize", "panic", "undecodable"} {
 		text += fmt.Sprintf("sallyport_ratelimit_unjudged_total{why=%q} %d\n", why, counts[why])
 	}
 	return text

@@ -113,13 +113,19 @@ func ask(ctx context.Context, addr string, words ...any) (string, error) {
 // awaitAnswer asks a server again and again until its answer holds a text.
 func awaitAnswer(t testing.TB, addr, what, text string, words ...any) {
 	t.Helper()
+	await(t, addr, what, func(answer string) bool { return contains(answer, text) }, words...)
+}
+
+// await asks a server again and again until its answer will do.
+func await(t testing.TB, addr, what string, will func(answer string) bool, words ...any) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), settling)
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
 		answer, err := ask(ctx, addr, words...)
-		if err == nil && contains(answer, text) {
+		if err == nil && will(answer) {
 			return
 		}
 		select {

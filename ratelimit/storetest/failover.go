@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"testing"
 )
 
@@ -45,4 +47,30 @@ func RunSentinels(t testing.TB) *Sentinels {
 	// A sentinel can promote only a replica that it has heard of.
 	awaitAnswer(t, sentinel.Addr, "the sentinel knows the replica", replica.Addr, "sentinel", "replicas", SentinelMaster)
 	return &Sentinels{Addr: sentinel.Addr, Master: master, Replica: replica}
+}
+
+var (
+	ownOffset     = regexp.MustCompile(`master_repl_offset:(\d+)`)
+	replicaOffset = regexp.MustCompile(`slave0:.*state=online,offset=(\d+)`)
+)
+
+// AwaitReplica returns when the server's replica has all that was written to the server before.
+func (v *Valkey) AwaitReplica(t testing.TB) {
+	t.Helper()
+	written := ownOffset.FindStringSubmatch(tell(t, v.Addr, "info", "replication"))
+	if written == nil {
+		t.Fatal("the server does not say how much it has written")
+	}
+	want, err := strconv.Atoi(written[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, v.Addr, "the replica has what was written", func(answer string) bool {
+		has := replicaOffset.FindStringSubmatch(answer)
+		if has == nil {
+			return false
+		}
+		n, err := strconv.Atoi(has[1])
+		return err == nil && n >= want
+	}, "info", "replication")
 }

@@ -142,6 +142,22 @@ func tokens(c ratelimit.Charge, burst uint32) ratelimit.Charge {
 var stories = map[string]func(b bench){
 	"an empty batch decides nothing": func(b bench) { b.spend() },
 
+	"what is forgotten begins anew, and nothing else": func(b bench) {
+		b.want(false, []uint32{0}, hits(per("a", 3), 3))
+		b.want(false, []uint32{1}, hits(per("b", 3), 2))
+		forgetful, ok := b.Store.(ratelimit.Forgetter)
+		if !ok {
+			b.Fatal("the store cannot forget")
+		}
+		for range 2 { // there is nothing to forget the second time
+			if err := forgetful.Forget(b.Context(), []ratelimit.Charge{per("a", 3), per("never", 3)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.want(false, []uint32{2}, per("a", 3))
+		b.want(false, []uint32{0}, per("b", 3))
+	},
+
 	"a limit holds, and a denied hit burns nothing": func(b bench) {
 		b.want(false, []uint32{1}, hits(per("a", 3), 2))
 		b.want(true, []uint32{1}, hits(per("a", 3), 2))

@@ -191,10 +191,10 @@ func (c counter) states(ch ratelimit.Charge, now int64, over []bool) []window.St
 		} else {
 			wait = c[k].wait(k, now, f)
 		}
-		used := c.used(ch.Algorithm, w, now)
 		out = append(out, window.State{
-			Remaining: uint32(max(capacity-used, 0)), Beyond: uint32(min(max(used-capacity, 0), math.MaxUint32)),
-			Reset: time.Duration(wait) * time.Millisecond, Over: over[i],
+			Remaining: uint32(max(capacity-c.used(ch.Algorithm, w, now), 0)),
+			Beyond:    uint32(min(max(c.used(ch.Algorithm, w, now)-capacity, 0), math.MaxUint32)),
+			Reset:     time.Duration(wait) * time.Millisecond, Over: over[i],
 		})
 	}
 	return out

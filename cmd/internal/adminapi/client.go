@@ -29,9 +29,9 @@ func Revoke(ctx context.Context, address string, r Request) (until time.Time, er
 	}
 	var out *adminv1.RevokeResponse
 	asked := false
-	err = call(ctx, address, func(ctx context.Context, client adminv1.AdminClient) (err error) {
+	err = call(ctx, address, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
 		asked = true
-		out, err = client.Revoke(ctx, in)
+		out, err = adminv1.NewAdminClient(conn).Revoke(ctx, in)
 		return err
 	})
 	switch {
@@ -44,7 +44,7 @@ func Revoke(ctx context.Context, address string, r Request) (until time.Time, er
 }
 
 // call makes one call to the gate at address. An error from before the call is marked as daemon.Unable.
-func call(ctx context.Context, address string, do func(context.Context, adminv1.AdminClient) error) error {
+func call(ctx context.Context, address string, do func(context.Context, *grpc.ClientConn) error) error {
 	if err := CheckAddress(address); err != nil {
 		return daemon.Unable(err)
 	}
@@ -64,7 +64,7 @@ func call(ctx context.Context, address string, do func(context.Context, adminv1.
 		return daemon.Unable(fmt.Errorf("adminapi: %w", err))
 	}
 	defer func() { _ = conn.Close() }()
-	return do(ctx, adminv1.NewAdminClient(conn))
+	return do(ctx, conn)
 }
 
 // dial connects before gRPC does, whose client would try again and again: the system's answers, in an operator's words.

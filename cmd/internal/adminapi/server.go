@@ -39,6 +39,10 @@ type Options struct {
 	Denials Denials
 	// Asked is told of every question about a decision, as Audit is of every revocation. Nil tells nobody.
 	Asked func(Asked)
+	// Limits serves the service Limits; nil where the gate counts nothing.
+	Limits Limits
+	// Counted is told of every call about a counter, as Audit is of every revocation. Nil tells nobody.
+	Counted func(Counted)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -70,7 +74,8 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return daemon.ListenSocket(ctx, Flag, address, 0o600)
 }
 
-// Serve answers admin/v1 on a listener of [Listen] until ctx ends; it lets the calls in flight finish, closes the listener, removes
+// Serve answers admin/v1 on a listener of [Listen] until ctx ends: the service Limits where the options have one, and the service
+// Admin, unless there is no Revoker beside them. It lets the calls in flight finish, closes the listener, removes
 // the socket and returns nil. An error means that the listener failed.
 func Serve(ctx context.Context, l net.Listener, r Revoker, opt Options) error {
 	if opt.Audit == nil {
@@ -90,7 +95,12 @@ func Serve(ctx context.Context, l net.Listener, r Revoker, opt Options) error {
 		grpc.ConnectionTimeout(callTimeout),
 		grpc.WaitForHandlers(true),
 	)
-	adminv1.RegisterAdminServer(server, &service{revoker: r, options: opt})
+	if r != nil || opt.Limits == nil {
+		adminv1.RegisterAdminServer(server, &service{revoker: r, options: opt})
+	}
+	if opt.Limits != nil {
+		adminv1.RegisterLimitsServer(server, newLimitsService(opt))
+	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

@@ -2,10 +2,10 @@ package adminapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -117,24 +117,16 @@ func Why(ctx context.Context, address string, q Question) (*authz.Explanation, e
 		return nil, daemon.Unable(fmt.Errorf("adminapi: %w", err))
 	}
 	var out *adminv1.WhyResponse
-	err := call(ctx, address, func(ctx context.Context, client adminv1.AdminClient) (err error) {
+	err := call(ctx, address, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
 		in := &adminv1.WhyRequest{Name: &adminv1.WhyRequest_DecisionId{DecisionId: q.DecisionID}}
 		if q.RequestID != "" {
 			in.Name = &adminv1.WhyRequest_RequestId{RequestId: q.RequestID}
 		}
-		out, err = client.Why(ctx, in)
+		out, err = adminv1.NewAdminClient(conn).Why(ctx, in)
 		return err
 	})
-	switch s := status.Convert(err); {
-	case err == nil:
-		return explanation(out), nil
-	case s.Code() == codes.NotFound, s.Code() == codes.FailedPrecondition, s.Code() == codes.InvalidArgument:
-		return nil, daemon.Invalid(errors.New(s.Message()))
-	case s.Code() == codes.Unimplemented:
-		return nil, daemon.Unable(fmt.Errorf("what listens at %s does not know this call: is it a gate of this version?", address))
-	case s.Code() == codes.Unknown:
-		return nil, err // it could not be asked, and says so
-	default:
-		return nil, daemon.Unable(fmt.Errorf("the gate did not answer: %s (%s %s)", s.Message(), Flag, address))
+	if err != nil {
+		return nil, refusal(err, address)
 	}
+	return explanation(out), nil
 }

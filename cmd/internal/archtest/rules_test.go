@@ -16,14 +16,14 @@ var floors = map[int][]string{
 	1: {
 		"authz/policy", "authz/pattern", "authz/target", "authz/scope", "authz/strictjson", "authz/condition", "authz/body", "authz/fields", "authz/schema", "authz/webhook", "authz/clientkey",
 		"authz/openapi",
-		"ratelimit/window", "ratelimit/limits", "internal/...", "proto/...",
+		"ratelimit/window", "ratelimit/limits", "ratelimit/compat", "internal/...", "proto/...",
 	},
 	// Floor 2 decides, and names the ports it needs for that.
 	2: {"authz", "ratelimit"},
 	// Floor 3 is doors: each to one foreign world.
 	3: {
 		"authz/jwt", "authz/jwks", "authz/owner/...", "authz/clientkey/redis", "authz/audit/...", "authz/issuer", "authz/revocation", "authz/extauthz",
-		"ratelimit/memstore", "ratelimit/redisstore", "ratelimit/xds", "ratelimit/rls", "envoy/...", "k8s/...",
+		"ratelimit/memstore", "ratelimit/redisstore", "ratelimit/xds", "ratelimit/rls", "ratelimit/statsd", "envoy/...", "k8s/...",
 	},
 	// Floor 4 names every concrete type, or tells stories about all of them.
 	4: {"cmd/...", "e2e/..."},

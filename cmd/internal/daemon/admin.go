@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -11,31 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// newAdmin makes the admin port's server: three read-only pages for probes and scrapers, with no password because there is nothing
-// to protect, and therefore nothing else. No profiler, no configuration, no decisions.
-func newAdmin(status *Status, registry *prometheus.Registry, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:                      adminHandler(status, registry, log),
-		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            5 * time.Second,
-		ReadTimeout:                  10 * time.Second,
-		WriteTimeout:                 30 * time.Second,
-		IdleTimeout:                  60 * time.Second,
-		MaxHeaderBytes:               16 << 10,
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-}
-
-// adminHandler compares whole paths. A ServeMux would also answer with redirects to cleaned ones.
-func adminHandler(status *Status, registry *prometheus.Registry, log *slog.Logger) http.Handler {
-	scrape := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 8, Timeout: 20 * time.Second,
-	})
+// adminHandler serves the admin port: three read-only pages for probes and scrapers, with no password because there is nothing to
+// protect, and therefore nothing else unless the command adds it. No profiler, no configuration, no decisions. It compares whole
+// paths, for a ServeMux would also answer with redirects to cleaned ones.
+func adminHandler(status *Status, registry *prometheus.Registry, log *slog.Logger, more map[string]http.Handler) http.Handler {
 	pages := map[string]http.Handler{
 		"/healthz": http.HandlerFunc(healthz),
 		"/readyz":  readyz(status),
-		"/metrics": scrape,
+		"/metrics": scrape(registry, log),
 	}
+	maps.Copy(pages, more)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -70,5 +56,12 @@ func readyz(status *Status) http.Handler {
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
 		_ = e.Encode(report)
+	})
+}
+
+// scrape shows the metrics to a Prometheus server.
+func scrape(registry *prometheus.Registry, log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 8, Timeout: 20 * time.Second,
 	})
 }

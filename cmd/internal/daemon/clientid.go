@@ -1,12 +1,15 @@
 package daemon
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 )
 
 // clientID is one entry of the client allow-list: a SPIFFE ID whose path segments may be "*" (one whole segment), or the exact DNS
@@ -87,23 +90,58 @@ func (c clientID) matches(id spiffeid.ID, names []string) bool {
 // errClientID marks a client whose certificate is good and whose name is not on the list.
 var errClientID = errors.New("the client is not in --tls-client-ids")
 
-// admit judges a verified leaf. A SPIFFE certificate carries exactly one URI name and signs nothing (X509-SVID, sections 2 and 4):
-// with two names, which one is meant would be the reader's choice.
-func admit(ids []clientID, leaf *x509.Certificate) error {
+// entriesOf are the entries of the list that a verified leaf answers to, by their index. A SPIFFE certificate carries exactly one URI name
+// and signs nothing (X509-SVID, sections 2 and 4): with two names, which one is meant would be the reader's choice.
+func entriesOf(ids []clientID, leaf *x509.Certificate) (entries []int) {
 	var id spiffeid.ID
 	if len(leaf.URIs) == 1 && !leaf.IsCA {
 		if parsed, err := spiffeid.FromURI(leaf.URIs[0]); err == nil {
 			id = parsed
 		}
 	}
-	for _, c := range ids {
+	for i, c := range ids {
 		if c.matches(id, leaf.DNSNames) {
-			return nil
+			entries = append(entries, i)
 		}
+	}
+	return entries
+}
+
+// admit judges a verified leaf.
+func admit(ids []clientID, leaf *x509.Certificate) error {
+	if len(entriesOf(ids, leaf)) > 0 {
+		return nil
 	}
 	uris := make([]string, len(leaf.URIs))
 	for i, u := range leaf.URIs {
 		uris[i] = u.String()
 	}
 	return fmt.Errorf("%w: its certificate names %.200q", errClientID, append(uris, leaf.DNSNames...))
+}
+
+// client is what a connection carries beside its TLS: which entries of the allow-list its certificate answers to. It is found once, at
+// the handshake, so that no call reads a certificate.
+type client struct {
+	credentials.TLSInfo
+	entries []int
+}
+
+// knownClient adds to a connection's TLS who it is.
+func knownClient(ids []clientID, info credentials.AuthInfo) credentials.AuthInfo {
+	over, ok := info.(credentials.TLSInfo)
+	if !ok || len(ids) == 0 || len(over.State.VerifiedChains) == 0 {
+		return info
+	}
+	return client{over, entriesOf(ids, over.State.VerifiedChains[0][0])}
+}
+
+// Client says which entries of --tls-client-ids the caller of a gRPC call answers to, by their index; none where the gate has no such
+// list. The slice must not be written to.
+func Client(ctx context.Context) []int {
+	if p, ok := peer.FromContext(ctx); ok {
+		if c, ok := p.AuthInfo.(client); ok {
+			return c.entries
+		}
+	}
+	return nil
 }

@@ -27,6 +27,11 @@ type Config struct {
 	Options
 	// Service is the full name of the gRPC service, which the health service answers for beside "".
 	Service string
+	// HealthNames are further names that the health service answers for.
+	HealthNames []string
+	// AdminPages are further pages of the admin port, by path, for GET and HEAD. They may hold no secret, for nobody is asked for
+	// one there.
+	AdminPages map[string]http.Handler
 	// MaxRecvBytes is the largest message; zero is DefaultRecvBytes.
 	MaxRecvBytes int
 	// Build is shown by sallyport_build_info.
@@ -55,6 +60,7 @@ type Daemon struct {
 	listener     net.Listener
 	admin        *http.Server
 	adminAddress net.Listener // nil: no admin port
+	web          []webServer
 	endStreams   context.CancelFunc
 	tasks        []named
 	closers      []named
@@ -90,7 +96,7 @@ func open(ctx context.Context, c Config) (*Daemon, error) {
 	d.Registry.MustRegister(d.Status)
 	ending, endStreams := context.WithCancel(context.WithoutCancel(ctx))
 	d.endStreams = endStreams
-	server := serverConfig{recvBytes: c.MaxRecvBytes, age: c.MaxConnectionAge, ending: ending, panics: d.metrics.panics, log: c.Log}
+	server := serverConfig{recvBytes: c.MaxRecvBytes, age: c.MaxConnectionAge, grace: c.MaxConnectionAgeGrace, ending: ending, panics: d.metrics.panics, log: c.Log}
 	if c.TLS.Enabled() {
 		certificates, err := d.loadTLS()
 		if err != nil {
@@ -136,7 +142,7 @@ func (d *Daemon) bind(ctx context.Context, listen, admin endpoint) (err error) {
 	if d.adminAddress, err = admin.listen(ctx, "--admin", mode); err != nil {
 		return errors.Join(err, d.listener.Close())
 	}
-	d.admin = newAdmin(d.Status, d.Registry, d.Log)
+	d.admin = newWebServer(adminHandler(d.Status, d.Registry, d.Log, d.config.AdminPages), d.Log)
 	return nil
 }
 
@@ -219,6 +225,9 @@ func (d *Daemon) Close() error {
 	if d.adminAddress != nil {
 		err = errors.Join(err, ignore(net.ErrClosed, d.adminAddress.Close()))
 	}
+	for _, w := range d.web {
+		err = errors.Join(err, ignore(net.ErrClosed, w.listener.Close()))
+	}
 	return err
 }
 
@@ -247,6 +256,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return wrap("serve", ignore(grpc.ErrServerStopped, d.Server.Serve(d.listener))) })
 	if d.admin != nil {
 		group.Go(func() error { return wrap("serve admin", ignore(http.ErrServerClosed, d.admin.Serve(d.adminAddress))) })
+	}
+	for _, w := range d.web {
+		group.Go(func() error { return wrap("serve "+w.name, ignore(http.ErrServerClosed, w.server.Serve(w.listener))) })
 	}
 	group.Go(func() error { return d.becomeReady(failed) })
 	group.Go(func() error {
@@ -282,6 +294,9 @@ func (d *Daemon) setHealth(s grpc_health_v1.HealthCheckResponse_ServingStatus) {
 	if d.config.Service != "" {
 		d.health.SetServingStatus(d.config.Service, s)
 	}
+	for _, name := range d.config.HealthNames {
+		d.health.SetServingStatus(name, s)
+	}
 }
 
 func (d *Daemon) drain(stopTasks func()) error {
@@ -291,6 +306,9 @@ func (d *Daemon) drain(stopTasks func()) error {
 	d.Log.Info("draining", "delay", d.config.DrainDelay, "timeout", d.drainTimeout())
 	d.pause(ctx, d.config.DrainDelay)
 	d.finishCalls()
+	for _, w := range d.web {
+		stopWeb(ctx, w.server)
+	}
 	if !within(closeTimeout, stopTasks) {
 		d.Log.Warn("background tasks did not end in time")
 	}
@@ -299,11 +317,7 @@ func (d *Daemon) drain(stopTasks func()) error {
 		errs = append(errs, d.close(ctx, c))
 	}
 	if d.admin != nil {
-		stop, cancel := context.WithTimeout(ctx, closeTimeout)
-		defer cancel()
-		if d.admin.Shutdown(stop) != nil {
-			errs = append(errs, d.admin.Close())
-		}
+		stopWeb(ctx, d.admin)
 	}
 	d.Log.Info("drained")
 	return errors.Join(errs...)

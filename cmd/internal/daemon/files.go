@@ -205,6 +205,8 @@ type FileWatcher struct {
 	// Path is a FILE or a DIR, read as ReadFiles does, and Also what else it reads.
 	Path string
 	Also []string
+	// Tree is read instead of Path, if set; Path then only names it.
+	Tree *Tree
 	// Changed receives every new snapshot. Its error means that what was in force stays in force, or, marked by Partly, that a part
 	// of the snapshot came into force; the same content is not offered again.
 	Changed func([]File) error
@@ -226,7 +228,7 @@ type FileWatcher struct {
 // Load reads the files and offers them for the first time. A path that cannot be read at all is an ExitUnable error; an error of
 // Changed is an ExitInvalid error, unless it carries a code of its own. One marked by Partly is reported and ends nothing.
 func (w *FileWatcher) Load() error {
-	s, err := readStable(func() (snapshot, error) { return readOnce(w.Path, w.Also) })
+	s, err := readStable(w.read)
 	if err != nil {
 		return Unable(err)
 	}
@@ -243,21 +245,43 @@ func (w *FileWatcher) Load() error {
 func (w *FileWatcher) Run(ctx context.Context) error {
 	loop := w.hooks
 	loop.interval, loop.debounce, loop.now = w.Interval, w.Debounce, w.now
-	base := filepath.Base(w.Path)
-	loop.folders = []string{filepath.Dir(w.Path), w.Path}
-	loop.relevant = func(event string) bool {
-		name := filepath.Base(event)
-		return name == base || wanted(name) || endsIn(name, w.Also) || strings.HasPrefix(name, "..")
-	}
+	loop.folders, loop.relevant = w.hints()
 	return loop.run(ctx, w.look)
 }
 
+// hints are the folders to watch, and which of their events mean something.
+func (w *FileWatcher) hints() (folders []string, relevant func(event string) bool) {
+	folders = []string{filepath.Dir(w.Path), w.Path}
+	if w.Tree != nil {
+		for _, link := range w.Tree.Links {
+			folders = append(folders, filepath.Dir(link))
+		}
+		return folders, w.Tree.relevant
+	}
+	base := filepath.Base(w.Path)
+	return folders, func(event string) bool {
+		name := filepath.Base(event)
+		return name == base || wanted(name) || endsIn(name, w.Also) || strings.HasPrefix(name, "..")
+	}
+}
+
+// read reads once what is watched.
+func (w *FileWatcher) read() (snapshot, error) {
+	if w.Tree == nil {
+		return readOnce(w.Path, w.Also)
+	}
+	files, err := w.Tree.Read()
+	if err != nil {
+		return snapshot{}, err
+	}
+	return seal(files), nil
+}
+
 func (w *FileWatcher) look() {
-	once := func() (snapshot, error) { return readOnce(w.Path, w.Also) }
-	s, err := once()
+	s, err := w.read()
 	if err != nil || s.sum != w.seen {
 		// Only what is news is read twice.
-		s, err = readStable(once)
+		s, err = readStable(w.read)
 	}
 	switch {
 	case err != nil:

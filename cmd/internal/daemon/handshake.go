@@ -33,8 +33,9 @@ func (h *handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthIn
 	_, old := h.certificates.old.LoadAndDelete(raw)
 	if err != nil {
 		h.certificates.turnedAway(raw.RemoteAddr(), old, err)
+		return conn, info, err
 	}
-	return conn, info, err
+	return conn, knownClient(h.certificates.ids, info), nil
 }
 
 // turnedAway counts and logs one refused handshake under one of a few reasons.

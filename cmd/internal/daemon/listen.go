@@ -22,6 +22,8 @@ const maxSocketPath = 107
 type endpoint struct {
 	path string
 	addr netip.AddrPort
+	// shared lets the socket's folder be writable by others.
+	shared bool
 }
 
 // parseEndpoint reads "unix:/path" (or "unix:///path", as gRPC and URLs write it), "IP:port" or "localhost:port". Host names are refused: what a name resolves to would decide
@@ -64,9 +66,14 @@ func (e endpoint) local() bool { return e.path != "" || e.addr.Addr().IsLoopback
 // listen binds the endpoint. Flag names the option in messages; mode is the Unix socket's own mode.
 func (e endpoint) listen(ctx context.Context, flag string, mode fs.FileMode) (net.Listener, error) {
 	if e.path != "" {
-		return listenUnix(ctx, flag, e.path, mode)
+		return listenUnix(ctx, flag, e.path, mode, e.shared)
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", e.addr.String())
+	address := e.addr.String()
+	if e.addr.Addr() == netip.IPv6Unspecified() {
+		// Every interface of both families, or of the one that the machine has.
+		address = ":" + strconv.Itoa(int(e.addr.Port()))
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("daemon: %s %s is taken: another process listens there; stop it or choose another port", flag, e.addr)
 	}
@@ -77,13 +84,13 @@ func (e endpoint) listen(ctx context.Context, flag string, mode fs.FileMode) (ne
 }
 
 // listenUnix binds a socket in a folder that nobody else can write to. Whoever can write to the folder can put their own socket
-// in the gate's place, whatever the socket's mode.
-func listenUnix(ctx context.Context, flag, path string, mode fs.FileMode) (net.Listener, error) {
+// in the gate's place, whatever the socket's mode; shared says that this is accepted.
+func listenUnix(ctx context.Context, flag, path string, mode fs.FileMode, shared bool) (net.Listener, error) {
 	folder, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("daemon: %s: the socket's folder: %w", flag, err)
 	}
-	if err := ownFolder(flag, folder); err != nil {
+	if err := ownFolder(flag, folder); err != nil && !shared {
 		return nil, err
 	}
 	path = filepath.Join(folder, filepath.Base(path))

@@ -19,12 +19,17 @@ type Options struct {
 	Admin string
 	// SocketMode is the mode of Unix sockets; zero is 0660.
 	SocketMode fs.FileMode
+	// SharedSocketFolder lets a Unix socket stand in a folder that others can write to, where they can put their own in its place:
+	// the rule of envoyproxy/ratelimit, whose sockets stand in volumes that containers share.
+	SharedSocketFolder bool
 	// Plaintext says that Listen may stand off loopback without TLS because the mesh encrypts.
 	Plaintext bool
 	// TLS is what Listen shows and whom it lets in.
 	TLS TLSFiles
 	// MaxConnectionAge moves long-lived connections to other replicas; zero is never, and the shortest is a second.
 	MaxConnectionAge time.Duration
+	// MaxConnectionAgeGrace is how long calls may still finish on a connection that reached its age; zero is 30 s.
+	MaxConnectionAgeGrace time.Duration
 	// DrainDelay is the time between NOT_SERVING and the end of listening, for clients to notice; zero is none.
 	DrainDelay time.Duration
 	// DrainTimeout bounds the calls that finish after that; zero is 20 s.
@@ -78,6 +83,7 @@ func (o Options) endpoints() (listen, admin endpoint, err error) {
 	if listen, err = parseEndpoint("--listen", o.Listen); err != nil {
 		return listen, admin, err
 	}
+	listen.shared = o.SharedSocketFolder
 	if o.Admin != "" {
 		if admin, err = parseEndpoint("--admin", o.Admin); err != nil {
 			return listen, admin, err

@@ -37,6 +37,7 @@ type serverConfig struct {
 	credentials credentials.TransportCredentials // nil: plain text
 	recvBytes   int                              // zero: DefaultRecvBytes
 	age         time.Duration                    // zero: connections live for ever
+	grace       time.Duration                    // zero: connectionAgeGrace
 	ending      context.Context                  // ends the streams when the server drains
 	panics      prometheus.Counter
 	log         *slog.Logger
@@ -55,7 +56,7 @@ func newServer(c serverConfig) *grpc.Server {
 		// Half-open peers are found within a minute and a half, not after two hours. The age moves long-lived connections to
 		// replicas that were added since.
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionAge: c.age, MaxConnectionAgeGrace: connectionAgeGrace,
+			Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionAge: c.age, MaxConnectionAgeGrace: orDefault(c.grace, connectionAgeGrace),
 		}),
 		grpc.ChainUnaryInterceptor(guard.unary),
 		grpc.ChainStreamInterceptor(guard.stream),

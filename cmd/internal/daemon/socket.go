@@ -15,7 +15,7 @@ func ListenSocket(ctx context.Context, flag, address string, mode fs.FileMode) (
 	if err != nil {
 		return nil, err
 	}
-	return listenUnix(ctx, flag, path, mode)
+	return listenUnix(ctx, flag, path, mode, false)
 }
 
 // SocketPath reads "unix:/path" (or "unix:///path") and returns the path, which is whole, clean and short enough to bind.

@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -315,5 +317,26 @@ func TestRefusalsAreThrottled(t *testing.T) {
 	}
 	if n := testutil.ToFloat64(m.refused.WithLabelValues("handshake")); n != 1001 {
 		t.Errorf("%v counted, want 1001", n)
+	}
+}
+
+// A call says which entries of the list its caller answers to, so that a gate can tell its callers apart.
+func TestClientIsKnown(t *testing.T) {
+	servers, clients := newAuthority(t, "servers"), newAuthority(t, "clients")
+	g := startGate(t, Config{Options: Options{TLS: tlsFolder(t, servers, clients, leaf{}, "spiffe://td/ns/web/sa/envoy", "dns:envoy.example.com", "spiffe://td/ns/*/sa/envoy")}}, func(d *Daemon) {
+		register(d.Server, func(ctx context.Context, _ string) (string, error) { return fmt.Sprint(Client(ctx)), nil })
+	})
+	for name, test := range map[string]struct {
+		leaf leaf
+		want string
+	}{
+		"two entries": {leaf{uris: []string{"spiffe://td/ns/web/sa/envoy"}}, "[0 2]"},
+		"one":         {leaf{uris: []string{"spiffe://td/ns/shop/sa/envoy"}}, "[2]"},
+		"a DNS name":  {leaf{dns: []string{"envoy.example.com"}}, "[1]"},
+	} {
+		pair := clients.pair(test.leaf)
+		if got, err := ask(t.Context(), g.dial(&tls.Config{RootCAs: servers.pool(), Certificates: []tls.Certificate{pair}}), "who"); err != nil || got != test.want {
+			t.Errorf("%s: %q, %v, want %s", name, got, err, test.want)
+		}
 	}
 }

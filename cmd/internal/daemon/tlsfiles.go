@@ -28,13 +28,19 @@ type TLSFiles struct {
 	// ClientIDs is who may connect: "spiffe://trust.domain/ns/*/sa/name", where * is one whole path segment, or "dns:name".
 	// Empty: any client that ClientCA signed, which is refused off loopback.
 	ClientIDs []string
+	// ClientName is the host name that a client's certificate must be valid for, as x509 matches them, beside what ClientIDs ask.
+	// It needs ClientCA. Empty: none.
+	ClientName string
+	// AnyClient says that others than this machine may connect without being named, and without a certificate where there is no
+	// ClientCA: the rule of envoyproxy/ratelimit, for a process that stands in its place.
+	AnyClient bool
 	// Min is the lowest version offered: tls.VersionTLS13 (also the meaning of zero) or tls.VersionTLS12.
 	Min uint16
 }
 
 // Enabled says that any part of TLS was asked for, so that half a configuration is an error and never plain text.
 func (f TLSFiles) Enabled() bool {
-	return f.Cert != "" || f.Key != "" || f.ClientCA != "" || len(f.ClientIDs) > 0
+	return f.Cert != "" || f.Key != "" || f.ClientCA != "" || len(f.ClientIDs) > 0 || f.ClientName != ""
 }
 
 // check refuses what would be weaker than it looks. Open says that others than this machine can connect.
@@ -42,9 +48,9 @@ func (f TLSFiles) check(open bool) error {
 	switch {
 	case f.Cert == "" || f.Key == "":
 		return errors.New("daemon: --tls-cert and --tls-key belong together: give both")
-	case len(f.ClientIDs) > 0 && f.ClientCA == "":
+	case (len(f.ClientIDs) > 0 || f.ClientName != "") && f.ClientCA == "":
 		return errors.New("daemon: --tls-client-ids needs --tls-client-ca: a name is worth what its signer is worth")
-	case open && len(f.ClientIDs) == 0:
+	case open && len(f.ClientIDs) == 0 && f.ClientName == "" && !f.AnyClient:
 		return errors.New("daemon: a gate off loopback needs to know its clients: give --tls-client-ca and --tls-client-ids spiffe://trust.domain/ns/*/sa/name or dns:name")
 	case f.Min != 0 && f.Min != tls.VersionTLS12 && f.Min != tls.VersionTLS13:
 		return errors.New("daemon: --tls-min is 1.2 or 1.3")
@@ -169,15 +175,28 @@ func (c *certificates) config(pair tls.Certificate, pool *x509.CertPool) *tls.Co
 	}
 	config.ClientCAs = pool
 	config.ClientAuth = tls.RequireAndVerifyClientCert
-	if len(c.ids) > 0 {
+	if len(c.ids) > 0 || c.files.ClientName != "" {
 		config.VerifyConnection = func(state tls.ConnectionState) error {
 			if len(state.VerifiedChains) == 0 {
 				return errClientID
 			}
-			return admit(c.ids, state.VerifiedChains[0][0])
+			return c.admits(state.VerifiedChains[0][0])
 		}
 	}
 	return config
+}
+
+// admits judges a verified leaf by everything that the files ask of a client.
+func (c *certificates) admits(leaf *x509.Certificate) error {
+	if c.files.ClientName != "" {
+		if err := leaf.VerifyHostname(c.files.ClientName); err != nil {
+			return fmt.Errorf("%w: %w", errClientID, err)
+		}
+	}
+	if len(c.ids) == 0 {
+		return nil
+	}
+	return admit(c.ids, leaf)
 }
 
 func (c *certificates) min() uint16 {

@@ -41,11 +41,22 @@ type Options struct {
 	// Username is the name of the server's user; empty means the default one. It needs a PasswordFile.
 	Username string
 	// PasswordFile holds the password, and is read for every new connection, so that a rotated one is used from then on. A
-	// newline at its end is not part of it. Sentinels are asked without a password.
+	// newline at its end is not part of it.
 	PasswordFile string
+	// Password is the server's, instead of a PasswordFile: for an environment that holds secrets as values, as that of
+	// envoyproxy/ratelimit does. It is never shown.
+	Password string
+	// SentinelUsername and SentinelPassword are those of the sentinels; empty: they are asked without.
+	SentinelUsername, SentinelPassword string
 	// CAFile holds the PEM certificates that are trusted to sign the server's; empty means those of the machine. Only for URLs
 	// that ask for TLS.
 	CAFile string
+	// CertFile and KeyFile are this client's own certificate, PEM, for servers that ask for one; both or neither. They are read
+	// for every new connection.
+	CertFile, KeyFile string
+	// InsecureAnyServerName takes a server's certificate whatever name stands in it, if the right authority signed it: whoever
+	// has any certificate of that authority can stand in the server's place.
+	InsecureAnyServerName bool
 	// DialTimeout bounds one attempt at a connection, TLS included; zero means DefaultDialTimeout.
 	DialTimeout time.Duration
 	// Timeout bounds one command of a caller that brings no deadline; zero means DefaultTimeout.
@@ -90,15 +101,15 @@ func New(o Options) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redisdial: store URL: %w", err)
 	}
-	if o.Username != "" && o.PasswordFile == "" {
-		return nil, errors.New("redisdial: a user name needs a password file")
+	if err := checkSecrets(o); err != nil {
+		return nil, err
 	}
 	if o.PasswordFile != "" {
 		if _, err := readPassword(o.PasswordFile); err != nil {
 			return nil, err
 		}
 	}
-	trust, err := tlsConfig(t, o.CAFile)
+	trust, err := tlsConfig(t, o)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +140,7 @@ func serverOptions(o Options, t target, trust *tls.Config) *redis.Options {
 // failoverOptions are serverOptions for a master that sentinels name.
 func failoverOptions(o Options, t target, trust *tls.Config) *redis.FailoverOptions {
 	return &redis.FailoverOptions{
-		MasterName: t.master, SentinelAddrs: t.addrs, DB: t.db, Protocol: 2, TLSConfig: trust,
+		MasterName: t.master, SentinelAddrs: t.addrs, SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword, DB: t.db, Protocol: 2, TLSConfig: trust,
 		CredentialsProviderContext: credentials(o),
 		ContextTimeoutEnabled:      true, MaxRetries: -1, DisableIdentity: true,
 		DialTimeout: or(o.DialTimeout, DefaultDialTimeout), DialerRetries: 1,
@@ -172,7 +183,11 @@ func or[T time.Duration | int](v, zero T) T {
 
 // credentials gives every new connection the password as it is in the file by then; nil where there is none.
 func credentials(o Options) func(context.Context) (string, string, error) {
-	if o.PasswordFile == "" {
+	switch {
+	case o.PasswordFile != "":
+	case o.Password != "":
+		return func(context.Context) (string, string, error) { return o.Username, o.Password, nil }
+	default:
 		return nil
 	}
 	return func(context.Context) (string, string, error) {
@@ -202,25 +217,65 @@ func readPassword(path string) (string, error) {
 	return string(b), nil
 }
 
+// checkSecrets refuses what says two things at once, or half of one.
+func checkSecrets(o Options) error {
+	switch {
+	case o.Password != "" && o.PasswordFile != "":
+		return errors.New("redisdial: a password and a password file: give one")
+	case o.Username != "" && o.PasswordFile == "" && o.Password == "":
+		return errors.New("redisdial: a user name needs a password file")
+	case (o.CertFile == "") != (o.KeyFile == ""):
+		return errors.New("redisdial: a client certificate and its key belong together")
+	}
+	return nil
+}
+
 // tlsConfig is nil where the URL asks for no TLS. The server's name is checked against the host that is dialled.
-func tlsConfig(t target, caFile string) (*tls.Config, error) {
+func tlsConfig(t target, o Options) (*tls.Config, error) {
 	if !t.tls {
-		if caFile != "" {
-			return nil, errors.New("redisdial: a CA file needs a URL that asks for TLS: rediss:// or rediss+sentinel://")
+		if o.CAFile != "" || o.CertFile != "" {
+			return nil, errors.New("redisdial: a CA file and a client certificate need a URL that asks for TLS: rediss:// or rediss+sentinel://")
 		}
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caFile == "" {
-		return config, nil
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("redisdial: read CA file: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("redisdial: read CA file: %s holds no PEM certificate", o.CAFile)
+		}
 	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("redisdial: read CA file: %w", err)
+	if o.CertFile != "" {
+		if _, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile); err != nil {
+			return nil, fmt.Errorf("redisdial: read client certificate: %w", err)
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("redisdial: read client certificate: %w", err)
+			}
+			return &pair, nil
+		}
 	}
-	config.RootCAs = x509.NewCertPool()
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("redisdial: read CA file: %s holds no PEM certificate", caFile)
+	if o.InsecureAnyServerName {
+		anyName(config)
 	}
 	return config, nil
+}
+
+// anyName replaces the check of the server's certificate by one of everything but its name.
+func anyName(config *tls.Config) {
+	config.InsecureSkipVerify = true //nolint:gosec // VerifyConnection checks the chain; the name is what the operator gave up
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		chain := x509.VerifyOptions{Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
+		for _, c := range state.PeerCertificates[1:] {
+			chain.Intermediates.AddCert(c)
+		}
+		_, err := state.PeerCertificates[0].Verify(chain)
+		return err
+	}
 }

@@ -196,6 +196,10 @@ func TestNewRefusesFilesThatCannotWork(t *testing.T) {
 		"CA file beside a socket":   {URL: "unix:///s", CAFile: text},
 		"options without any URL":   {},
 		"password file a directory": {URL: "redis://h", PasswordFile: dir},
+		"two passwords":             {URL: "redis://h", PasswordFile: text, Password: "x"},
+		"half a client certificate": {URL: "rediss://h", CertFile: text},
+		"a certificate of no kind":  {URL: "rediss://h", CertFile: text, KeyFile: text},
+		"a certificate without TLS": {URL: "redis://h", CertFile: text, KeyFile: text},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -298,7 +302,7 @@ func write(t *testing.T, path, text string) {
 }
 
 // tlsInFrontOf relays TLS connections to a plain server, and returns the file of the certificate that it shows.
-func tlsInFrontOf(t *testing.T, backend, dir, ip string) (caFile, addr string) {
+func tlsInFrontOf(t *testing.T, backend, dir, ip string, bend ...func(*tls.Config)) (caFile, addr string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -315,7 +319,11 @@ func tlsInFrontOf(t *testing.T, backend, dir, ip string) (caFile, addr string) {
 	}
 	caFile = filepath.Join(dir, "ca.pem")
 	write(t, caFile, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	for _, b := range bend {
+		b(config)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,70 @@
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sallyport-dev/sallyport/ratelimit"
+	"github.com/sallyport-dev/sallyport/ratelimit/memstore"
+	"github.com/sallyport-dev/sallyport/ratelimit/window"
+)
+
+type brokenStore struct{ err error }
+
+func (b brokenStore) Spend(context.Context, []ratelimit.Charge) ([]ratelimit.Outcome, error) {
+	return nil, b.err
+}
+
+// Limits per second stand in one store and all others in another; a request that meets both is decided as one.
+func TestSplit(t *testing.T) {
+	now := func() time.Time { return time.UnixMilli(1_699_999_200_500) }
+	second := func(n uint32) []window.Window { return []window.Window{{Limit: n, Span: time.Second}} }
+	minute := func(n uint32) []window.Window { return []window.Window{{Limit: n, Span: time.Minute}} }
+	both := []window.Window{{Limit: 9, Span: time.Second}, {Limit: 9, Span: time.Minute}}
+	charge := func(key string, w []window.Window, counts bool) ratelimit.Charge {
+		return ratelimit.Charge{Key: key, Rule: key, Windows: w, Algorithm: window.Fixed, Hits: 1, CountDenied: counts}
+	}
+	for _, tt := range []struct {
+		name        string
+		batch       []ratelimit.Charge
+		over        []bool
+		short, long int // counters made in each store
+		left        []uint32
+	}{
+		{"per second", []ratelimit.Charge{charge("s", second(5), true)}, []bool{false}, 1, 0, []uint32{4}},
+		{"per minute", []ratelimit.Charge{charge("m", minute(5), true)}, []bool{false}, 0, 1, []uint32{4}},
+		{"several windows stay together", []ratelimit.Charge{charge("b", both, false)}, []bool{false}, 0, 1, []uint32{8}},
+		{"both pass, in the order of the request", []ratelimit.Charge{charge("m", minute(5), false), charge("s", second(3), false)}, []bool{false, false}, 1, 1, []uint32{4, 2}},
+		{"one denies: the other gets its hit back", []ratelimit.Charge{charge("m", minute(5), false), charge("s", second(0), false)}, []bool{false, true}, 0, 1, []uint32{5, 0}},
+		{"one denies: what counts denied hits keeps it", []ratelimit.Charge{charge("m", minute(5), true), charge("s", second(0), false)}, []bool{false, true}, 0, 1, []uint32{4, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			short, long := memstore.New(memstore.Options{Now: now}), memstore.New(memstore.Options{Now: now})
+			outcomes, err := ratelimit.Split(short, long).Spend(t.Context(), tt.batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, o := range outcomes {
+				if o.Over != tt.over[i] || o.Windows[0].Remaining != tt.left[i] {
+					t.Errorf("charge %d: %+v", i, o)
+				}
+			}
+			if short.Len() > tt.short || long.Len() > tt.long || tt.over[len(tt.over)-1] == false && (short.Len() != tt.short || long.Len() != tt.long) {
+				t.Errorf("%d counters per second and %d others, want %d and %d", short.Len(), long.Len(), tt.short, tt.long)
+			}
+		})
+	}
+	// An error of either is an error of both: nothing internal becomes an allow.
+	broken := brokenStore{&ratelimit.StoreError{Class: ratelimit.StoreRefused, Err: errors.New("away")}}
+	good := memstore.New(memstore.Options{Now: now})
+	for name, store := range map[string]ratelimit.Store{
+		"per second": ratelimit.Split(broken, good), "others": ratelimit.Split(good, broken), "unanswered": ratelimit.Split(brokenStore{}, good),
+	} {
+		var failed *ratelimit.StoreError
+		if _, err := store.Spend(t.Context(), []ratelimit.Charge{charge("m", minute(5), true), charge("s", second(5), true)}); !errors.As(err, &failed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
