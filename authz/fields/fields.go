@@ -145,7 +145,26 @@ func (w *Writable) JSON(v strictjson.Value, who Writers) *Refusal {
 		return nil
 	}
 	slices.Reverse(g.path)
-	return w.refuse(g.path)
+	return &Refusal{Pointer: strictjson.Pointer(g.path), Named: w.names(v, g.path)}
+}
+
+// names reports whether the lists know every name on a way through a document. Digits are an index in a list and nowhere else: whoever
+// writes an object where a list belongs chose them.
+func (w *Writable) names(v strictjson.Value, path []string) bool {
+	at := &w.root
+	for _, name := range path {
+		if v.Kind() == strictjson.Array {
+			i, _ := strconv.Atoi(name)
+			at, v = at.each, v.Elements()[i] // the walker was there
+		} else {
+			at = at.children[name]
+			v, _ = v.Member(name)
+		}
+		if at == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // walker walks a document for somebody. Where it is refused, path is where, the last name first.

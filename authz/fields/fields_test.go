@@ -74,6 +74,7 @@ func TestJSON(t *testing.T) {
 		"a list emptied":               {`{"phones":[]}`, nil, "/phones"},
 		"a list emptied, by support":   {`{"phones":[]}`, []string{"support"}, "ok"},
 		"an object for a list":         {`{"phones":{"number":"1"}}`, nil, "/phones/number*"},
+		"an object with an index":      {`{"phones":{"0":{"number":"1"}}}`, nil, "/phones/0*"},
 		"whole elements":               {`{"tags":["a",{"b":1}]}`, nil, "ok"},
 		"a list of whole elements":     {`{"tags":[]}`, nil, "ok"},
 		"a text for a list":            {`{"tags":"a"}`, nil, "/tags"},
