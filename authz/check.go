@@ -286,7 +286,7 @@ func (c *check) chooseBranch() Reason {
 	}
 	for _, branch := range branches {
 		if reason == NoToken && branch.Credential == policy.CredentialNone || reason == proceed && branch.Issuer != nil && branch.Issuer.Issuer == issuer {
-			c.d.Rule = branch
+			c.d.Rule = branch.For(c.target.Method)
 			return proceed
 		}
 	}

@@ -144,15 +144,61 @@ func TestOpenAPIPatterns(t *testing.T) {
 	})
 }
 
+const oldOrders = `  /old/{orderId}:
+    parameters: [{name: orderId, in: path, required: true, schema: {type: string}}]
+    get:
+      responses: {default: {description: d}}
+`
+
+// A rule of several methods holds each to its own operation, and one that the document does not describe to none.
+func TestOpenAPIMethods(t *testing.T) {
+	methods := strings.NewReplacer(`match: "PUT /orders/{id}", owner: none`, `match: "PUT,POST,DELETE,PATCH /orders/{id}", owner: none, metadata: {kind: token.who}`,
+		"      - {name: add, match: \"POST /orders/{id}\", owner: none, params: {path.id: {maxLength: 5}}}\n", "").Replace(documented)
+	p, errs := parseDocumented(t, methods, shopDocument)
+	if p == nil {
+		t.Fatal(errs)
+	}
+	if len(p.Warnings) != 2 || p.Warnings[0].Msg != "shop.openapi.yaml has no operation for PATCH of the pattern `PUT,POST,DELETE,PATCH /orders/{id}`" {
+		t.Errorf("warned of %v", p.Warnings)
+	}
+	if rule := p.Services[0].Rules[1]; !rule.ReadsBody() || rule.For("PUT").Metadata == nil || rule.For("PUT").Name != "write" || rule.For("PATCH").Body != nil {
+		t.Errorf("%+v", rule)
+	}
+	lines := []line{
+		{"PUT has a body", put("/orders/o-1", as("alice"), jsonBody(`{"sku":"a"}`)), "200 allowed write"},
+		{"PUT without one", put("/orders/o-1", as("alice"), header("content-length", "0")), "415 media_type write (content_type)"},
+		{"PUT of another form", put("/orders/o-1", as("alice"), jsonBody(`{}`)), "400 bad_body write (schema) /sku required"},
+		{"POST need have none", post("/orders/o-1", as("alice"), header("content-length", "0")), "200 allowed write"},
+		{"POST does not take what PUT takes", post("/orders/o-1", as("alice"), body("application/vnd.shop+json", `{"v":1}`)), "415 media_type write (content_type)"},
+		{"DELETE is held to its path", ask("DELETE", "/orders/7", as("alice")), "400 bad_parameter write (schema) path.id pattern"},
+		{"DELETE has no body", ask("DELETE", "/orders/o-1", as("alice")), "200 allowed write"},
+		{"DELETE has no query", ask("DELETE", "/orders/o-1?x=1", as("alice")), "400 bad_parameter write (unknown)"},
+		{"PATCH is held to nothing", ask("PATCH", "/orders/7?x=1", as("alice")), "200 allowed write"},
+		{"another method", ask("OPTIONS", "/orders/o-1", as("alice")), "403 no_rule none"},
+	}
+	a := authz.New(authz.Options{Now: func() time.Time { return authztest.Now }})
+	a.Use(&authz.Bundle{Policy: p, Verifiers: authz.Verifiers{"shop": verifier()}})
+	judge(t, a, faulted, lines)
+	branches, errs := parseDocumented(t, strings.NewReplacer("services:\n", "  partner: {issuer: \"https://partner.example\", audiences: [orders-api]}\nservices:\n",
+		`owner: none, metadata:`, `either: [{issuer: partner, owner: none}, {issuer: shop, owner: none}], metadata:`,
+		"name: read,", "name: read, issuer: shop,", "name: other,", "name: other, issuer: shop,").Replace(methods), shopDocument)
+	if branches == nil {
+		t.Fatal(errs)
+	}
+	shop := func(string) (string, bool) { return "https://auth.example.com", true }
+	a.Use(&authz.Bundle{Policy: branches, Verifiers: authz.Verifiers{"shop": verifier()}, UnverifiedIssuer: shop})
+	judge(t, a, faulted, lines)
+}
+
 // A document that cannot be read, or a rule that stands for two operations of it, does not load.
 func TestOpenAPIRefused(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
 		"no such document":      {"shop.openapi.yaml", "other.openapi.yaml", "there is no OpenAPI document `other.openapi.yaml` beside this file"},
 		"by another ending":     {"shop.openapi.yaml", "shop.yaml", "its name ends in .openapi.yaml or .json"},
-		"two operations":        {"\"GET,HEAD /orders/{id}\"", "\"GET,DELETE /orders/{id}\"", "the rule stands for two operations of shop.openapi.yaml: GET /orders/{orderId} and DELETE /orders/{orderId}"},
+		"two operations":        {"\"GET,HEAD /orders/{id}\"", "[\"GET /orders/{id}\", \"GET /old/{id}\"]", "the rule stands for two operations of shop.openapi.yaml: GET /orders/{orderId} and GET /old/{orderId}"},
 		"an owner in a message": {"name: write, match: \"PUT /orders/{id}\", owner: none", "name: write, match: \"PUT /orders/{id}\", owner: {of: form.id, is: token.sub}", "the rule reads a form"},
 	} {
-		if p, errs := parseDocumented(t, strings.Replace(documented, c.old, c.new, 1), shopDocument); p != nil || !strings.Contains(errs, c.want) {
+		if p, errs := parseDocumented(t, strings.Replace(documented, c.old, c.new, 1), strings.Replace(shopDocument, "components:\n", oldOrders+"components:\n", 1)); p != nil || !strings.Contains(errs, c.want) {
 			t.Errorf("%s: loads %v\n%s", name, p != nil, errs)
 		}
 	}

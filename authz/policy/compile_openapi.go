@@ -58,46 +58,105 @@ func (c *compiler) describedBy(src *source, n *strictyaml.Node) *description {
 	return d
 }
 
-// described holds a rule to the operation of its service's document. Its own `params` and `body` go before what the document says.
+// described holds a rule to the operations of its service's document, each of its methods to its own and one that has none to nothing of it.
+// Its own `params` and `body` go before what the document says.
 func (c *compiler) described(r *ruleSource) {
 	d := r.service.description
 	if d == nil || r.rule.Credential == CredentialDeny {
 		return
 	}
-	op, by := r.operation(d)
-	if op == nil {
-		return // `policy check` says so
+	held, undescribed := r.operations(d)
+	if len(held) == 1 && !undescribed {
+		r.holdTo(d, held[0])
+		return
 	}
-	r.rule.ClosedQuery = true
-	for _, p := range op.Parameters {
-		r.describedParam(d, op, by, p)
-	}
-	slices.SortFunc(r.rule.Params, func(a, b Param) int { return strings.Compare(a.Name(), b.Name()) })
-	if op.Body != nil && r.shape.Get("body") == nil {
-		r.describedBody(d, op)
+	for _, h := range held { // `policy check` tells of what is not described
+		one := *r.rule
+		one.Params, one.Query = slices.Clone(one.Params), slices.Clone(one.Query)
+		v := *r
+		v.rule = &one
+		if r.body != nil {
+			b := *r.body
+			v.body = &b
+		}
+		v.holdTo(d, h)
+		v.finishBody()
+		if r.rule.Operations == nil {
+			r.rule.Operations = map[string]*Rule{}
+		}
+		for _, method := range h.methods {
+			r.rule.Operations[method] = &one
+		}
 	}
 }
 
-// operation is the one operation that all patterns and methods of a rule stand for, and the pattern that does; a GET's stands for HEAD too.
-func (r *ruleSource) operation(d *description) (found *openapi.Operation, by pattern.Pattern) {
+// completeOperations gives the rules that hold for some methods what was compiled of theirs after them: only the shape is their own.
+func (p *Policy) completeOperations() {
+	for _, s := range p.Services {
+		for _, rule := range s.Rules {
+			for _, r := range append([]*Rule{rule}, rule.Either...) {
+				for method, held := range r.Operations {
+					whole := *r
+					whole.Shape, whole.Body, whole.Operations = held.Shape, held.Body, nil
+					r.Operations[method] = &whole
+				}
+			}
+		}
+	}
+}
+
+// held is an operation that a rule stands for, by some of its methods and the pattern that says so first.
+type held struct {
+	*openapi.Operation
+	by      pattern.Pattern
+	methods []string
+}
+
+// holdTo holds a rule to one operation.
+func (r *ruleSource) holdTo(d *description, h *held) {
+	r.rule.ClosedQuery = true
+	for _, p := range h.Parameters {
+		r.describedParam(d, h.Operation, h.by, p)
+	}
+	slices.SortFunc(r.rule.Params, func(a, b Param) int { return strings.Compare(a.Name(), b.Name()) })
+	if h.Body != nil && r.shape.Get("body") == nil {
+		r.describedBody(d, h.Operation)
+	}
+}
+
+// operations are those that a rule stands for, one for each method at most, a GET's for HEAD too; and whether some method has none.
+func (r *ruleSource) operations(d *description) (all []*held, undescribed bool) {
+	byMethod := map[string]*openapi.Operation{}
+	var methods []string
 	for _, p := range r.rule.Patterns {
 		_, path, ok := strings.Cut(p.String(), " ")
 		for _, method := range p.Methods() {
+			methods = append(methods, method)
 			op, known := d.Operation(method, path)
 			if !known && method == "HEAD" {
 				op, known = d.Operation("GET", path)
 			}
+			found := byMethod[method]
 			switch {
-			case !ok || !known:
-			case found != nil && found != op:
+			case !ok || !known || found == op:
+			case found != nil:
 				r.Errorf(r.m.Get("match"), "write a rule for each", "the rule stands for two operations of %s: %s %s and %s %s", d.File, found.Method, found.Path, op.Method, op.Path)
-				return nil, by
+				return nil, false
 			default:
-				found, by = op, p
+				byMethod[method] = op
+				all = addHeld(all, op, p, method)
 			}
 		}
 	}
-	return found, by
+	return all, slices.ContainsFunc(methods, func(method string) bool { return byMethod[method] == nil })
+}
+
+func addHeld(all []*held, op *openapi.Operation, by pattern.Pattern, method string) []*held {
+	if i := slices.IndexFunc(all, func(h *held) bool { return h.Operation == op }); i >= 0 {
+		all[i].methods = append(all[i].methods, method)
+		return all
+	}
+	return append(all, &held{op, by, []string{method}})
 }
 
 // describedParam takes a parameter of the document, unless the rule declares it itself. What cannot be read refuses the requests that hold it.
