@@ -190,6 +190,56 @@ func TestOpenAPIMethods(t *testing.T) {
 	judge(t, a, faulted, lines)
 }
 
+// A parameter is one value or a list as the document says it, whatever its text holds.
+func TestOpenAPIParameters(t *testing.T) {
+	p, errs := parseDocumented(t, `version: 1
+issuers:
+  shop: {issuer: "https://auth.example.com", audiences: [orders-api]}
+services:
+  - name: store
+    hosts: [orders.example]
+    openapi: shop.openapi.yaml
+    rules: [{name: read, match: "GET /tags/{tags}", owner: none}]
+`, `openapi: 3.0.3
+info: {title: shop, version: "1"}
+paths:
+  /tags/{tags}:
+    get:
+      parameters:
+        - {name: tags, in: path, required: true, schema: {type: array, maxItems: 2, items: {type: string}}}
+        - {name: Prefer-Language, in: header, schema: {type: string, maxLength: 9}}
+        - {name: X-Tags, in: header, schema: {type: array, maxItems: 2, items: {type: string}}}
+        - {name: X-Count, in: header, schema: {type: integer}}
+        - {name: cart, in: cookie, schema: {type: string, pattern: "^[^/]*$", maxLength: 12}}
+      responses: {default: {description: d}}
+`)
+	if p == nil {
+		t.Fatal(errs)
+	}
+	a := authz.New(authz.Options{Now: func() time.Time { return authztest.Now }})
+	a.Use(&authz.Bundle{Policy: p, Verifiers: authz.Verifiers{"shop": verifier()}})
+	judge(t, a, faulted, []line{
+		{"a list in the path", get("/tags/a,b", as("alice")), "200 allowed read"},
+		{"too long a list", get("/tags/a,b,c", as("alice")), "400 bad_parameter read (schema) path.tags maxItems"},
+		{"an escaped comma makes no element", get("/tags/a%2Cb", as("alice")), "400 bad_parameter read (ambiguous) path.tags"},
+		{"nor in small letters", get("/tags/a,b%2cc", as("alice")), "400 bad_parameter read (ambiguous) path.tags"},
+		{"other escapes are decoded", get("/tags/a%20b,c", as("alice")), "200 allowed read"},
+		{"a text with a comma", get("/tags/a", as("alice"), header("prefer-language", "de, en")), "200 allowed read"},
+		{"is one text", get("/tags/a", as("alice"), header("prefer-language", "de, en, fr")), "400 bad_parameter read (schema) header.prefer-language maxLength"},
+		{"and so is one in two fields", get("/tags/a", as("alice"), header("prefer-language", "de"), header("prefer-language", "en")), "200 allowed read"},
+		{"of which each counts", get("/tags/a", as("alice"), header("prefer-language", "de, en"), header("prefer-language", "fr-CH")), "400 bad_parameter read (schema) header.prefer-language maxLength"},
+		{"in another spelling", get("/tags/a", as("alice"), header("prefer-language", "de"), header("prefer_language", "en")), "400 bad_parameter read (ambiguous) header.prefer-language"},
+		{"a list in a header", get("/tags/a", as("alice"), header("x-tags", "a, b")), "200 allowed read"},
+		{"too long a list in a header", get("/tags/a", as("alice"), header("x-tags", "a, b, c")), "400 bad_parameter read (schema) header.x-tags[,] maxItems"},
+		{"a number with a comma", get("/tags/a", as("alice"), header("x-count", "1,2")), "400 bad_parameter read (schema) header.x-count type"},
+		{"a cookie with an escape", get("/tags/a", as("alice"), header("cookie", "cart=a%3D%3D")), "200 allowed read"},
+		{"wrong as it is sent", get("/tags/a", as("alice"), header("cookie", "cart=aaaa%3D%3D%3D")), "400 bad_parameter read (schema) cookie.cart maxLength"},
+		{"wrong to who decodes it", get("/tags/a", as("alice"), header("cookie", "cart=a%2Fb")), "400 bad_parameter read (schema) cookie.cart pattern"},
+		{"no escape", get("/tags/a", as("alice"), header("cookie", "cart=50%")), "400 bad_parameter read (ambiguous) cookie.cart"},
+		{"an escape of no text", get("/tags/a", as("alice"), header("cookie", "cart=%ff")), "400 bad_parameter read (schema) cookie.cart type"},
+	})
+}
+
 // A document that cannot be read, or a rule that stands for two operations of it, does not load.
 func TestOpenAPIRefused(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
