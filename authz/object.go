@@ -92,8 +92,18 @@ func (c *check) wholeBody(plan *policy.Body) Reason {
 	return proceed
 }
 
-// deliveredWhole demands the body as the client sent it, of whatever type it is.
+// deliveredWhole demands the body as the client sent it, of whatever type it is. A signature and what reads the body may both ask; it is
+// found out once.
 func (c *check) deliveredWhole() Reason {
+	if c.delivered {
+		return proceed
+	}
+	reason := c.delivery()
+	c.delivered = reason == proceed
+	return reason
+}
+
+func (c *check) delivery() Reason {
 	if coding, count := c.r.Headers.One("content-encoding"); c.r.Headers.contested("content-encoding") || count > 1 || count == 1 && !strings.EqualFold(coding, "identity") {
 		return c.because(MediaType, DetailCompressed)
 	}

@@ -113,7 +113,7 @@ func TestOpenAPI(t *testing.T) {
 	for _, w := range p.Warnings {
 		warned = append(warned, w.Msg)
 	}
-	if got := strings.Join(warned, "\n"); !strings.Contains(got, "no rule stands for the operation DELETE /orders/{orderId}") || !strings.Contains(got, "has no operation for GET of the pattern `GET /other`") || len(warned) != 2 {
+	if got := strings.Join(warned, "\n"); !strings.Contains(got, "no rule stands for the operation DELETE /orders/{orderId}") || !strings.Contains(got, "has no operation for GET of the pattern `GET /other`") || len(warned) != 3 {
 		t.Errorf("warned of\n%s", got)
 	}
 }
@@ -158,7 +158,7 @@ func TestOpenAPIMethods(t *testing.T) {
 	if p == nil {
 		t.Fatal(errs)
 	}
-	if len(p.Warnings) != 2 || p.Warnings[0].Msg != "shop.openapi.yaml has no operation for PATCH of the pattern `PUT,POST,DELETE,PATCH /orders/{id}`" {
+	if len(p.Warnings) != 3 || p.Warnings[0].Msg != "shop.openapi.yaml has no operation for PATCH of the pattern `PUT,POST,DELETE,PATCH /orders/{id}`" {
 		t.Errorf("warned of %v", p.Warnings)
 	}
 	if rule := p.Services[0].Rules[1]; !rule.ReadsBody() || rule.For("PUT").Metadata == nil || rule.For("PUT").Name != "write" || rule.For("PATCH").Body != nil {
@@ -188,6 +188,45 @@ func TestOpenAPIMethods(t *testing.T) {
 	shop := func(string) (string, bool) { return "https://auth.example.com", true }
 	a.Use(&authz.Bundle{Policy: branches, Verifiers: authz.Verifiers{"shop": verifier()}, UnverifiedIssuer: shop})
 	judge(t, a, faulted, lines)
+}
+
+// A body that the document describes and the rule would hold to nothing is refused, and told of; a mistake in a branch stands at its line.
+func TestOpenAPIBodies(t *testing.T) {
+	document := strings.Replace(shopDocument, "    delete:\n", `    patch:
+      requestBody:
+        content:
+          application/json: {schema: {type: object}}
+          application/json-patch+json: {schema: {type: array, items: {}}}
+      responses: {default: {description: d}}
+    delete:
+`, 1)
+	text := strings.Replace(documented, "      - {name: other", "      - {name: change, match: \"PATCH /orders/{id}\", owner: none}\n      - {name: other", 1)
+	warned := func(text string) string {
+		p, errs := parseDocumented(t, text, document)
+		if p == nil {
+			t.Fatal(errs)
+		}
+		return p.Warnings.Pretty()
+	}
+	for _, want := range []string{
+		"policy.yaml:12:24: shop.openapi.yaml:32: PATCH /orders/{orderId} is not taken as application/json-patch+json: without `writable` the rule `change` would hold its fields to nothing",
+		"policy.yaml:10:23: shop.openapi.yaml:22: PUT /orders/{orderId} is not taken as application/x-www-form-urlencoded: without `writable` the rule `write` would hold its fields to nothing",
+	} {
+		if got := warned(text); !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if got := warned(strings.NewReplacer("\"PATCH /orders/{id}\", owner: none", "\"PATCH /orders/{id}\", owner: none, writable: {everyone: [n]}",
+		"\"PUT /orders/{id}\", owner: none", "\"PUT /orders/{id}\", owner: none, writable: {everyone: [n]}").Replace(text)); strings.Contains(got, "is not taken") {
+		t.Error(got)
+	}
+	branches := strings.NewReplacer("services:\n", "  partner: {issuer: \"https://partner.example\", audiences: [orders-api]}\nservices:\n",
+		"{name: write, match: \"PUT /orders/{id}\", owner: none}", "{name: write, match: [\"PUT /orders/{id}\", \"PUT /old/{id}\"], either: [{issuer: partner, owner: none}, {issuer: shop, owner: none}]}",
+		"name: read,", "name: read, issuer: shop,", "name: add,", "name: add, issuer: shop,", "name: other,", "name: other, issuer: shop,").Replace(documented)
+	two := strings.Replace(shopDocument, "components:\n", strings.Replace(oldOrders, "get:", "put:", 1)+"components:\n", 1)
+	if p, errs := parseDocumented(t, branches, two); p != nil || !strings.Contains(errs, "policy.yaml:11:30: the rule stands for two operations") {
+		t.Errorf("loads %v:\n%s", p != nil, errs)
+	}
 }
 
 // A parameter is one value or a list as the document says it, whatever its text holds.

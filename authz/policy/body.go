@@ -60,7 +60,7 @@ func (r *ruleSource) finishBody() {
 		return
 	}
 	if len(r.rule.Upgrades) > 0 {
-		r.ErrorAt(r.m.Pos("upgrades"), "remove one", "the rule reads a body and hands the connection over: Envoy buffers no body of an upgrade")
+		r.ErrorAt(r.shape.Pos("upgrades"), "remove one", "the rule reads a body and hands the connection over: Envoy buffers no body of an upgrade")
 	}
 	b.MaxBytes = b.limits.Bytes
 	var err error

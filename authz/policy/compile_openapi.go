@@ -140,7 +140,7 @@ func (r *ruleSource) operations(d *description) (all []*held, undescribed bool) 
 			switch {
 			case !ok || !known || found == op:
 			case found != nil:
-				r.Errorf(r.m.Get("match"), "write a rule for each", "the rule stands for two operations of %s: %s %s and %s %s", d.File, found.Method, found.Path, op.Method, op.Path)
+				r.Errorf(r.shape.Get("match"), "write a rule for each", "the rule stands for two operations of %s: %s %s and %s %s", d.File, found.Method, found.Path, op.Method, op.Path)
 				return nil, false
 			default:
 				byMethod[method] = op
@@ -242,7 +242,7 @@ func (r *ruleSource) describedBody(d *description, op *openapi.Operation) {
 		b.Types = append(b.Types, t)
 	}
 	if len(b.Types) == 0 {
-		r.Errorf(r.m.Get("match"), "write `body: {types: [...]}` for the rule, which goes before the document", "no body that %s describes for %s %s can be read", d.File, op.Method, op.Path)
+		r.Errorf(r.shape.Get("match"), "write `body: {types: [...]}` for the rule, which goes before the document", "no body that %s describes for %s %s can be read", d.File, op.Method, op.Path)
 	}
 }
 
@@ -263,11 +263,31 @@ func (c *compiler) undescribed(s *Service) {
 	for _, u := range d.Undescribed(patterns) {
 		c.warn(src, d.at.Pos(), "describe it, or know that only the rule holds it", "%s has no operation for %s of the pattern `%s`", d.File, u.Method, u.Pattern)
 	}
-	for _, r := range s.Rules {
-		c.heldToNothing(src, d, r)
+	for _, r := range s.rules.sources {
+		c.heldToNothing(r.source, d, r.rule)
+		c.leftOut(d, r)
 	}
 	for _, u := range d.Unsupported {
 		c.warn(src, d.at.Pos(), "requests that hold it are refused, or it is not looked at", "%s:%d: %s: %s", d.File, u.Pos.Line, u.Place, u.What)
+	}
+}
+
+// leftOut warns of bodies that the document describes and the rule refuses, because it would hold their fields to nothing.
+func (c *compiler) leftOut(d *description, r *ruleSource) {
+	if r.rule.Credential == CredentialDeny || r.m.Get("body") != nil || r.m.Get("writable") != nil {
+		return
+	}
+	held, _ := r.operations(d)
+	for _, h := range held {
+		if h.Body == nil {
+			continue
+		}
+		for _, media := range h.Body.Media {
+			if format := formats[media.Type]; media.Problem == "" && (format == FormatJSONPatch || format == FormatForm) {
+				c.warn(r.source, r.m.Pos("match"), "write `writable: {everyone: [...]}`, or take it out of the document",
+					"%s:%d: %s %s is not taken as %s: without `writable` the rule `%s` would hold its fields to nothing", d.File, media.Pos.Line, h.Method, h.Path, media.Type, r.rule.Name)
+			}
+		}
 	}
 }
 
