@@ -61,6 +61,11 @@ services:
       - {name: other, match: GET /other}
 `
 
+// shows comes by a route that says how long a body it takes, of which Envoy saw so many bytes and shows none.
+func shows(size int64) option {
+	return func(r *authz.Request) { r.Body = authz.Body{Size: size, Bound: 65535} }
+}
+
 func parseDocumented(t testing.TB, text, document string) (*policy.Policy, string) {
 	t.Helper()
 	p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}, {Name: "shop.openapi.yaml", Data: []byte(document)}})
@@ -103,6 +108,12 @@ func TestOpenAPI(t *testing.T) {
 		{"no body", put("/orders/o-1", as("alice"), header("content-length", "0")), "415 media_type write (content_type)"},
 		{"no body, where it is optional", post("/orders/o-1", as("alice"), header("content-length", "0")), "200 allowed add"},
 		{"nobody says that there is none", post("/orders/o-1", as("alice")), "415 media_type add (content_type)"},
+		{"the route would show one", post("/orders/o-1", as("alice"), shows(0)), "200 allowed add"},
+		{"and shows an empty one", post("/orders/o-1", as("alice"), shows(0), header("x-envoy-auth-partial-body", "false")), "200 allowed add"},
+		{"a part of one", post("/orders/o-1", as("alice"), shows(0), header("x-envoy-auth-partial-body", "true")), "415 media_type add (content_type)"},
+		{"one that it does not show", post("/orders/o-1", as("alice"), shows(7)), "415 media_type add (content_type)"},
+		{"one that is declared", post("/orders/o-1", as("alice"), shows(0), header("content-length", "7")), "415 media_type add (content_type)"},
+		{"none, where one is required", put("/orders/o-1", as("alice"), shows(0)), "415 media_type write (content_type)"},
 		{"a body, where it is optional", post("/orders/o-1", as("alice"), jsonBody(`{}`)), "400 bad_body add (schema) /sku required"},
 		{"the rule's own word goes before the document's", post("/orders/p", as("alice"), jsonBody(`{"sku":"a"}`)), "200 allowed add"},
 		{"and holds", post("/orders/o-1234", as("alice"), jsonBody(`{"sku":"a"}`)), "400 bad_parameter add (schema) path.id maxLength"},
