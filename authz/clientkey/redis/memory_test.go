@@ -49,7 +49,7 @@ func TestAnswersAreRemembered(t *testing.T) {
 		store := redis.New(s, "k:", time.Second)
 		step := func(what string, after time.Duration, want string, asked int32) {
 			t.Helper()
-			time.Sleep(after)
+			<-time.After(after)
 			if got, err := store.Client(t.Context(), hashOf(t, 1), time.Now()); got != want || err != nil || s.asked.Load() != asked {
 				t.Errorf("%s: %q, %v, asked %d times; want %q, %d", what, got, err, s.asked.Load(), want, asked)
 			}
@@ -98,7 +98,7 @@ func TestOneQuestionForAll(t *testing.T) {
 				}
 			}()
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		if s.asked.Load() != 1 || got.Load() != 10 || !left.Load() {
 			t.Errorf("asked %d times, %d answers, left %v", s.asked.Load(), got.Load(), left.Load())
@@ -129,7 +129,7 @@ func TestServerThatIsAway(t *testing.T) {
 			t.Errorf("%q, %v after %v, asked %d times", name, err, time.Since(before), s.asked.Load())
 		}
 		away = false
-		time.Sleep(time.Second + 1)
+		<-time.After(time.Second + 1)
 		if name, err := store.Client(t.Context(), hashOf(t, 6), time.Now()); name != "partner" || err != nil {
 			t.Errorf("after the pause: %q, %v", name, err)
 		}
