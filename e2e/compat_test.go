@@ -18,6 +18,7 @@ import (
 
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	configv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -61,7 +62,7 @@ func runReference(t *testing.T, environ ...string) *reference {
 
 // json asks over HTTP.
 func (r *reference) json(body string) (int, string) {
-	resp, err := client.Post("http://"+local(r.http)+"/json", "application/json", strings.NewReader(body)) //nolint:noctx // the client has a timeout
+	resp, err := client.Post("http://"+local(r.http)+"/json", "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -216,7 +217,7 @@ func TestCompatComposeExample(t *testing.T) {
 
 	// Two a day, and then 429, with the headers that Envoy writes of the statuses.
 	for i, want := range []int{200, 200, 429, 429} {
-		resp, err := client.Get("http://" + local(front) + "/test") //nolint:noctx // the client has a timeout
+		resp, err := client.Get("http://" + local(front) + "/test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -385,6 +386,51 @@ func TestCompatEnvoyGatewayDeployment(t *testing.T) {
 	}
 }
 
+// The same deployment as Envoy Gateway makes it, with the limits from its management server. Only the server's address differs, and so the
+// name in its certificate must be said.
+func TestCompatEnvoyGatewayXDS(t *testing.T) {
+	valkey, certs := storetest.RunValkey(t), t.TempDir()
+	server := newGateway(t, gatewayFiles(t, certs))
+	file := func(name string) string { return filepath.Join(certs, name) }
+	r := runReference(t, "RUNTIME_ROOT=/data", "RUNTIME_SUBDIRECTORY=ratelimit", "RUNTIME_IGNOREDOTFILES=true", "RUNTIME_WATCH_ROOT=false", "LOG_LEVEL=info", "USE_STATSD=false",
+		"CONFIG_TYPE=GRPC_XDS_SOTW", "CONFIG_GRPC_XDS_SERVER_URL="+local(server.port), "CONFIG_GRPC_XDS_SERVER_TLS_SAN=envoy-gateway", "CONFIG_GRPC_XDS_NODE_ID=envoy-ratelimit",
+		"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_TLS_CERT="+file("tls.crt"), "GRPC_SERVER_TLS_KEY="+file("tls.key"), "GRPC_SERVER_TLS_CA_CERT="+file("ca.crt"),
+		"CONFIG_GRPC_XDS_SERVER_USE_TLS=true", "CONFIG_GRPC_XDS_CLIENT_TLS_CERT="+file("tls.crt"), "CONFIG_GRPC_XDS_CLIENT_TLS_KEY="+file("tls.key"),
+		"CONFIG_GRPC_XDS_SERVER_TLS_CACERT="+file("ca.crt"), "FORCE_START_WITHOUT_INITIAL_CONFIG=true", "REDIS_SOCKET_TYPE=tcp", "REDIS_URL="+valkey.Addr)
+	pem, err := os.ReadFile(file("ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	conn, err := grpc.NewClient(local(r.grpc), grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: "envoy-ratelimit"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	ask := func() (*rlsv3.RateLimitResponse, error) {
+		return rlsv3.NewRateLimitServiceClient(conn).ShouldRateLimit(context.Background(), &rlsv3.RateLimitRequest{Domain: gatewayDomain, Descriptors: []*ratelimitv3.RateLimitDescriptor{{
+			Entries: []*ratelimitv3.RateLimitDescriptor_Entry{{Key: gatewayRoute, Value: gatewayRoute}, {Key: "rule-0-match-0", Value: "rule-0-match-0"}},
+		}}})
+	}
+	if _, err := ask(); status.Code(err) != codes.Unknown || !strings.Contains(err.Error(), "no rate limit configuration loaded") {
+		t.Errorf("before any limits: %v", err)
+	}
+	server.limited("1", configv3.RateLimitUnit_HOUR, 1)
+	eventually(t, "the limits are there", func() bool {
+		_, body := get(local(r.debug), "/rlconfig")
+		return strings.Contains(body, "requests_per_unit=1,")
+	})
+	for i, want := range []rlsv3.RateLimitResponse_Code{rlsv3.RateLimitResponse_OK, rlsv3.RateLimitResponse_OVER_LIMIT} {
+		if resp, err := ask(); err != nil || resp.GetOverallCode() != want {
+			t.Errorf("call %d: %v %v, want %v", i+1, resp, err, want)
+		}
+	}
+	if _, body := get(local(r.debug), "/stats"); !strings.Contains(body, "ratelimit.service.config_load_success: 1\n") {
+		t.Errorf("/stats: %s", grepLines(body, "config_load"))
+	}
+}
+
 func grepLines(text, part string) string {
 	var found []string
 	for line := range strings.Lines(text) {
@@ -403,7 +449,7 @@ func TestCompatHealthAndSocket(t *testing.T) {
 	if err := os.Mkdir(shared, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(shared, 0o777); err != nil { //nolint:gosec // a volume that two containers share
+	if err := os.Chmod(shared, 0o777); err != nil { // a volume that two containers share
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "ratelimit", "config")
@@ -424,6 +470,10 @@ func TestCompatHealthAndSocket(t *testing.T) {
 		t.Errorf("over the socket: %v %v", resp, err)
 	}
 	valkey.Kill()
+	eventually(t, "gRPC's health service says no without Redis", func() bool {
+		resp, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "ratelimit"})
+		return err == nil && resp.GetStatus() == grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	})
 	eventually(t, "/healthcheck says no without Redis", func() bool {
 		code, _ := get(local(r.http), "/healthcheck")
 		return code == http.StatusInternalServerError

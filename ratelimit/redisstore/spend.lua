@@ -252,7 +252,8 @@ local function prepare(c, ch)
     if not r then
       local grain, n = unpack('>I6I2', shape)
       if n == 0 then
-        r = {grain = grain, n = 0, last = now, hits = 0, part = 0, limit = 0, taken = 0}
+        -- A mark of an earlier bucket finds here that everything is gone.
+        r = {grain = grain, n = 0, last = now, hits = 0, part = 0, limit = 0, taken = now % 65536 * 4294967296}
       else
         r = {grain = grain, n = n, newest = floor(now / grain), total = 0, cells = rep('\0', n * c.width)}
       end

@@ -161,3 +161,7 @@ func cgi(name string) string {
 		return '_'
 	}, name)
 }
+
+func alphanumeric(r rune) bool {
+	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+}
