@@ -330,7 +330,7 @@ func (s *spending) override(req *Request, i int, rule *limits.Rule) {
 	status.Limit = limits.Limit{Requests: o.Requests, Unit: o.Unit}
 	s.charge(i, Charge{
 		Key: limits.OverrideKey(req.Domain, d.Entries, o.span()), Rule: rule.Path + "." + o.Unit.String(),
-		Windows: []window.Window{{Limit: o.Requests / s.limiter.divisor, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: rule.CountDenied,
+		Windows: []window.Window{{Limit: o.Requests / s.limiter.divisor, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: rule.CountDenied, OwnLimit: true,
 	})
 }
 

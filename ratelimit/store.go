@@ -34,6 +34,8 @@ type Charge struct {
 	Hits int64
 	// CountDenied spends the hits even where they are denied, as envoyproxy/ratelimit does. False: a denied hit burns nothing.
 	CountDenied bool
+	// OwnLimit says that the request brought the limit itself, so that the next one may bring another: nothing is remembered of a denial.
+	OwnLimit bool
 	// Shadow charges are reported but veto nothing. They spend as they would if they were enforced, so that their counts tell
 	// what enforcing them will do: one that is over, or stands in a denied batch, burns nothing unless CountDenied says so.
 	Shadow bool
