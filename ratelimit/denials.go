@@ -38,8 +38,8 @@ type DenialsOptions struct {
 //
 // A refused batch burns nothing but the charges that count denials. Those whose counter is over in a Fixed window are remembered too, as
 // the local cache of envoyproxy/ratelimit does: their count ends with the window, and what is not added to it until then is noticed only
-// where hits are given back or the limit is raised. The others of their batch are sent, and spend; with them goes the rest, as peeks,
-// so that its answer is whole. Where there are none, nothing is sent, and the rest of the batch is answered as Uncounted.
+// where hits are given back or the limit is raised. The others of their batch are sent, and spend or peek; with them goes the rest, as
+// peeks, so that its answer is whole. Where there are none, nothing is sent, and the rest of the batch is answered as Uncounted.
 //
 // Reading takes no lock and allocates nothing.
 type Denials struct {
@@ -213,9 +213,7 @@ func (d *Denials) refuse(ctx context.Context, batch []Charge, now time.Duration)
 			continue
 		}
 		c := batch[i]
-		if c.CountDenied && c.Hits > 0 {
-			send = true
-		} else {
+		if send = send || c.CountDenied; !c.CountDenied {
 			c.Hits = 0 // a refused batch burns nothing else
 		}
 		rest, of = append(rest, c), append(of, i)
