@@ -6,13 +6,16 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -27,15 +30,12 @@ type original struct {
 	grpc, http, debug int
 }
 
-// startOriginal starts the pinned build of it on a folder of limits and a store, with more of its environment variables.
-func startOriginal(t testing.TB, limits, store string, env ...string) *original {
+// startOriginal starts the pinned build of it with its environment variables; those that keep it on loopback are ours.
+func startOriginal(t testing.TB, env ...string) *original {
 	t.Helper()
 	r := &original{grpc: freePort(t), http: freePort(t), debug: freePort(t)}
-	// It reads the folder RUNTIME_APPDIRECTORY below RUNTIME_ROOT.
 	r.process = start(t, "reference", "/usr/bin/env", append(append([]string{
 		"HOST=127.0.0.1", "PORT=" + strconv.Itoa(r.http), "GRPC_HOST=127.0.0.1", "GRPC_PORT=" + strconv.Itoa(r.grpc), "DEBUG_HOST=127.0.0.1", "DEBUG_PORT=" + strconv.Itoa(r.debug),
-		"USE_STATSD=false", "RUNTIME_ROOT=" + filepath.Dir(limits), "RUNTIME_APPDIRECTORY=" + filepath.Base(limits), "RUNTIME_WATCH_ROOT=false",
-		"REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + store,
 	}, env...), tool(t, "SALLYPORT_REFERENCE", "tools/bin/service_cmd"))...)
 	eventually(t, "the reference is ready", func() bool {
 		if r.ended() {
@@ -45,6 +45,13 @@ func startOriginal(t testing.TB, limits, store string, env ...string) *original 
 		return status == http.StatusOK
 	})
 	return r
+}
+
+// onStore are the variables of a folder of limits, which is the runtime folder's last, and of a store.
+func onStore(limits, store string, more ...string) []string {
+	return append([]string{
+		"RUNTIME_ROOT=" + filepath.Dir(limits), "RUNTIME_APPDIRECTORY=" + filepath.Base(limits), "RUNTIME_WATCH_ROOT=false", "REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + store,
+	}, more...)
 }
 
 // originalLimits has each key of the format that a decision depends on. Days and longer: no window ends while the test runs, or all but never.
@@ -160,7 +167,7 @@ func TestReferenceTwin(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(folder, "mesh.yaml"), originalLimits)
-	theirs := startOriginal(t, folder, storetest.StartValkey(t))
+	theirs := startOriginal(t, onStore(folder, storetest.StartValkey(t), "USE_STATSD=false")...)
 	ours := serve(t, "ratelimit", "--limits", folder, "--store", "redis://"+storetest.StartValkey(t)+"/0", "--audit", "off")
 	askThem := rlsv3.NewRateLimitServiceClient(dial(t, theirs.grpc))
 	askUs := rlsv3.NewRateLimitServiceClient(dial(t, ours.listen))
@@ -205,10 +212,137 @@ func differ(want, got *rlsv3.RateLimitResponse) string {
 		for _, s := range r.GetStatuses() {
 			s.DurationUntilReset = (*durationpb.Duration)(nil)
 		}
+		for _, h := range r.GetResponseHeadersToAdd() {
+			if h.GetKey() == "RateLimit-Reset" {
+				h.Value = "" // of a status above
+			}
+		}
 		return r
 	}
 	if !proto.Equal(level(want), level(got)) {
 		return "they differ"
 	}
 	return ""
+}
+
+// countedLimits has the keys that statistics, metadata and quotas depend on.
+const countedLimits = `domain: mesh
+descriptors:
+  - {key: two, rate_limit: {requests_per_unit: 2, unit: day, name: pair}}
+  - {key: many, rate_limit: {requests_per_unit: 87, unit: day}}
+  - {key: free, rate_limit: {unlimited: true}}
+  - {key: never, rate_limit: {requests_per_unit: 0, unit: day}}
+  - {key: shadow, shadow_mode: true, rate_limit: {requests_per_unit: 3, unit: day}}
+  - {key: vm, value_to_metric: true, descriptors: [{key: who, rate_limit: {requests_per_unit: 9, unit: day}}]}
+  - {key: vw, value: "a*", value_to_metric: true, rate_limit: {requests_per_unit: 9, unit: day}}
+  - {key: dm, descriptors: [{key: who, detailed_metric: true, rate_limit: {requests_per_unit: 9, unit: day}}]}
+  - {key: sh, value: "a*", share_threshold: true, value_to_metric: true, rate_limit: {requests_per_unit: 9, unit: day}}
+  - {key: addr, value_to_metric: true, rate_limit: {requests_per_unit: 9, unit: day}}
+  - {key: q1, quota_mode: true, rate_limit: {requests_per_unit: 4, unit: day}}
+  - {key: q2, quota_mode: true, rate_limit: {requests_per_unit: 40, unit: day}}
+`
+
+func (r asking) counted() *rlsv3.RateLimitRequest {
+	req := &rlsv3.RateLimitRequest{Domain: "mesh", HitsAddend: pick[uint32](r, 0, 0, 0, 1, 3, 6)}
+	add := func(words ...string) *ratelimitv3.RateLimitDescriptor {
+		d := &ratelimitv3.RateLimitDescriptor{}
+		for i := 0; i < len(words); i += 2 {
+			d.Entries = append(d.Entries, &ratelimitv3.RateLimitDescriptor_Entry{Key: words[i], Value: words[i+1]})
+		}
+		req.Descriptors = append(req.Descriptors, d)
+		return d
+	}
+	for range 1 + r.IntN(3) {
+		d := add(pick(r, [][]string{
+			{"two", "a"}, {"two", "b"}, {"many", "a"}, {"free", "x"}, {"never", "x"}, {"shadow", "x"}, {"shadow", "y"}, {"vm", "r1", "who", "x"}, {"vm", "r2", "who", "y"},
+			{"vw", "ab"}, {"vw", "ac"}, {"dm", "a", "who", "b"}, {"sh", "ab"}, {"sh", "ac"}, {"addr", "10.0.0.1"}, {"addr", "a:b|c"}, {"unknown", "x"},
+		}...)...)
+		if r.IntN(5) == 0 {
+			d.HitsAddend = wrapperspb.UInt64(r.Uint64N(13))
+		}
+	}
+	if r.IntN(8) == 0 {
+		// The second quota is never spent, so that there are never only quotas that are over: there the two part on purpose.
+		add("q1", "a")
+		add("q2", "a").HitsAddend = wrapperspb.UInt64(0)
+	}
+	return req
+}
+
+// statistics are the sums of what a statsd server heard of the limits, but for what the two part in on purpose: an unlimited rule is counted,
+// and a counter that is over is always remembered.
+func (s *statsdServer) statistics() map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sums := map[string]uint64{}
+	for _, line := range s.lines {
+		name, rest, _ := strings.Cut(line, ":")
+		value, kind, _ := strings.Cut(rest, "|")
+		n, err := strconv.ParseUint(value, 10, 64)
+		if kind == "c" && err == nil && n > 0 && strings.HasPrefix(name, "ratelimit.service.rate_limit.mesh.") && !strings.Contains(name, ".free.") && !strings.HasSuffix(name, "_with_local_cache") {
+			sums[name] += n
+		}
+	}
+	return sums
+}
+
+// With one environment the two programs answer, list and count alike: headers, metadata, quotas, /json, /rlconfig, and every name and sum
+// that statsd hears.
+func TestReferenceTwinByEnvironment(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "config")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(folder, "mesh.yaml"), countedLimits)
+	heard := [2]*statsdServer{newStatsdServer(t), newStatsdServer(t)}
+	env := func(i int) []string {
+		return onStore(folder, storetest.StartValkey(t), "USE_STATSD=true", "STATSD_HOST=127.0.0.1", "STATSD_PORT="+strconv.Itoa(heard[i].port), "STATS_FLUSH_INTERVAL=1s",
+			"GOSTATS_FLUSH_INTERVAL_SECONDS=1", "LIMIT_RESPONSE_HEADERS_ENABLED=true", "RESPONSE_DYNAMIC_METADATA=true", "NEAR_LIMIT_RATIO=0.7")
+	}
+	theirs, ours := startOriginal(t, env(0)...), runReference(t, env(1)...)
+	askThem, askUs := rlsv3.NewRateLimitServiceClient(dial(t, theirs.grpc)), rlsv3.NewRateLimitServiceClient(dial(t, ours.grpc))
+	r := asking{rand.New(rand.NewPCG(8, 2))}
+	for i := range 1500 {
+		req := r.counted()
+		want, err := askThem.ShouldRateLimit(t.Context(), req)
+		if err != nil {
+			t.Fatalf("the reference: %v to %s", err, protojson.Format(req))
+		}
+		got, err := askUs.ShouldRateLimit(t.Context(), req)
+		if err != nil {
+			t.Fatalf("ours: %v to %s", err, protojson.Format(req))
+		}
+		for j, s := range want.GetStatuses() {
+			if s.GetCurrentLimit() != nil && s.GetDurationUntilReset() == nil {
+				got.Statuses[j].DurationUntilReset = nil // of a quota that is over it does not tell
+			}
+		}
+		if differs := differ(want, got); differs != "" {
+			t.Fatalf("request %d: %s\nasked %s\nreference %s\nours %s", i, differs, protojson.Format(req), protojson.Format(want), protojson.Format(got))
+		}
+	}
+	for _, body := range []string{
+		`{"domain":"mesh","descriptors":[{"entries":[{"key":"never","value":"x"}]}]}`, `{"domain":"mesh","descriptors":[{"entries":[{"key":"unknown","value":"x"}]}]}`,
+		`{"domain":"","descriptors":[{"entries":[{"key":"two"}]}]}`, `{"domain":"mesh"}`, `{"domain":"mesh","nonsense":1}`, `{`, ``, `[]`, `{"domain":"other","descriptors":[{}]}`,
+	} {
+		wantCode, want := (&reference{http: theirs.http}).json(body)
+		if code, got := ours.json(body); code != wantCode || code == 400 && strings.TrimSpace(got) != strings.TrimSpace(want) {
+			t.Errorf("/json %s: %d %s, want %d %s", body, code, got, wantCode, want)
+		}
+	}
+	lines := func(port int) []string {
+		_, page := get(local(port), "/rlconfig")
+		return slices.Sorted(strings.SplitSeq(strings.TrimSpace(page), "\n"))
+	}
+	if diff := cmp.Diff(lines(theirs.debug), lines(ours.debug)); diff != "" {
+		t.Errorf("/rlconfig (-reference +ours)\n%s", diff)
+	}
+	var diff string
+	deadline := time.Now().Add(patience)
+	for diff = "-"; diff != "" && time.Now().Before(deadline); <-time.After(200 * time.Millisecond) {
+		diff = cmp.Diff(heard[0].statistics(), heard[1].statistics())
+	}
+	if diff != "" || len(heard[0].statistics()) < 20 {
+		t.Errorf("statsd heard of %d sums (-reference +ours)\n%s", len(heard[0].statistics()), diff)
+	}
 }
