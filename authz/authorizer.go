@@ -100,6 +100,7 @@ func (a *Authorizer) witness(ctx context.Context, d *Decision, r *Request) {
 			deny(d, Panicked, fmt.Errorf("authz: recovered while recording: %v", p))
 		}
 	}()
+	d.Witnessed = true
 	err := a.options.Witness.Witness(ctx, d, r)
 	if late := ctx.Err(); err == nil && late != nil {
 		err = late // on record, and nobody waits for the answer any more

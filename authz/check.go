@@ -36,11 +36,12 @@ type check struct {
 	preflight bool
 
 	// format is how the body writes fields, and document all of it where the rule wants it whole.
-	format   policy.BodyFormat
-	document strictjson.Value
-	form     target.Query
-	schema   *schema.Schema // of the body's media type
-	bodiless bool           // the rule takes a request without a body, and this is one
+	format    policy.BodyFormat
+	document  strictjson.Value
+	form      target.Query
+	schema    *schema.Schema // of the body's media type
+	delivered bool           // the body is known to be whole
+	bodiless  bool           // the rule takes a request without a body, and this is one
 
 	// body is what was read of the body, ids what the owner demand is about, and tenant the one that the request proved to stay within.
 	body   body.Values
@@ -286,7 +287,7 @@ func (c *check) chooseBranch() Reason {
 	}
 	for _, branch := range branches {
 		if reason == NoToken && branch.Credential == policy.CredentialNone || reason == proceed && branch.Issuer != nil && branch.Issuer.Issuer == issuer {
-			c.d.Rule = branch
+			c.d.Rule = branch.For(c.target.Method)
 			return proceed
 		}
 	}

@@ -47,6 +47,8 @@ type Decision struct {
 	Shadow *Decision
 	// Fault is where the request fails what the rule demands of its shape; the zero Fault says nothing.
 	Fault Fault
+	// Witnessed says that the [Witness] was told of it as an allow. A denial that was takes that allow back.
+	Witnessed bool
 	// Hidden says that the client is told NotFound whatever the Reason, so that existence does not show.
 	Hidden bool
 	// Set, Remove, Respond and Metadata are what an allow carries: headers for the upstream, each exactly once; headers that must not

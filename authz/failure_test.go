@@ -262,14 +262,14 @@ func TestWitness(t *testing.T) {
 				return test.witness(ctx, d, q)
 			})})
 			d := a.Check(t.Context(), get("/me", as("alice")))
-			if verdict(d) != test.want || asked != 1 || len(r.heard) != 1 || r.heard[0].Reason != d.Reason {
+			if verdict(d) != test.want || asked != 1 || !d.Witnessed || len(r.heard) != 1 || r.heard[0].Reason != d.Reason {
 				t.Errorf("%s: %s, want %s; asked %d times, recorded %d", name, verdict(d), test.want, asked, len(r.heard))
 			}
 			if d.Verdict == authz.Deny && (d.Set != nil || d.Remove != nil || d.Metadata != nil) {
 				t.Errorf("%s: the denial carries effects", name)
 			}
 			r.heard = nil
-			if d := a.Check(t.Context(), get("/me")); d.Reason != authz.NoToken || asked != 1 {
+			if d := a.Check(t.Context(), get("/me")); d.Reason != authz.NoToken || asked != 1 || d.Witnessed {
 				t.Errorf("%s: a denial asked the witness: %s", name, verdict(d))
 			}
 		})

@@ -25,7 +25,7 @@ func (c *check) readBody() Reason {
 	if plan == nil {
 		return proceed
 	}
-	if length, count := c.r.Headers.One("content-length"); plan.Optional && len(plan.References) == 0 && count == 1 && length == "0" && len(c.r.Body.Data) == 0 {
+	if plan.Optional && len(plan.References) == 0 && c.saysNoBody() {
 		c.bodiless = true
 		return proceed
 	}
@@ -52,6 +52,21 @@ func (c *check) readBody() Reason {
 		return proceed
 	}
 	return c.refusedBody(err)
+}
+
+// saysNoBody reports whether it is known that the request has no body: it declares a length of 0, or its route says how long a body it
+// takes, so that Envoy holds a body until it has shown it, and shows none. A client cannot say that of a route. Without either, what
+// Envoy does not show may still follow.
+func (c *check) saysNoBody() bool {
+	if len(c.r.Body.Data) > 0 || c.r.Body.Size != 0 {
+		return false
+	}
+	length, declared := c.r.Headers.One("content-length")
+	mark, marked := c.r.Headers.One("x-envoy-auth-partial-body")
+	if declared == 0 {
+		return c.r.Body.Bound > 0 && (marked == 0 || marked == 1 && mark == "false")
+	}
+	return declared == 1 && length == "0"
 }
 
 func (c *check) refusedBody(err error) Reason {
@@ -92,8 +107,18 @@ func (c *check) wholeBody(plan *policy.Body) Reason {
 	return proceed
 }
 
-// deliveredWhole demands the body as the client sent it, of whatever type it is.
+// deliveredWhole demands the body as the client sent it, of whatever type it is. A signature and what reads the body may both ask; it is
+// found out once.
 func (c *check) deliveredWhole() Reason {
+	if c.delivered {
+		return proceed
+	}
+	reason := c.delivery()
+	c.delivered = reason == proceed
+	return reason
+}
+
+func (c *check) delivery() Reason {
 	if coding, count := c.r.Headers.One("content-encoding"); c.r.Headers.contested("content-encoding") || count > 1 || count == 1 && !strings.EqualFold(coding, "identity") {
 		return c.because(MediaType, DetailCompressed)
 	}

@@ -61,6 +61,11 @@ services:
       - {name: other, match: GET /other}
 `
 
+// shows comes by a route that says how long a body it takes, of which Envoy saw so many bytes and shows none.
+func shows(size int64) option {
+	return func(r *authz.Request) { r.Body = authz.Body{Size: size, Bound: 65535} }
+}
+
 func parseDocumented(t testing.TB, text, document string) (*policy.Policy, string) {
 	t.Helper()
 	p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}, {Name: "shop.openapi.yaml", Data: []byte(document)}})
@@ -103,6 +108,12 @@ func TestOpenAPI(t *testing.T) {
 		{"no body", put("/orders/o-1", as("alice"), header("content-length", "0")), "415 media_type write (content_type)"},
 		{"no body, where it is optional", post("/orders/o-1", as("alice"), header("content-length", "0")), "200 allowed add"},
 		{"nobody says that there is none", post("/orders/o-1", as("alice")), "415 media_type add (content_type)"},
+		{"the route would show one", post("/orders/o-1", as("alice"), shows(0)), "200 allowed add"},
+		{"and shows an empty one", post("/orders/o-1", as("alice"), shows(0), header("x-envoy-auth-partial-body", "false")), "200 allowed add"},
+		{"a part of one", post("/orders/o-1", as("alice"), shows(0), header("x-envoy-auth-partial-body", "true")), "415 media_type add (content_type)"},
+		{"one that it does not show", post("/orders/o-1", as("alice"), shows(7)), "415 media_type add (content_type)"},
+		{"one that is declared", post("/orders/o-1", as("alice"), shows(0), header("content-length", "7")), "415 media_type add (content_type)"},
+		{"none, where one is required", put("/orders/o-1", as("alice"), shows(0)), "415 media_type write (content_type)"},
 		{"a body, where it is optional", post("/orders/o-1", as("alice"), jsonBody(`{}`)), "400 bad_body add (schema) /sku required"},
 		{"the rule's own word goes before the document's", post("/orders/p", as("alice"), jsonBody(`{"sku":"a"}`)), "200 allowed add"},
 		{"and holds", post("/orders/o-1234", as("alice"), jsonBody(`{"sku":"a"}`)), "400 bad_parameter add (schema) path.id maxLength"},
@@ -113,7 +124,7 @@ func TestOpenAPI(t *testing.T) {
 	for _, w := range p.Warnings {
 		warned = append(warned, w.Msg)
 	}
-	if got := strings.Join(warned, "\n"); !strings.Contains(got, "no rule stands for the operation DELETE /orders/{orderId}") || !strings.Contains(got, "has no operation for GET of the pattern `GET /other`") || len(warned) != 2 {
+	if got := strings.Join(warned, "\n"); !strings.Contains(got, "no rule stands for the operation DELETE /orders/{orderId}") || !strings.Contains(got, "has no operation for GET of the pattern `GET /other`") || len(warned) != 3 {
 		t.Errorf("warned of\n%s", got)
 	}
 }
@@ -144,15 +155,150 @@ func TestOpenAPIPatterns(t *testing.T) {
 	})
 }
 
+const oldOrders = `  /old/{orderId}:
+    parameters: [{name: orderId, in: path, required: true, schema: {type: string}}]
+    get:
+      responses: {default: {description: d}}
+`
+
+// A rule of several methods holds each to its own operation, and one that the document does not describe to none.
+func TestOpenAPIMethods(t *testing.T) {
+	methods := strings.NewReplacer(`match: "PUT /orders/{id}", owner: none`, `match: "PUT,POST,DELETE,PATCH /orders/{id}", owner: none, metadata: {kind: token.who}`,
+		"      - {name: add, match: \"POST /orders/{id}\", owner: none, params: {path.id: {maxLength: 5}}}\n", "").Replace(documented)
+	p, errs := parseDocumented(t, methods, shopDocument)
+	if p == nil {
+		t.Fatal(errs)
+	}
+	if len(p.Warnings) != 3 || p.Warnings[0].Msg != "shop.openapi.yaml has no operation for PATCH of the pattern `PUT,POST,DELETE,PATCH /orders/{id}`" {
+		t.Errorf("warned of %v", p.Warnings)
+	}
+	if rule := p.Services[0].Rules[1]; !rule.ReadsBody() || rule.For("PUT").Metadata == nil || rule.For("PUT").Name != "write" || rule.For("PATCH").Body != nil {
+		t.Errorf("%+v", rule)
+	}
+	lines := []line{
+		{"PUT has a body", put("/orders/o-1", as("alice"), jsonBody(`{"sku":"a"}`)), "200 allowed write"},
+		{"PUT without one", put("/orders/o-1", as("alice"), header("content-length", "0")), "415 media_type write (content_type)"},
+		{"PUT of another form", put("/orders/o-1", as("alice"), jsonBody(`{}`)), "400 bad_body write (schema) /sku required"},
+		{"POST need have none", post("/orders/o-1", as("alice"), header("content-length", "0")), "200 allowed write"},
+		{"POST does not take what PUT takes", post("/orders/o-1", as("alice"), body("application/vnd.shop+json", `{"v":1}`)), "415 media_type write (content_type)"},
+		{"DELETE is held to its path", ask("DELETE", "/orders/7", as("alice")), "400 bad_parameter write (schema) path.id pattern"},
+		{"DELETE has no body", ask("DELETE", "/orders/o-1", as("alice")), "200 allowed write"},
+		{"DELETE has no query", ask("DELETE", "/orders/o-1?x=1", as("alice")), "400 bad_parameter write (unknown)"},
+		{"PATCH is held to nothing", ask("PATCH", "/orders/7?x=1", as("alice")), "200 allowed write"},
+		{"another method", ask("OPTIONS", "/orders/o-1", as("alice")), "403 no_rule none"},
+	}
+	a := authz.New(authz.Options{Now: func() time.Time { return authztest.Now }})
+	a.Use(&authz.Bundle{Policy: p, Verifiers: authz.Verifiers{"shop": verifier()}})
+	judge(t, a, faulted, lines)
+	branches, errs := parseDocumented(t, strings.NewReplacer("services:\n", "  partner: {issuer: \"https://partner.example\", audiences: [orders-api]}\nservices:\n",
+		`owner: none, metadata:`, `either: [{issuer: partner, owner: none}, {issuer: shop, owner: none}], metadata:`,
+		"name: read,", "name: read, issuer: shop,", "name: other,", "name: other, issuer: shop,").Replace(methods), shopDocument)
+	if branches == nil {
+		t.Fatal(errs)
+	}
+	shop := func(string) (string, bool) { return "https://auth.example.com", true }
+	a.Use(&authz.Bundle{Policy: branches, Verifiers: authz.Verifiers{"shop": verifier()}, UnverifiedIssuer: shop})
+	judge(t, a, faulted, lines)
+}
+
+// A body that the document describes and the rule would hold to nothing is refused, and told of; a mistake in a branch stands at its line.
+func TestOpenAPIBodies(t *testing.T) {
+	document := strings.Replace(shopDocument, "    delete:\n", `    patch:
+      requestBody:
+        content:
+          application/json: {schema: {type: object}}
+          application/json-patch+json: {schema: {type: array, items: {}}}
+      responses: {default: {description: d}}
+    delete:
+`, 1)
+	text := strings.Replace(documented, "      - {name: other", "      - {name: change, match: \"PATCH /orders/{id}\", owner: none}\n      - {name: other", 1)
+	warned := func(text string) string {
+		p, errs := parseDocumented(t, text, document)
+		if p == nil {
+			t.Fatal(errs)
+		}
+		return p.Warnings.Pretty()
+	}
+	for _, want := range []string{
+		"policy.yaml:12:24: shop.openapi.yaml:32: PATCH /orders/{orderId} is not taken as application/json-patch+json: without `writable` the rule `change` would hold its fields to nothing",
+		"policy.yaml:10:23: shop.openapi.yaml:22: PUT /orders/{orderId} is not taken as application/x-www-form-urlencoded: without `writable` the rule `write` would hold its fields to nothing",
+	} {
+		if got := warned(text); !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if got := warned(strings.NewReplacer("\"PATCH /orders/{id}\", owner: none", "\"PATCH /orders/{id}\", owner: none, writable: {everyone: [n]}",
+		"\"PUT /orders/{id}\", owner: none", "\"PUT /orders/{id}\", owner: none, writable: {everyone: [n]}").Replace(text)); strings.Contains(got, "is not taken") {
+		t.Error(got)
+	}
+	branches := strings.NewReplacer("services:\n", "  partner: {issuer: \"https://partner.example\", audiences: [orders-api]}\nservices:\n",
+		"{name: write, match: \"PUT /orders/{id}\", owner: none}", "{name: write, match: [\"PUT /orders/{id}\", \"PUT /old/{id}\"], either: [{issuer: partner, owner: none}, {issuer: shop, owner: none}]}",
+		"name: read,", "name: read, issuer: shop,", "name: add,", "name: add, issuer: shop,", "name: other,", "name: other, issuer: shop,").Replace(documented)
+	two := strings.Replace(shopDocument, "components:\n", strings.Replace(oldOrders, "get:", "put:", 1)+"components:\n", 1)
+	if p, errs := parseDocumented(t, branches, two); p != nil || !strings.Contains(errs, "policy.yaml:11:30: the rule stands for two operations") {
+		t.Errorf("loads %v:\n%s", p != nil, errs)
+	}
+}
+
+// A parameter is one value or a list as the document says it, whatever its text holds.
+func TestOpenAPIParameters(t *testing.T) {
+	p, errs := parseDocumented(t, `version: 1
+issuers:
+  shop: {issuer: "https://auth.example.com", audiences: [orders-api]}
+services:
+  - name: store
+    hosts: [orders.example]
+    openapi: shop.openapi.yaml
+    rules: [{name: read, match: "GET /tags/{tags}", owner: none}]
+`, `openapi: 3.0.3
+info: {title: shop, version: "1"}
+paths:
+  /tags/{tags}:
+    get:
+      parameters:
+        - {name: tags, in: path, required: true, schema: {type: array, maxItems: 2, items: {type: string}}}
+        - {name: Prefer-Language, in: header, schema: {type: string, maxLength: 9}}
+        - {name: X-Tags, in: header, schema: {type: array, maxItems: 2, items: {type: string}}}
+        - {name: X-Count, in: header, schema: {type: integer}}
+        - {name: cart, in: cookie, schema: {type: string, pattern: "^[^/]*$", maxLength: 12}}
+      responses: {default: {description: d}}
+`)
+	if p == nil {
+		t.Fatal(errs)
+	}
+	a := authz.New(authz.Options{Now: func() time.Time { return authztest.Now }})
+	a.Use(&authz.Bundle{Policy: p, Verifiers: authz.Verifiers{"shop": verifier()}})
+	judge(t, a, faulted, []line{
+		{"a list in the path", get("/tags/a,b", as("alice")), "200 allowed read"},
+		{"too long a list", get("/tags/a,b,c", as("alice")), "400 bad_parameter read (schema) path.tags maxItems"},
+		{"an escaped comma makes no element", get("/tags/a%2Cb", as("alice")), "400 bad_parameter read (ambiguous) path.tags"},
+		{"nor in small letters", get("/tags/a,b%2cc", as("alice")), "400 bad_parameter read (ambiguous) path.tags"},
+		{"other escapes are decoded", get("/tags/a%20b,c", as("alice")), "200 allowed read"},
+		{"a text with a comma", get("/tags/a", as("alice"), header("prefer-language", "de, en")), "200 allowed read"},
+		{"is one text", get("/tags/a", as("alice"), header("prefer-language", "de, en, fr")), "400 bad_parameter read (schema) header.prefer-language maxLength"},
+		{"and so is one in two fields", get("/tags/a", as("alice"), header("prefer-language", "de"), header("prefer-language", "en")), "200 allowed read"},
+		{"of which each counts", get("/tags/a", as("alice"), header("prefer-language", "de, en"), header("prefer-language", "fr-CH")), "400 bad_parameter read (schema) header.prefer-language maxLength"},
+		{"in another spelling", get("/tags/a", as("alice"), header("prefer-language", "de"), header("prefer_language", "en")), "400 bad_parameter read (ambiguous) header.prefer-language"},
+		{"a list in a header", get("/tags/a", as("alice"), header("x-tags", "a, b")), "200 allowed read"},
+		{"too long a list in a header", get("/tags/a", as("alice"), header("x-tags", "a, b, c")), "400 bad_parameter read (schema) header.x-tags[,] maxItems"},
+		{"a number with a comma", get("/tags/a", as("alice"), header("x-count", "1,2")), "400 bad_parameter read (schema) header.x-count type"},
+		{"a cookie with an escape", get("/tags/a", as("alice"), header("cookie", "cart=a%3D%3D")), "200 allowed read"},
+		{"wrong as it is sent", get("/tags/a", as("alice"), header("cookie", "cart=aaaa%3D%3D%3D")), "400 bad_parameter read (schema) cookie.cart maxLength"},
+		{"wrong to who decodes it", get("/tags/a", as("alice"), header("cookie", "cart=a%2Fb")), "400 bad_parameter read (schema) cookie.cart pattern"},
+		{"no escape", get("/tags/a", as("alice"), header("cookie", "cart=50%")), "400 bad_parameter read (ambiguous) cookie.cart"},
+		{"an escape of no text", get("/tags/a", as("alice"), header("cookie", "cart=%ff")), "400 bad_parameter read (schema) cookie.cart type"},
+	})
+}
+
 // A document that cannot be read, or a rule that stands for two operations of it, does not load.
 func TestOpenAPIRefused(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, want string }{
 		"no such document":      {"shop.openapi.yaml", "other.openapi.yaml", "there is no OpenAPI document `other.openapi.yaml` beside this file"},
 		"by another ending":     {"shop.openapi.yaml", "shop.yaml", "its name ends in .openapi.yaml or .json"},
-		"two operations":        {"\"GET,HEAD /orders/{id}\"", "\"GET,DELETE /orders/{id}\"", "the rule stands for two operations of shop.openapi.yaml: GET /orders/{orderId} and DELETE /orders/{orderId}"},
+		"two operations":        {"\"GET,HEAD /orders/{id}\"", "[\"GET /orders/{id}\", \"GET /old/{id}\"]", "the rule stands for two operations of shop.openapi.yaml: GET /orders/{orderId} and GET /old/{orderId}"},
 		"an owner in a message": {"name: write, match: \"PUT /orders/{id}\", owner: none", "name: write, match: \"PUT /orders/{id}\", owner: {of: form.id, is: token.sub}", "the rule reads a form"},
 	} {
-		if p, errs := parseDocumented(t, strings.Replace(documented, c.old, c.new, 1), shopDocument); p != nil || !strings.Contains(errs, c.want) {
+		if p, errs := parseDocumented(t, strings.Replace(documented, c.old, c.new, 1), strings.Replace(shopDocument, "components:\n", oldOrders+"components:\n", 1)); p != nil || !strings.Contains(errs, c.want) {
 			t.Errorf("%s: loads %v\n%s", name, p != nil, errs)
 		}
 	}

@@ -1,11 +1,13 @@
 package authz
 
 import (
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/sallyport-dev/sallyport/authz/fields"
+	"github.com/sallyport-dev/sallyport/authz/openapi"
 	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/authz/schema"
 	"github.com/sallyport-dev/sallyport/authz/strictjson"
@@ -92,17 +94,33 @@ func (c *check) holdParam(p *policy.Param) Reason {
 	case len(texts) > maxObjects:
 		return wrong(DetailTooMany, "", "")
 	}
+	if fault := heldText(p, texts); fault != nil {
+		return wrong(DetailSchema, fault.Pointer, fault.Keyword)
+	}
+	if p.Ref.Source != 0 || strings.IndexByte(texts[0], '%') < 0 {
+		return proceed
+	}
+	// A cookie: some upstreams decode it and some do not, so that it must be right both ways.
+	decoded, err := url.PathUnescape(texts[0])
+	if err != nil {
+		return wrong(DetailAmbiguous, "", "")
+	}
+	if fault := heldText(p, []string{decoded}); fault != nil {
+		return wrong(DetailSchema, fault.Pointer, fault.Keyword)
+	}
+	return proceed
+}
+
+// heldText holds the texts of a parameter to its type and its schema; nil if they pass.
+func heldText(p *policy.Param, texts []string) *schema.Violation {
 	value, ok := paramValue(p, texts)
 	switch {
 	case !ok:
-		return wrong(DetailSchema, "", "type")
+		return &schema.Violation{Keyword: "type"}
 	case value.Kind() == strictjson.Invalid:
-		return proceed // empty, which the document allows
+		return nil // empty, which the document allows
 	}
-	if v := p.Schema.Check(value); v != nil {
-		return wrong(DetailSchema, v.Pointer, v.Keyword)
-	}
-	return proceed
+	return p.Schema.Check(value)
 }
 
 // paramValue is what the texts of a parameter stand for; false where they stand for nothing of its type. It is no value at all where a
@@ -139,8 +157,53 @@ func (c *check) paramTexts(p *policy.Param, into []string) (texts []string, deta
 		return append(into, value), detail
 	case p.Described != nil && p.Ref.Source == policy.SourceQuery && c.d.Rule.Body != nil:
 		return c.parameterValues(&p.Ref, into)
+	case p.Described != nil && p.Ref.Source == policy.SourceHeader && p.Described.Shape == openapi.Single:
+		return c.headerText(p.Ref.Name, into)
+	case p.Described != nil && p.Ref.Source == policy.SourcePath && p.Described.Shape == openapi.Commas:
+		return c.pathList(&p.Ref, into)
 	}
 	return c.plainValues(&p.Ref, into)
+}
+
+// headerText reads a header that a document says is one value: a comma is a part of its text, and splits nothing. Of a header that stands
+// there several times the values are joined (RFC 9110 section 5.3), as Envoy may have done already.
+func (c *check) headerText(name string, into []string) (texts []string, detail string) {
+	if c.r.Headers.contested(name) {
+		return nil, DetailAmbiguous
+	}
+	text, there := "", false
+	for i := range c.r.Headers.Fields {
+		field := &c.r.Headers.Fields[i]
+		switch {
+		case field.Name != name:
+			continue
+		case there:
+			text += ","
+		}
+		text, there = text+field.Value, true
+	}
+	switch {
+	case !there:
+		return nil, DetailMissing
+	case c.lossy(text):
+		return nil, DetailAmbiguous
+	}
+	return append(into, text), ""
+}
+
+// pathList reads a list between the commas of a segment. As in a query, a comma that is written as an escape is refused: some readers split
+// before they decode, and some after.
+func (c *check) pathList(ref *policy.Reference, into []string) (texts []string, detail string) {
+	value, ok := c.match.Capture(ref.Name)
+	if !ok {
+		return nil, DetailMissing
+	}
+	for _, segment := range c.target.Segments {
+		if strings.Contains(segment.Text, value) && strings.Count(segment.Raw, ",") != strings.Count(segment.Text, ",") {
+			return nil, DetailAmbiguous
+		}
+	}
+	return append(into, value), ""
 }
 
 // cookie reads one cookie (RFC 6265 section 4.2.1), byte for byte.
@@ -157,7 +220,7 @@ func (c *check) cookie(name string) (value, detail string) {
 			case found != name && target.ParseForm(strings.Trim(found, " \t")).Has(name):
 				return "", DetailAmbiguous // a reader that trims, decodes, folds or cuts would take it for this one
 			case found != name:
-			case detail == "", strings.ContainsAny(text, "\"%, \t"), c.lossy(text):
+			case detail == "", strings.ContainsAny(text, "\", \t"), c.lossy(text):
 				return "", DetailAmbiguous
 			default:
 				value, detail = text, ""

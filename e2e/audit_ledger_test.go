@@ -205,6 +205,50 @@ func TestStrictDiskFull(t *testing.T) {
 	}
 }
 
+// Strict, and what is left of the disk is kept for allows: denials of all kinds write nothing, which /readyz says, each allow is on disk
+// and answered, and not one denial is lost without being told. It goes on until the disk has room again.
+func TestStrictKeepsRoomForAllows(t *testing.T) {
+	dir := t.TempDir()
+	policy, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "audit.jsonl")
+	write(t, policy, shopPolicy("https://127.0.0.1:1"))
+	g := serve(t, "authz", "--policy", policy, "--audit", log, "--audit-mode", "strict", "--audit-fold", "0", "--audit-reserve", "1000000000GB")
+	client := authv3.NewAuthorizationClient(dial(t, g.listen))
+	const denials, allows = 300, 20
+	for i := range denials {
+		if _, reason, allow, err := catalogue(client, fmt.Sprintf("/users/user-%d/orders", i)); err != nil || allow || reason != "no_token" {
+			t.Fatalf("%q, %v", reason, err)
+		}
+	}
+	eventually(t, "/readyz says that denials are not written", func() bool {
+		_, body := get(local(g.admin), "/readyz")
+		return strings.Contains(body, "denials are counted and not written")
+	})
+	answered := map[string]bool{}
+	for range allows {
+		id, reason, allow, err := catalogue(client, "/catalogue/tea")
+		if err != nil || !allow {
+			t.Fatalf("an allow is answered %q, %v", reason, err)
+		}
+		answered[id] = true
+	}
+	g.signal(terminate)
+	g.wait()
+	lost := 0.0
+	lines := readLog(t, log)
+	for _, line := range lines {
+		if line["verdict"] == "deny" {
+			t.Fatalf("a denial was written: %v", line)
+		}
+		if line["event"] == "gap" {
+			lost += line["lost"].(float64)
+		}
+		delete(answered, fmt.Sprint(line["decision_id"]))
+	}
+	if lost != denials || len(answered) != 0 || lines[len(lines)-1]["event"] != "stop" {
+		t.Errorf("%v of %d denials are told, %d allows are on no line, the last line is %v", lost, denials, len(answered), lines[len(lines)-1])
+	}
+}
+
 // A log that is set aside loses nothing between its files.
 func TestRotatedUnderLoad(t *testing.T) {
 	dir := t.TempDir()
@@ -268,7 +312,11 @@ func TestFloodIsFolded(t *testing.T) {
 	g.signal(terminate)
 	g.wait()
 	var denials []map[string]any
-	for _, line := range readLog(t, log) {
+	lines := readLog(t, log)
+	if last := lines[len(lines)-1]; last["event"] != "stop" {
+		t.Errorf("the last line is %v", last)
+	}
+	for _, line := range lines {
 		if line["verdict"] == "deny" {
 			denials = append(denials, line)
 		}
@@ -374,7 +422,7 @@ func TestAuditEvents(t *testing.T) {
 	if first["event"] != "start" || first["mode"] != "bounded" || first["allows"] != "all" || first["fold"] != "10s" {
 		t.Errorf("the first line is %v", first)
 	}
-	if second["event"] != "config_load" || second["outcome"] != "ok" || second["policy"] == nil || second["policy_before"] != nil {
+	if second["event"] != "config_load" || second["outcome"] != "ok" || second["policy"] == nil || second["policy_before"] != nil || fmt.Sprint(second["files"]) != fmt.Sprint([]string{m.policy}) {
 		t.Errorf("the second line is %v", second)
 	}
 	if last["event"] != "stop" {
@@ -390,6 +438,7 @@ func TestAuditFlagsRefused(t *testing.T) {
 	write(t, short, "short\n")
 	for says, args := range map[string][]string{
 		"name one in --audit":       {"--audit-mode", "strict"},
+		"what is durable":           {"--audit-mode", "strict", "--audit", "otlp"},
 		"--audit-allows is all":     {"--audit-mode", "strict", "--audit", policy + ".log", "--audit-allows", "1%"},
 		"no regular file":           {"--audit-mode", "strict", "--audit", "/dev/null"},
 		"bounded or strict":         {"--audit-mode", "sometimes"},
@@ -400,6 +449,9 @@ func TestAuditFlagsRefused(t *testing.T) {
 		"at least 32 bytes":         {"--audit-pseudonym-key-file", short},
 		"and --audit-subjects is p": {"--audit-subjects", "plain", "--audit-pseudonym-key-file", short},
 		"cannot be negative":        {"--audit-fold", "-1s"},
+		"--audit is off":            {"--audit", "off", "--audit-pseudonym-key-file", short + ".missing"},
+		"without --audit-rotate":    {"--audit", policy + ".log", "--audit-keep", "3"},
+		"only --audit-mode strict":  {"--audit", policy + ".log", "--audit-reserve", "10MB"},
 	} {
 		p := start(t, "authz", sallyport(t), append([]string{"authz", "--policy", policy, "--listen", "127.0.0.1:0", "--admin="}, args...)...)
 		if code := p.wait(); code == 0 || !strings.Contains(p.output.String(), says) {

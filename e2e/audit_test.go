@@ -172,6 +172,29 @@ func TestAuditReaderDies(t *testing.T) {
 	}
 }
 
+// Two gates do not write one file: their lines would have two counts. The second ends at once and says why; the first goes on.
+func TestAuditFileInUse(t *testing.T) {
+	dir := t.TempDir()
+	file, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "audit.jsonl")
+	write(t, file, shopPolicy("http://127.0.0.1:1"))
+	first := serve(t, "authz", "--policy", file, "--audit", log)
+	second := start(t, "authz", sallyport(t), "authz", "--policy", file, "--listen", "127.0.0.1:0", "--admin=", "--audit", log)
+	if code := second.wait(); code == 0 || !strings.Contains(second.output.String(), "another process writes this file") {
+		t.Errorf("exit code %d\n%s", code, second.output.String())
+	}
+	first.decide()
+	first.signal(terminate)
+	first.wait()
+	if lines := readLog(t, log); lines[len(lines)-1]["event"] != "stop" {
+		t.Errorf("the last line is %v", lines[len(lines)-1])
+	}
+	again := serve(t, "authz", "--policy", file, "--audit", log)
+	again.signal(terminate)
+	if code := again.wait(); code != 0 {
+		t.Errorf("exit code %d once the first has ended", code)
+	}
+}
+
 // A disk that is full shows while it is: one line in the log, /readyz and the metrics say that decisions are made that nobody will read
 // about, and that ends with the first line that is written again.
 func TestAuditDiskFull(t *testing.T) {

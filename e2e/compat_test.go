@@ -18,6 +18,8 @@ import (
 
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/ratelimit/v3"
 	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
+	configv3 "github.com/envoyproxy/go-control-plane/ratelimit/config/ratelimit/v3"
+	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -61,7 +63,7 @@ func runReference(t *testing.T, environ ...string) *reference {
 
 // json asks over HTTP.
 func (r *reference) json(body string) (int, string) {
-	resp, err := client.Post("http://"+local(r.http)+"/json", "application/json", strings.NewReader(body)) //nolint:noctx // the client has a timeout
+	resp, err := client.Post("http://"+local(r.http)+"/json", "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -216,7 +218,7 @@ func TestCompatComposeExample(t *testing.T) {
 
 	// Two a day, and then 429, with the headers that Envoy writes of the statuses.
 	for i, want := range []int{200, 200, 429, 429} {
-		resp, err := client.Get("http://" + local(front) + "/test") //nolint:noctx // the client has a timeout
+		resp, err := client.Get("http://" + local(front) + "/test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -385,6 +387,125 @@ func TestCompatEnvoyGatewayDeployment(t *testing.T) {
 	}
 }
 
+// The same deployment as Envoy Gateway makes it, with the limits from its management server. Only the server's address differs, and so the
+// name in its certificate must be said.
+func TestCompatEnvoyGatewayXDS(t *testing.T) {
+	valkey, certs := storetest.RunValkey(t), t.TempDir()
+	server := newGateway(t, gatewayFiles(t, certs))
+	file := func(name string) string { return filepath.Join(certs, name) }
+	r := runReference(t, "RUNTIME_ROOT=/data", "RUNTIME_SUBDIRECTORY=ratelimit", "RUNTIME_IGNOREDOTFILES=true", "RUNTIME_WATCH_ROOT=false", "LOG_LEVEL=info", "USE_STATSD=false",
+		"CONFIG_TYPE=GRPC_XDS_SOTW", "CONFIG_GRPC_XDS_SERVER_URL="+local(server.port), "CONFIG_GRPC_XDS_SERVER_TLS_SAN=envoy-gateway", "CONFIG_GRPC_XDS_NODE_ID=envoy-ratelimit",
+		"GRPC_SERVER_USE_TLS=true", "GRPC_SERVER_TLS_CERT="+file("tls.crt"), "GRPC_SERVER_TLS_KEY="+file("tls.key"), "GRPC_SERVER_TLS_CA_CERT="+file("ca.crt"),
+		"CONFIG_GRPC_XDS_SERVER_USE_TLS=true", "CONFIG_GRPC_XDS_CLIENT_TLS_CERT="+file("tls.crt"), "CONFIG_GRPC_XDS_CLIENT_TLS_KEY="+file("tls.key"),
+		"CONFIG_GRPC_XDS_SERVER_TLS_CACERT="+file("ca.crt"), "FORCE_START_WITHOUT_INITIAL_CONFIG=true", "REDIS_SOCKET_TYPE=tcp", "REDIS_URL="+valkey.Addr)
+	pem, err := os.ReadFile(file("ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	conn, err := grpc.NewClient(local(r.grpc), grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: "envoy-ratelimit"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	ask := func() (*rlsv3.RateLimitResponse, error) {
+		return rlsv3.NewRateLimitServiceClient(conn).ShouldRateLimit(context.Background(), &rlsv3.RateLimitRequest{Domain: gatewayDomain, Descriptors: []*ratelimitv3.RateLimitDescriptor{{
+			Entries: []*ratelimitv3.RateLimitDescriptor_Entry{{Key: gatewayRoute, Value: gatewayRoute}, {Key: "rule-0-match-0", Value: "rule-0-match-0"}},
+		}}})
+	}
+	if _, err := ask(); status.Code(err) != codes.Unknown || !strings.Contains(err.Error(), "no rate limit configuration loaded") {
+		t.Errorf("before any limits: %v", err)
+	}
+	server.limited("1", configv3.RateLimitUnit_HOUR, 1)
+	eventually(t, "the limits are there", func() bool {
+		_, body := get(local(r.debug), "/rlconfig")
+		return strings.Contains(body, "requests_per_unit=1,")
+	})
+	for i, want := range []rlsv3.RateLimitResponse_Code{rlsv3.RateLimitResponse_OK, rlsv3.RateLimitResponse_OVER_LIMIT} {
+		if resp, err := ask(); err != nil || resp.GetOverallCode() != want {
+			t.Errorf("call %d: %v %v, want %v", i+1, resp, err, want)
+		}
+	}
+	if _, body := get(local(r.debug), "/stats"); !strings.Contains(body, "ratelimit.service.config_load_success: 1\n") {
+		t.Errorf("/stats: %s", grepLines(body, "config_load"))
+	}
+}
+
+// The forms of REDIS_URL reach their stores, with a password; and limits per second stand in a store of their own.
+func TestCompatStores(t *testing.T) {
+	data := t.TempDir()
+	config := filepath.Join(data, "config")
+	if err := os.MkdirAll(config, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(config, "config.yaml"), referenceLimits+"  - key: fast\n    rate_limit: {unit: second, requests_per_unit: 1000}\n")
+	single, second := storetest.RunValkey(t, "--requirepass", "word"), storetest.RunValkey(t, "--user", "gate", "on", ">word", "~*", "+@all")
+	cluster := storetest.RunCluster(t, 3, 0)
+	for name, environ := range map[string][]string{
+		"single, and another per second": {"REDIS_SOCKET_TYPE=tcp", "REDIS_URL=" + single.Addr, "REDIS_AUTH=word", "REDIS_PERSECOND=true",
+			"REDIS_PERSECOND_SOCKET_TYPE=tcp", "REDIS_PERSECOND_URL=" + second.Addr, "REDIS_PERSECOND_AUTH=gate:word"},
+		"cluster": {"REDIS_TYPE=CLUSTER", "REDIS_URL=" + strings.Join(cluster.Addrs(), ",")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := runReference(t, append(environ, "USE_STATSD=false", "RUNTIME_ROOT="+data, "RUNTIME_WATCH_ROOT=false")...)
+			const both = `{"domain":"rl","descriptors":[{"entries":[{"key":"foo","value":"a"}]},{"entries":[{"key":"fast","value":"b"}]}]}`
+			for i, want := range []int{200, 429} {
+				if code, body := r.json(both); code != want || strings.Count(body, "currentLimit") != 2 {
+					t.Errorf("call %d: %d %s", i+1, code, body)
+				}
+			}
+			if _, body := get(local(r.debug), "/stats"); name != "cluster" && !strings.Contains(body, "ratelimit.redis_per_second_pool.cx_total: ") {
+				t.Errorf("/stats: %s", grepLines(body, "pool"))
+			}
+		})
+	}
+	// A counter of a second is soon gone, and the server remembers that it was asked to count.
+	client := redis.NewClient(&redis.Options{Addr: second.Addr, Username: "gate", Password: "word", Protocol: 2})
+	defer client.Close()
+	if stats, err := client.Info(t.Context(), "commandstats").Result(); err != nil || !strings.Contains(stats, "cmdstat_eval") {
+		t.Errorf("the store per second counted nothing: %v\n%s", err, stats)
+	}
+}
+
+// The command of docs/compat.md is a service.
+func TestDocumentedCompatCommand(t *testing.T) {
+	page, err := os.ReadFile("../docs/compat.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	valkey, data := storetest.RunValkey(t), t.TempDir()
+	config := filepath.Join(data, "ratelimit", "config")
+	if err := os.MkdirAll(config, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(config, "config.yaml"), referenceLimits)
+	count := 0
+	for _, found := range block.FindAllStringSubmatch(string(page), -1) {
+		if found[1] != "console" {
+			t.Fatalf("a block of %s is run by no test", found[1])
+		}
+		for line := range strings.Lines(found[2]) {
+			words := strings.Fields(strings.NewReplacer("127.0.0.1:6379", valkey.Addr, "/data", data, "sallyport", sallyport(t)).Replace(line))
+			count++
+			at := freePort(t)
+			around := []string{"HOST=127.0.0.1", "PORT=" + strconv.Itoa(at), "GRPC_HOST=127.0.0.1", "GRPC_PORT=0", "DEBUG_HOST=127.0.0.1", "DEBUG_PORT=0", "SALLYPORT_DRAIN_DELAY=0s"}
+			p := start(t, "ratelimit", "/usr/bin/env", append(around, words...)...)
+			eventually(t, "it is healthy", func() bool { code, _ := get(local(at), "/healthcheck"); return code == http.StatusOK })
+			if code, body := (&reference{http: at}).json(`{"domain":"rl","descriptors":[{"entries":[{"key":"foo","value":"a"}]}]}`); code != http.StatusOK || !strings.Contains(body, "currentLimit") {
+				t.Errorf("%s: %d %s", line, code, body)
+			}
+			p.signal(terminate)
+			if code := p.wait(); code != 0 {
+				t.Errorf("%s: exit code %d", line, code)
+			}
+		}
+	}
+	if count == 0 {
+		t.Error("no command was found")
+	}
+}
+
 func grepLines(text, part string) string {
 	var found []string
 	for line := range strings.Lines(text) {
@@ -403,7 +524,7 @@ func TestCompatHealthAndSocket(t *testing.T) {
 	if err := os.Mkdir(shared, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(shared, 0o777); err != nil { //nolint:gosec // a volume that two containers share
+	if err := os.Chmod(shared, 0o777); err != nil { // a volume that two containers share
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "ratelimit", "config")
@@ -424,6 +545,10 @@ func TestCompatHealthAndSocket(t *testing.T) {
 		t.Errorf("over the socket: %v %v", resp, err)
 	}
 	valkey.Kill()
+	eventually(t, "gRPC's health service says no without Redis", func() bool {
+		resp, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: "ratelimit"})
+		return err == nil && resp.GetStatus() == grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	})
 	eventually(t, "/healthcheck says no without Redis", func() bool {
 		code, _ := get(local(r.http), "/healthcheck")
 		return code == http.StatusInternalServerError

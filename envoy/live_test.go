@@ -150,6 +150,12 @@ func startEnvoy(t *testing.T, file string, values map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	startEnvoyOf(t, file, rendered, values)
+}
+
+// startEnvoyOf runs it with a file of this package that a test has changed.
+func startEnvoyOf(t *testing.T, file string, rendered []byte, values map[string]string) {
+	t.Helper()
 	config := filepath.Join(t.TempDir(), file)
 	if err := os.WriteFile(config, rendered, 0o600); err != nil {
 		t.Fatal(err)
@@ -269,6 +275,12 @@ var threeOfTheMesh = []string{"(who=user|shop|alice)", "(service=orders)(rule=li
 // sidecar starts sidecar.yaml in front of an upstream, with the gates under the given identities.
 func sidecar(t *testing.T, authz, ratelimit string) (values map[string]string, m *mesh, g *gate, u *upstream, stop func()) {
 	t.Helper()
+	return changedSidecar(t, authz, ratelimit, func(text string) string { return text })
+}
+
+// changedSidecar is sidecar with a change of its file.
+func changedSidecar(t *testing.T, authz, ratelimit string, change func(string) string) (values map[string]string, m *mesh, g *gate, u *upstream, stop func()) {
+	t.Helper()
 	m, g, u = newMesh(t), &gate{}, newUpstream(t, nil)
 	values = m.values(t, "sidecar.yaml")
 	freePorts(t, "sidecar.yaml", values)
@@ -277,7 +289,11 @@ func sidecar(t *testing.T, authz, ratelimit string) (values map[string]string, m
 	values["AUTHZ_ID"], values["RATELIMIT_ID"] = authzID, ratelimitID
 	values["AUTHZ_PORT"], stop = g.serve(t, m, authz)
 	values["RATELIMIT_PORT"], _ = g.serve(t, m, ratelimit)
-	startEnvoy(t, "sidecar.yaml", values)
+	rendered, err := Render("sidecar.yaml", values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startEnvoyOf(t, "sidecar.yaml", []byte(change(string(rendered))), values)
 	return values, m, g, u, stop
 }
 

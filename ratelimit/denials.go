@@ -33,12 +33,13 @@ type DenialsOptions struct {
 // A counter is remembered with the hits that were refused, until the instant by which the store said that those hits would pass: until
 // then only hits that are given back could make room, so at least as many hits are refused rightly. Fewer hits and peeks go to the
 // store, and so does a batch that gives hits back, which makes this process forget the counter. A limit that has changed has other
-// windows, and is not what was remembered. Shadow charges refuse nobody, so nothing is saved by remembering them.
+// windows, and is not what was remembered. Shadow charges refuse nobody, so nothing is saved by remembering them; a limit that a request brought may be
+// another in the next.
 //
 // A refused batch burns nothing but the charges that count denials. Those whose counter is over in a Fixed window are remembered too, as
 // the local cache of envoyproxy/ratelimit does: their count ends with the window, and what is not added to it until then is noticed only
-// where hits are given back or the limit is raised. The others of their batch are sent, and spend; with them goes the rest, as peeks,
-// so that its answer is whole. Where there are none, nothing is sent, and the rest of the batch is answered as Uncounted.
+// where hits are given back or the limit is raised. The others of their batch are sent, and spend or peek; with them goes the rest, as
+// peeks, so that its answer is whole. Where there are none, nothing is sent, and the rest of the batch is answered as Uncounted.
 //
 // Reading takes no lock and allocates nothing.
 type Denials struct {
@@ -173,7 +174,7 @@ func (d *Denials) ask(ctx context.Context, batch []Charge, now time.Duration) ([
 
 // note remembers a charge that was found over.
 func (d *Denials) note(p *place, returns uint32, c *Charge, o *Outcome, now time.Duration) {
-	if !o.Over || c.Shadow || c.Hits <= 0 || len(o.Windows) != len(c.Windows) || c.CountDenied && c.Algorithm != window.Fixed {
+	if !o.Over || c.Shadow || c.OwnLimit || c.Hits <= 0 || len(o.Windows) != len(c.Windows) || c.CountDenied && c.Algorithm != window.Fixed {
 		return
 	}
 	wait := time.Duration(0)
@@ -212,9 +213,7 @@ func (d *Denials) refuse(ctx context.Context, batch []Charge, now time.Duration)
 			continue
 		}
 		c := batch[i]
-		if c.CountDenied && c.Hits > 0 {
-			send = true
-		} else {
+		if send = send || c.CountDenied; !c.CountDenied {
 			c.Hits = 0 // a refused batch burns nothing else
 		}
 		rest, of = append(rest, c), append(of, i)

@@ -70,7 +70,7 @@ func (s *spending) onFailure(charge int) limits.Failure {
 func (s *spending) refuse(charge int) {
 	status := &s.response.Statuses[s.of[charge]]
 	if !status.Rule.Override {
-		status.Limit = status.Rule.Limits[0]
+		status.show(status.Rule.Limits[0])
 	}
 	status.Remaining, status.Reset, status.Over = 0, refusedReset, true
 	if hits := s.charges[charge].Hits; hits > 0 {

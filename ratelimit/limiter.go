@@ -115,11 +115,12 @@ func (l *Limiter) Use(t *limits.Table) {
 	l.current.Store(g)
 }
 
-// divided is windows with a part of each limit, rounded down.
+// divided is windows with a part of each limit and burst, rounded down.
 func divided(windows []window.Window, by uint32) []window.Window {
 	out := slices.Clone(windows)
 	for i := range out {
 		out[i].Limit /= by
+		out[i].Burst /= by
 	}
 	return out
 }
@@ -166,28 +167,24 @@ func (s *spending) spend(ctx context.Context) error {
 		return s.withoutStore(ctx, err)
 	}
 	s.take(outcomes)
-	s.judge()
 	s.mirror(ctx, outcomes)
 	return nil
 }
 
-// take takes in what the store said of each charge. What it did not count is believed only where another charge refuses the batch.
-func (s *spending) take(outcomes []Outcome) {
-	refused := false
-	for i := range outcomes {
-		refused = refused || outcomes[i].Over && !s.charges[i].Shadow
-	}
-	for i := range s.charges {
-		if outcomes[i].Uncounted && refused {
-			s.count(i, uncounted(s.charges[i].Hits)) // its status says OK, and nothing of its limit
-			continue
-		}
-		s.settle(i, &s.charges[i], &outcomes[i])
-	}
-}
-
 // errUnanswered is a store that breaks its promise.
 var errUnanswered error = &StoreError{Class: StoreOther, Err: errors.New("the store did not answer for every charge")}
+
+// take takes in what the store said of each charge: first what it counted, since the rest is believed only of a refused request.
+func (s *spending) take(outcomes []Outcome) {
+	for _, uncounted := range [...]bool{false, true} {
+		for i := range s.charges {
+			if outcomes[i].Uncounted == uncounted {
+				s.settle(i, &s.charges[i], &outcomes[i])
+			}
+		}
+		s.judge()
+	}
+}
 
 // ask spends a batch in the store, within the store's part of the caller's time.
 func (l *Limiter) ask(ctx context.Context, batch []Charge) ([]Outcome, error) {
@@ -333,7 +330,7 @@ func (s *spending) override(req *Request, i int, rule *limits.Rule) {
 	status.Limit = limits.Limit{Requests: o.Requests, Unit: o.Unit}
 	s.charge(i, Charge{
 		Key: limits.OverrideKey(req.Domain, d.Entries, o.span()), Rule: rule.Path + "." + o.Unit.String(),
-		Windows: []window.Window{{Limit: o.Requests / s.limiter.divisor, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: rule.CountDenied,
+		Windows: []window.Window{{Limit: o.Requests / s.limiter.divisor, Span: o.span()}}, Algorithm: window.Fixed, Hits: req.hits(d), CountDenied: rule.CountDenied, OwnLimit: true,
 	})
 }
 
@@ -391,6 +388,10 @@ func (s *spending) keep(pass func(charge int) bool) {
 // rule's own limits.
 func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	status := &s.response.Statuses[s.of[i]]
+	if o.Uncounted && s.response.Code == OverLimit {
+		s.count(i, uncounted(s.charges[i].Hits))
+		return // it says OK, and nothing of its limit
+	}
 	if len(o.Windows) != len(c.Windows) {
 		// Every store reports every window; one that does not cannot be believed, and the zero value refuses.
 		s.refuse(i)
@@ -398,12 +399,13 @@ func (s *spending) settle(i int, c *Charge, o *Outcome) {
 	}
 	w := reported(o.Windows)
 	if !status.Rule.Override {
-		status.Limit = status.Rule.Limits[w]
+		status.show(status.Rule.Limits[w])
 	}
 	state := o.Windows[w]
 	status.Remaining, status.Reset, status.Windows = state.Remaining, state.Reset, o.Windows
 	status.Over = o.Over
-	t := tally(s.charges[i].Hits, c.Windows[w].Limit, nearOf(c.Windows[w].Limit, s.limiter.nearRatio), c.CountDenied, o, state)
+	capacity := c.Windows[w].Capacity(c.Algorithm)
+	t := tally(s.charges[i].Hits, capacity, nearOf(capacity, s.limiter.nearRatio), c.CountDenied, o, state)
 	if status.Rule.Shadow {
 		t.Shadow = t.Over
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -116,6 +117,26 @@ func TestParityQuotaModeWithoutTheStore(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", ask, got, want)
 		}
 	}
+}
+
+// What nobody counted, since another limit refuses anyway, is not over, and of a quota no reason to pass.
+func TestParityQuotaModeUncounted(t *testing.T) {
+	g := gateOf(t, quotas, ratelimit.Options{})
+	g.store.Store = uncounting{g.store.Store}
+	g.tell(t, []string{"9*hard=a; q=a; r=a -> over: over 0/2m, -, -", "9*ours=a; strict=a -> over: over 1/1m, -"})
+	// A store that says so of a request that it does not refuse is not believed.
+	g.tell(t, []string{"hard=b; strict=a -> over: 1/2m, over 0/9m"})
+}
+
+// uncounting counts the first charge alone.
+type uncounting struct{ ratelimit.Store }
+
+func (u uncounting) Spend(ctx context.Context, batch []ratelimit.Charge) ([]ratelimit.Outcome, error) {
+	out, err := u.Store.Spend(ctx, batch[:1])
+	for range batch[1:] {
+		out = append(out, ratelimit.Outcome{Uncounted: true})
+	}
+	return out, err
 }
 
 // SHADOW_MODE lets everything pass and shows what would not have.
@@ -276,7 +297,7 @@ func TestMetricValuesAreBounded(t *testing.T) {
 // Many clients at once lose no hit.
 func TestMetricValuesAtOnce(t *testing.T) {
 	seen := &ledger{tallies: map[string]ratelimit.Tally{}}
-	l := ratelimit.New(ratelimit.Options{Store: memstore.New(memstore.Options{}), Observer: seen})
+	l := ratelimit.New(ratelimit.Options{Store: memstore.New(memstore.Options{}), StoreTimeout: time.Hour, Observer: seen})
 	l.Use(table(t, shown))
 	var clients sync.WaitGroup
 	for range 8 {

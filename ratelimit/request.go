@@ -77,8 +77,8 @@ type Status struct {
 	// Rule is the rule that applied; nil where none did.
 	Rule *limits.Rule
 	// Limit is the window that is reported: the one that is over (of several, the one that stays so longest), else the one
-	// with the least remaining. Its unit is NoUnit where no limit was counted: no rule, an unlimited one, or an open one
-	// without its store.
+	// with the least remaining. Its unit is NoUnit where no limit was counted (no rule, an unlimited one, or an open one without
+	// its store), and where the protocol has no word for the window.
 	Limit limits.Limit
 	// Multiplier is the number of Limit's units in the window; zero means one.
 	Multiplier uint32
@@ -90,6 +90,9 @@ type Status struct {
 	// of what the store spends, which is a share of the limit where each replica counts for itself.
 	Windows []window.State
 }
+
+// show reports a limit of the rule.
+func (s *Status) show(l limits.Limit) { s.Limit, s.Multiplier = l, l.Multiplier }
 
 // Why a request could not be decided. The first three carry the words of envoyproxy/ratelimit, which people grep for.
 var (

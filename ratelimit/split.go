@@ -2,68 +2,55 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
 
 // Split keeps limits of a second or less in one store and all others in another, as REDIS_PERSECOND of envoyproxy/ratelimit does:
 // counters that live for a second need no server that keeps what it has. A request whose limits stand in both is decided by both at
-// once; where one of them denies, the other gets back what it was charged, unless it counts denied hits. What could not be given
-// back stays spent, so a server that fails in between admits less, never more.
+// once; where one of them refuses, what the other spent is taken back, if that store is a [Refunder]. What is not taken back stays
+// spent: others may be refused early, never late.
 func Split(perSecond, others Store) Store { return &split{perSecond, others} }
 
 type split struct{ perSecond, others Store }
 
 var _ Store = (*split)(nil)
 
-// half is what one of the two stores decides.
-type half struct {
-	store    Store
-	charges  []Charge
-	at       []int // the place of each in the whole batch
-	outcomes []Outcome
-	err      error
-}
-
 // Spend implements [Store].
 func (s *split) Spend(ctx context.Context, batch []Charge) ([]Outcome, error) {
-	short, long := half{store: s.perSecond}, half{store: s.others}
+	if err := ValidateBatch(batch); err != nil {
+		return nil, err // before any of it is written
+	}
+	halves := [2]half{{store: s.perSecond}, {store: s.others}}
 	for i := range batch {
-		to := &long
+		h := &halves[1]
 		if isPerSecond(&batch[i]) {
-			to = &short
+			h = &halves[0]
 		}
-		to.charges, to.at = append(to.charges, batch[i]), append(to.at, i)
+		h.of, h.batch = append(h.of, i), append(h.batch, batch[i])
 	}
 	switch {
-	case len(short.charges) == 0:
+	case len(halves[0].batch) == 0:
 		return s.others.Spend(ctx, batch)
-	case len(long.charges) == 0:
+	case len(halves[1].batch) == 0:
 		return s.perSecond.Spend(ctx, batch)
 	}
-	var both sync.WaitGroup
-	both.Go(func() { short.spend(ctx) })
-	long.spend(ctx)
-	both.Wait()
-	outcomes := make([]Outcome, len(batch))
-	for _, p := range []*half{&short, &long} {
-		if p.err != nil {
-			return nil, p.err
+	var other sync.WaitGroup
+	other.Go(func() { halves[0].spend(ctx) })
+	halves[1].spend(ctx)
+	other.Wait()
+	for i := range halves {
+		if halves[i].err != nil {
+			return nil, halves[i].err
 		}
 	}
-	if short.denies() != long.denies() {
-		for _, p := range []*half{&short, &long} {
-			if !p.denies() {
-				p.giveBack(ctx)
-			}
+	for i := range halves {
+		if halves[1-i].denied && !halves[i].denied {
+			halves[i].takeBack(ctx)
 		}
 	}
-	for _, p := range []*half{&short, &long} {
-		for j, i := range p.at {
-			outcomes[i] = p.outcomes[j]
-		}
-	}
-	return outcomes, nil
+	return merged([]part{halves[0].part, halves[1].part}, len(batch)), nil
 }
 
 // Forget implements [Forgetter].
@@ -90,42 +77,43 @@ func isPerSecond(c *Charge) bool {
 	return true
 }
 
-func (p *half) spend(ctx context.Context) {
-	p.outcomes, p.err = p.store.Spend(ctx, p.charges)
-	if p.err == nil && len(p.outcomes) != len(p.charges) {
-		p.err = errUnanswered
+// half is what one of the two stores decides.
+type half struct {
+	part
+	store Store
+}
+
+func (h *half) spend(ctx context.Context) {
+	defer func() {
+		if value := recover(); value != nil { // on a goroutine of ours, where it would end the process
+			h.err = &StoreError{Class: StoreOther, Err: errors.New("the store panicked")}
+		}
+	}()
+	if refunder, ok := h.store.(Refunder); ok && mayOwe(h.batch) {
+		h.outcomes, h.receipt, h.err = refunder.SpendRefundable(ctx, h.batch)
+	} else {
+		h.outcomes, h.err = h.store.Spend(ctx, h.batch)
+	}
+	if h.err == nil && len(h.outcomes) != len(h.batch) {
+		h.err = errUnanswered
+	}
+	if h.err != nil {
+		return
+	}
+	for i, o := range h.outcomes {
+		h.denied = h.denied || o.Over && !h.batch[i].Shadow
 	}
 }
 
-// denies says whether the part alone refuses the request.
-func (p *half) denies() bool {
-	for i := range p.charges {
-		if p.outcomes[i].Over && !p.charges[i].Shadow {
-			return true
-		}
-	}
-	return false
-}
-
-// giveBack returns what was spent for a request that the other store denied.
-func (p *half) giveBack(ctx context.Context) {
-	var back []Charge
-	var at []int
-	for i, c := range p.charges {
-		if c.CountDenied || c.Hits <= 0 || p.outcomes[i].Over {
-			continue
-		}
-		c.Hits, c.Shadow = -c.Hits, true
-		back, at = append(back, c), append(at, i)
-	}
-	if len(back) == 0 {
+// takeBack returns what was spent for a request that the other store refused, also when the caller has left meanwhile.
+func (h *half) takeBack(ctx context.Context) {
+	refunder, ok := h.store.(Refunder)
+	if !ok || len(h.receipt.Spent) == 0 {
 		return
 	}
-	outcomes, err := p.store.Spend(ctx, back)
-	if err != nil || len(outcomes) != len(back) {
-		return
-	}
-	for j, i := range at {
-		p.outcomes[i].Windows = outcomes[j].Windows
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), DefaultRefundTimeout)
+	defer cancel()
+	if refunder.Refund(ctx, h.receipt) == nil {
+		h.restore()
 	}
 }

@@ -56,6 +56,12 @@ func TestSplit(t *testing.T) {
 			}
 		})
 	}
+	// A store that takes nothing back keeps what was spent: early refusals, no late ones.
+	plain := struct{ ratelimit.Store }{memstore.New(memstore.Options{Now: now})}
+	outcomes, err := ratelimit.Split(memstore.New(memstore.Options{Now: now}), plain).Spend(t.Context(), []ratelimit.Charge{charge("m", minute(5), false), charge("s", second(0), false)})
+	if err != nil || outcomes[0].Windows[0].Remaining != 4 || !outcomes[1].Over {
+		t.Errorf("without refunds: %+v, %v", outcomes, err)
+	}
 	// An error of either is an error of both: nothing internal becomes an allow.
 	broken := brokenStore{&ratelimit.StoreError{Class: ratelimit.StoreRefused, Err: errors.New("away")}}
 	good := memstore.New(memstore.Options{Now: now})

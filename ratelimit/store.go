@@ -34,6 +34,8 @@ type Charge struct {
 	Hits int64
 	// CountDenied spends the hits even where they are denied, as envoyproxy/ratelimit does. False: a denied hit burns nothing.
 	CountDenied bool
+	// OwnLimit says that the request brought the limit itself, so that the next one may bring another: nothing is remembered of a denial.
+	OwnLimit bool
 	// Shadow charges are reported but veto nothing. They spend as they would if they were enforced, so that their counts tell
 	// what enforcing them will do: one that is over, or stands in a denied batch, burns nothing unless CountDenied says so.
 	Shadow bool
@@ -78,8 +80,8 @@ type Outcome struct {
 	// Uncounted says that nobody asked about this charge, or nobody answered, since another of its batch refuses the batch anyway:
 	// Over is false and Windows is empty. Only [Spread] and [Denials] say so.
 	Uncounted bool
-	// Remembered says that the charge was found over from memory, without asking the counter: it is known to stay over until its reset.
-	// Metrics count such hits apart (over_limit_with_local_cache). Only [Denials] says so.
+	// Remembered says that the charge was known to be over without asking. Only [Denials] says so. Metrics count such hits apart
+	// (over_limit_with_local_cache).
 	Remembered bool
 }
 

@@ -8,9 +8,10 @@ import (
 	"hash"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/sallyport-dev/sallyport/internal/bearer"
 )
 
 // MaxField is the most bytes of a text that are written; a longer one ends with "…" within them. A client chooses many of
@@ -282,7 +283,7 @@ func appendText(b []byte, key, text string) []byte {
 // appendQuoted appends a text as a JSON string.
 func appendQuoted(b []byte, text string) []byte {
 	b = append(b, '"')
-	if holdsToken(text) {
+	if bearer.In(text) {
 		return append(append(b, token...), '"')
 	}
 	if len(text) <= MaxField {
@@ -293,15 +294,8 @@ func appendQuoted(b []byte, text string) []byte {
 	return append(b, '"')
 }
 
-// token is written in place of one.
+// token is written in place of one. A client can put its token anywhere, a request id for example.
 const token = "[token]"
-
-// holdsToken tells whether a text looks like a JSON Web Token, or a part of one that would still be dangerous: the
-// beginning of base64url({") and a dot after it. A client can put its token anywhere, a request id for example.
-func holdsToken(text string) bool {
-	_, after, ok := strings.Cut(text, "eyJ")
-	return ok && strings.Contains(after, ".")
-}
 
 // cut shortens text so that it has MaxField bytes together with "…", and ends between characters.
 func cut(text string) string {

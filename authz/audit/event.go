@@ -18,7 +18,7 @@ type Event struct {
 	Detail string
 	// Policy and PolicyBefore are the digests in force after and before.
 	Policy, PolicyBefore string
-	// Files are those that were read; Added and Removed are the names of what came and went, the kids of a rotation for instance. Of
+	// Files are those that were loaded; Added and Removed are the names of what came and went, the kids of a rotation for instance. Of
 	// each list the first 16 are written.
 	Files, Added, Removed []string
 	// Count is how many things it speaks of.

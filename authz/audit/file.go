@@ -25,7 +25,8 @@ type File struct {
 	failed    time.Time // when it could not be set aside; zero if it could
 }
 
-// Open opens a destination: Stdout, or the path of a file. A file is appended to; a new one can be read by its owner only.
+// Open opens a destination: Stdout, or the path of a file. A file is appended to; a new one can be read by its owner only. A regular file
+// is locked until it is closed, and one that another process has locked so is refused.
 func Open(dest string) (*File, error) {
 	switch dest {
 	case "":
@@ -78,7 +79,7 @@ func (f *File) cutLocked(n int) error {
 }
 
 // Reopen opens the path anew, after a rotation has moved the old file away. What stands in the old one is durable then. If that fails, the
-// old file stays in use. For the standard output it does nothing.
+// old file stays in use. For the standard output, and where the file in use still stands under the path, it opens nothing.
 func (f *File) Reopen() error {
 	if f.path == "" {
 		return nil
@@ -93,12 +94,15 @@ func (f *File) Reopen() error {
 
 // reopenLocked goes on in what stands under the path now, or in a new file. The caller holds mu.
 func (f *File) reopenLocked() error {
+	if err := f.settleLocked(); err != nil {
+		return err
+	}
+	if named, err := f.namedLocked(); named && err == nil {
+		return nil
+	}
 	fresh, size, err := openAppend(f.path)
 	if err != nil {
 		return err
-	}
-	if err := f.settleLocked(); err != nil {
-		return errors.Join(err, fresh.Close())
 	}
 	f.failed = time.Time{}
 	return f.swapLocked(fresh, size)

@@ -63,6 +63,9 @@ func TestReopenSettles(t *testing.T) {
 	if err := f.Sync(); err != nil {
 		t.Error(err)
 	}
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
 	if err := f.Reopen(); err != nil || f.f == good {
 		t.Errorf("not reopened: %v", err)
 	}

@@ -2,9 +2,12 @@ package audit_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -290,6 +293,142 @@ func TestOpenRotatedErrors(t *testing.T) {
 	}
 	if _, err := audit.OpenRotated(audit.Stdout, audit.Rotation{Size: 1, Keep: 1}); err == nil {
 		t.Error("rotated the standard output")
+	}
+}
+
+// A rotation that was killed between any two of its renames is gone on with by the next run: no line is lost, and what stands under each
+// name is what the next rotation would have left there.
+func TestKilledInARotation(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"the new file was made":           {"": "b\n", ".1": "a\n", ".new": ""},
+		"the oldest was moved":            {"": "b\n", ".2": "a\n", ".new": ""},
+		"no file stands under the path":   {".1": "b\n", ".2": "a\n", ".new": ""},
+		"the new one was put in place":    {"": "", ".1": "b\n", ".2": "a\n"},
+		"and the last line of it is torn": {"": "b", ".1": "a\n", ".new": ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.jsonl")
+			for suffix, text := range files {
+				put(t, path+suffix, text)
+			}
+			var heard []error
+			f := rotated(t, path, 5, &heard)
+			write(t, f, "c\n")
+			write(t, f, "longer line\n")
+			write(t, f, "the last line\n")
+			var all strings.Builder
+			for _, suffix := range []string{".5", ".4", ".3", ".2", ".1", ""} {
+				data, err := os.ReadFile(path + suffix)
+				if err != nil && !errors.Is(err, os.ErrNotExist) {
+					t.Fatal(err)
+				}
+				all.Write(data)
+			}
+			if got, want := all.String(), "a\nb\nc\nlonger line\nthe last line\n"; got != want {
+				t.Errorf("the files hold %q, want %q", got, want)
+			}
+			if _, err := os.Stat(path + ".new"); err == nil {
+				t.Error("the new file is left over")
+			}
+			for _, err := range heard {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// A file has one writer. A second is refused, also after the first has set files aside or opened its own anew, and not once it is closed.
+func TestOneWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	refused := func(when string) {
+		t.Helper()
+		if _, err := audit.Open(path); err == nil || !strings.Contains(err.Error(), "another process writes this file") {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	var heard []error
+	f := rotated(t, path, 2, &heard)
+	refused("at once")
+	write(t, f, "one two\n")
+	write(t, f, "three\n")
+	refused("after a rotation")
+	if err := f.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	refused("opened anew, and nobody moved it")
+	if err := os.Rename(path, path+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	refused("opened anew")
+	write(t, open(t, path+".moved"), "of another\n") // nobody's any more
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, open(t, path), "four\n")
+	wantFile(t, path, "four\n")
+}
+
+// A signal that opens the file anew, again and again, while lines fill it, loses none and tears none.
+func TestReopenDuringRotation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	f, err := audit.OpenRotated(path, audit.Rotation{Size: 40, Keep: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var signals sync.WaitGroup
+	done := make(chan struct{})
+	signals.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				if err := f.Reopen(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	const lines = 200
+	for i := range lines {
+		write(t, f, fmt.Sprintf("line %d\n", i))
+		if i%50 == 0 {
+			if err := f.Sync(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	close(done)
+	signals.Wait()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := filepath.Glob(path + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			found[line]++
+		}
+	}
+	for i := range lines {
+		if n := found[fmt.Sprintf("line %d\n", i)]; n != 1 {
+			t.Errorf("line %d stands %d times", i, n)
+		}
+	}
+	if len(names) < 20 || len(found) != lines {
+		t.Errorf("%d files, %d different lines", len(names), len(found))
 	}
 }
 

@@ -14,9 +14,12 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport-dev/sallyport/internal/bearer"
 )
 
 // Record is one decision. Every text is written cut to 256 bytes, as valid UTF-8, with control and direction characters
@@ -106,9 +109,15 @@ type Options struct {
 	Pseudonymise *Key
 	// Now is the clock of gap records; nil is time.Now.
 	Now func() time.Time
-	// Observe, if set, is told the error of every write that fails, and nil when the first one succeeds again. It is called by Run,
-	// which waits for it.
+	// Observe, if set, is told the error of every batch that could not be written or made durable, and nil when the first one could again.
+	// It is called by Run, which waits for it.
 	Observe func(error)
+	// Scarce, if set, is asked before each write whether there is room for no more than what must be on record. While there is not,
+	// denials are counted and told by gaps instead of being written: allows, what takes one back, and events have the room for
+	// themselves. It is called by Run, which waits for it. Nil is never.
+	Scarce func() bool
+	// Stop has Run write [EventStop] as the last line, behind all that is told of what came before.
+	Stop bool
 }
 
 // Counts is what a Log has seen.
@@ -131,6 +140,8 @@ type Log struct {
 	sync    func() error
 	now     func() time.Time
 	observe func(error)
+	scarce  func() bool
+	stop    bool
 	allows  Share
 	every   time.Duration // between summaries; 0 where nothing is folded
 	queue   *queue
@@ -139,13 +150,18 @@ type Log struct {
 	unsampled atomic.Uint64
 	failed    atomic.Uint64 // writes that returned an error
 	key       atomic.Pointer[Key]
+	made      time.Time
+	busy      atomic.Int64 // when the batch under way was begun, in nanoseconds since made; 0 where none is
 
 	// The rest belongs to Run.
-	encoder encoder
-	buf     []byte
-	last    uint64 // sequence of the last record handed to the writer
-	torn    bool   // the last write ended within a line
-	bad     bool   // the last write failed
+	encoder  encoder
+	buf      []byte
+	last     uint64 // sequence of the last record handed to the writer
+	torn     bool   // the last write ended within a line
+	bad      bool   // the last batch failed
+	tried    bool   // something of this batch was handed to the writer
+	failure  error  // the first of this batch
+	unsynced bool   // the last Sync failed
 }
 
 // New makes a Log that writes to w, one Write for one or more whole lines. It writes nothing until Run is called.
@@ -162,6 +178,9 @@ func New(w io.Writer, opt Options) *Log {
 	if opt.Observe == nil {
 		opt.Observe = func(error) {}
 	}
+	if opt.Scarce == nil {
+		opt.Scarce = func() bool { return false }
+	}
 	if opt.Sync == nil {
 		opt.Sync = func() error { return nil }
 	}
@@ -169,7 +188,8 @@ func New(w io.Writer, opt Options) *Log {
 		opt.Run = rand.Text()
 	}
 	l := &Log{
-		w: w, sync: opt.Sync, now: opt.Now, observe: opt.Observe, allows: opt.Allows, every: max(opt.Fold, 0), encoder: newEncoder(opt),
+		w: w, sync: opt.Sync, now: opt.Now, observe: opt.Observe, scarce: opt.Scarce, stop: opt.Stop, allows: opt.Allows, every: max(opt.Fold, 0),
+		encoder: newEncoder(opt), made: time.Now(),
 		queue: &queue{size: opt.Queue, denialsMost: opt.Queue - opt.Queue/4, fold: opt.Fold > 0, folds: map[Record]*repeats{}},
 		wake:  make(chan struct{}, 1),
 	}
@@ -247,6 +267,19 @@ func (l *Log) Dropped() uint64 { return l.Counts().Dropped }
 // WriteErrors counts the writes that returned an error, a full disk for example. The records in them count as dropped.
 func (l *Log) WriteErrors() uint64 { return l.Counts().WriteErrors }
 
+// Stalled is how long the writer has had the batch that is under way; 0 where it has none. Whoever waits in [Log.Commit] waits for that
+// batch and for the next.
+func (l *Log) Stalled() time.Duration {
+	if l == nil {
+		return 0
+	}
+	began := l.busy.Load()
+	if began == 0 {
+		return 0
+	}
+	return time.Since(l.made) - time.Duration(began)
+}
+
 // leavesOut draws whether an allow is one that sampling leaves out.
 func (l *Log) leavesOut(r *Record) bool {
 	if l.allows.All() || r.Verdict != verdictAllow || r.Kept || r.ShadowVerdict != "" && r.ShadowVerdict != verdictAllow {
@@ -266,7 +299,7 @@ func bound(r *Record) {
 	for _, text := range [...]*string{&r.Method, &r.Host, &r.Detail, &r.RequestID, &r.Traceparent} {
 		switch {
 		case len(*text) <= MaxField:
-		case holdsToken(*text):
+		case bearer.In(*text):
 			*text = token // which a shorter text might not show any more
 		default:
 			*text = strings.Clone((*text)[:MaxField+1]) // still too long, so that the line says that it was cut
@@ -306,23 +339,33 @@ func (l *Log) Run(ctx context.Context) error {
 			ended = true
 		}
 		b := l.queue.take(room)
-		l.settle(&b, l.writeBatch(b.entries))
+		l.writeBatch(&b)
 		clear(b.entries) // what it holds of requests is not to live until the batch after the next
 		room = b.entries
 	}
-	l.writeGap()
+	l.writeEnd()
 	return nil
 }
 
-// settle tells those who wait what became of their batch.
+// writeBatch writes what was taken, tells those who wait what became of it, and judges it as one.
+func (l *Log) writeBatch(b *batch) {
+	l.busy.Store(max(int64(time.Since(l.made)), 1))
+	l.settle(b, l.writeEntries(b.entries))
+	l.busy.Store(0)
+	l.judge()
+}
+
+// settle makes a batch durable for those who wait for it, and tells them what became of it. After a Sync that failed, only another tells
+// whether the disk is well again, so that each batch has one, whoever waits.
 func (l *Log) settle(b *batch, err error) {
+	if err == nil && (b.commit != nil || l.unsynced && l.tried) {
+		if err = l.sync(); err != nil {
+			l.fail(err)
+		}
+		l.unsynced = err != nil
+	}
 	if b.commit == nil {
 		return
-	}
-	if err == nil {
-		if err = l.sync(); err != nil {
-			l.judge(err)
-		}
 	}
 	if err != nil {
 		err = fmt.Errorf("audit: not on record: %w", err)
@@ -331,12 +374,17 @@ func (l *Log) settle(b *batch, err error) {
 	close(b.commit.done)
 }
 
-// writeBatch writes what was taken, in parts. The error is the first of those that lost something.
-func (l *Log) writeBatch(entries []entry) (failed error) {
+// writeEntries writes what was taken, in parts. The error is the first of those that lost something.
+func (l *Log) writeEntries(entries []entry) (failed error) {
 	if k := l.key.Load(); k != l.encoder.key {
 		l.encoder.use(k)
 	}
 	for len(entries) > 0 {
+		if l.scarce() {
+			if entries = l.spare(entries); len(entries) == 0 {
+				break // a gap for nothing but denials would take the room that they do not have
+			}
+		}
 		l.writeGap()
 		l.buf = l.buf[:0]
 		n := 0
@@ -357,6 +405,20 @@ func (l *Log) writeBatch(entries []entry) (failed error) {
 		entries = entries[n:]
 	}
 	return failed
+}
+
+// spare leaves of entries what must be on record, and counts the rest as lost.
+func (l *Log) spare(entries []entry) []entry {
+	var lost loss
+	kept := slices.DeleteFunc(entries, func(e entry) bool {
+		if e.needed() {
+			return false
+		}
+		lost.add(e.numbers(), e.first(), e.record.Sequence)
+		return true
+	})
+	l.queue.forgo(lost)
+	return kept
 }
 
 // writeGap says in the log how many records the log lost since it last said so. If that cannot be written either, it is
@@ -385,7 +447,10 @@ func (l *Log) write(p []byte) (whole int, err error) {
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}
-	l.judge(err)
+	l.tried = true
+	if err != nil {
+		l.fail(err)
+	}
 	lines := bytes.Count(p[:n], []byte{'\n'})
 	if l.torn && n > 0 {
 		lines--
@@ -396,11 +461,47 @@ func (l *Log) write(p []byte) (whole int, err error) {
 	return lines, err
 }
 
-// judge counts a write that failed, and tells the observer of it and of its end.
-func (l *Log) judge(err error) {
-	if err != nil {
-		l.failed.Add(1)
+// writeEnd writes what no gap has told yet, and, if it is asked to, that the run ends here.
+func (l *Log) writeEnd() {
+	untold, total, sequence := l.queue.end(l.stop)
+	l.buf = l.buf[:0]
+	gaps, lines := 0, 0
+	if untold.count > 0 {
+		l.buf = l.encoder.gap(l.buf, gap{Time: l.now(), Lost: untold, Total: total, After: l.last})
+		gaps, lines = 1, 1
 	}
+	if l.stop {
+		l.buf = l.encoder.event(l.buf, sequence, &Event{Time: l.now(), Name: EventStop})
+		lines++
+	}
+	if lines == 0 {
+		return
+	}
+	written, _ := l.write(l.buf)
+	if l.stop && written < lines {
+		l.queue.forgo(loss{count: 1, first: sequence, last: sequence})
+	}
+	if written < gaps {
+		l.queue.giveBack(untold)
+	}
+	l.judge()
+}
+
+// fail counts a failure of the batch under way.
+func (l *Log) fail(err error) {
+	l.failed.Add(1)
+	if l.failure == nil {
+		l.failure = err
+	}
+}
+
+// judge tells the observer of a batch that failed, and of the first that did not. A batch that nothing was tried for says nothing.
+func (l *Log) judge() {
+	if !l.tried {
+		return
+	}
+	err := l.failure
+	l.tried, l.failure = false, nil
 	if err != nil || l.bad {
 		l.observe(err)
 	}

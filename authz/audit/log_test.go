@@ -181,7 +181,8 @@ func TestCanaries(t *testing.T) {
 		"request_id": func(r *audit.Record, s string) { r.RequestID = s }, "traceparent": func(r *audit.Record, s string) { r.Traceparent = s },
 	}
 	for name, put := range places {
-		for _, s := range []string{jwt, "Bearer " + jwt, "x" + jwt + "\n", jwt + strings.Repeat("z", 1000)} {
+		for _, s := range []string{jwt, "Bearer " + jwt, "x" + jwt + "\n", jwt + strings.Repeat("z", 1000),
+			"Bearer opaque", "id=bearer+opaque", "ewogICJhbGciOiAiRVMyNTYiCn0." + jwt[20:], strings.ReplaceAll(jwt, ".", "%2E"), strings.ReplaceAll(jwt, "eyJ", "e%2579%254a")} {
 			r := full()
 			put(&r, s)
 			out := logged(t, audit.Options{}, r)
@@ -439,10 +440,10 @@ func TestHalfABatch(t *testing.T) {
 	}
 }
 
-// The observer hears of every write that fails and of the end of that, and of nothing else.
+// The observer hears of every batch that fails, as a whole, and of the first that does not, and of nothing else.
 func TestObserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		outcomes := []error{nil, nil, syscall.ENOSPC, syscall.ENOSPC, nil, nil, io.ErrShortWrite, nil}
+		outcomes := []error{nil, nil, syscall.ENOSPC, syscall.ENOSPC, nil, nil, nil, io.ErrShortWrite, nil}
 		next := 0
 		disk := writerFunc(func(p []byte) (int, error) {
 			err := outcomes[next]

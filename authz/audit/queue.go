@@ -29,6 +29,11 @@ type entry struct {
 // numbers is how many sequence numbers are lost with the entry.
 func (e *entry) numbers() uint64 { return 1 + e.repeats.count }
 
+// needed says that the entry must be on record where there is little room: an allow, a denial that may take one back, an event.
+func (e *entry) needed() bool {
+	return e.event != nil || e.record.Verdict == verdictAllow || e.record.Kept
+}
+
 // first is the least of them.
 func (e *entry) first() uint64 {
 	if e.repeats.count > 0 {
@@ -52,6 +57,7 @@ type loss struct {
 	first, last uint64
 }
 
+// add counts numbers in.
 func (l *loss) add(count, first, last uint64) {
 	if l.count == 0 || first < l.first {
 		l.first = first
@@ -220,12 +226,22 @@ func (q *queue) close() {
 
 // lose counts entries that could not be written.
 func (q *queue) lose(entries []entry) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	var lost loss
 	for i := range entries {
 		e := &entries[i]
-		q.loseLocked(e.numbers(), e.first(), e.record.Sequence)
+		lost.add(e.numbers(), e.first(), e.record.Sequence)
 	}
+	q.forgo(lost)
+}
+
+// forgo counts numbers that are on no line.
+func (q *queue) forgo(lost loss) {
+	if lost.count == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.loseLocked(lost.count, lost.first, lost.last)
 }
 
 func (q *queue) loseLocked(count, first, last uint64) {
@@ -239,6 +255,19 @@ func (q *queue) takeUntold() (untold loss, total uint64) {
 	defer q.mu.Unlock()
 	untold, q.untold = q.untold, loss{}
 	return untold, q.lost
+}
+
+// end hands over what no gap has told yet and, for a line that is the last, the number behind it: both at once, so that what is lost later
+// has numbers beyond that of the last line.
+func (q *queue) end(numbered bool) (untold loss, total, sequence uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	untold, q.untold = q.untold, loss{}
+	if numbered {
+		q.sequence++
+		sequence = q.sequence
+	}
+	return untold, q.lost, sequence
 }
 
 // giveBack takes a loss back that could not be told.

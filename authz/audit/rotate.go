@@ -124,7 +124,34 @@ func create(path string) (*os.File, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
 		_ = os.Remove(path) // if it stays, the next call says so
 	}
-	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// errInUse says that another process, or another log of this one, writes the file: their lines would have two counts, and each would set
+// aside what the other writes.
+var errInUse = errors.New("another process writes this file: each log needs one of its own")
+
+// take has a regular file for this log alone. That it is still the one under its path is looked at behind the lock: whoever had it may have
+// set it aside meanwhile.
+func take(f *os.File, path string, opened os.FileInfo) error {
+	if err := lock(f); err != nil {
+		return fmt.Errorf("audit: open %s: %w", path, err)
+	}
+	there, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("audit: open: %w", err)
+	}
+	if !os.SameFile(opened, there) {
+		return fmt.Errorf("audit: open %s: it was set aside meanwhile", path)
+	}
+	return nil
 }
 
 // Sync makes durable what was written. What is no regular file has nothing to make durable, which is an error.
@@ -170,11 +197,15 @@ func openAppend(path string) (*os.File, int64, error) {
 		return nil, 0, errors.Join(fmt.Errorf("audit: open: %w", err), f.Close())
 	case !info.Mode().IsRegular():
 		return f, 0, nil
-	case info.Size() == 0:
+	}
+	if err := take(f, path, info); err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	size := info.Size()
+	if size == 0 {
 		syncFolder(path)
 		return f, 0, nil
 	}
-	size := info.Size()
 	var last [1]byte
 	if n, _ := f.ReadAt(last[:], size-1); n == 1 && last[0] != '\n' {
 		n, _ = f.Write([]byte{'\n'}) // if the disk is full, the next write says so

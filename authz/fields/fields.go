@@ -37,7 +37,7 @@ type node struct {
 }
 
 // New compiles the lists. A pattern is made of names joined by dots, with [*] behind a name for each element of its list, and may end in
-// .* for all that is in an object: name, address.*, lines[*].note. The error names the pattern.
+// .* for all that is in an object: name, address.*, lines[*].note. None is a part of another of the same writers. The error names the pattern.
 func New(all []string, byRole map[string][]string) (*Writable, error) {
 	w := &Writable{}
 	if len(byRole) > maxRoles {
@@ -56,7 +56,63 @@ func New(all []string, byRole map[string][]string) (*Writable, error) {
 			}
 		}
 	}
+	if pattern := w.root.covered("", 0); pattern != "" {
+		return nil, fmt.Errorf("%q: another pattern lets the same writers write all of it already", pattern)
+	}
 	return w, nil
+}
+
+// covered is the first pattern of which another, for the same writers, lets them write all already; "" if there is none. cover are those
+// who may write all of the place, which pattern names.
+func (n *node) covered(place string, cover Writers) string {
+	if n.whole&spread(cover) != 0 {
+		return place
+	}
+	cover |= n.whole
+	if n.star&spread(cover) != 0 {
+		return join(place, "*")
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.children)) {
+		if found := n.children[name].covered(join(place, name), cover|n.star); found != "" {
+			return found
+		}
+	}
+	if n.each == nil {
+		return ""
+	}
+	return n.each.covered(place+"[*]", cover)
+}
+
+// spread is all for whom a list holds: what everyone may, holders of every role may.
+func spread(who Writers) Writers {
+	if who&everyone != 0 {
+		return ^Writers(0)
+	}
+	return who
+}
+
+func join(place, name string) string {
+	if place == "" {
+		return name
+	}
+	return place + "." + name
+}
+
+// Mixed are the places that patterns take for a list and for an object, in their order: phones[*].number beside phones.number. A body can
+// be one of the two only, and the other may be a mistake.
+func (w *Writable) Mixed() []string { return w.root.mixed("", nil) }
+
+func (n *node) mixed(place string, into []string) []string {
+	if n.each != nil {
+		if len(n.children) > 0 || n.star != 0 {
+			into = append(into, place)
+		}
+		into = n.each.mixed(place+"[*]", into)
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.children)) {
+		into = n.children[name].mixed(join(place, name), into)
+	}
+	return into
 }
 
 func (w *Writable) add(pattern string, who Writers) error {
@@ -145,7 +201,26 @@ func (w *Writable) JSON(v strictjson.Value, who Writers) *Refusal {
 		return nil
 	}
 	slices.Reverse(g.path)
-	return w.refuse(g.path)
+	return &Refusal{Pointer: strictjson.Pointer(g.path), Named: w.names(v, g.path)}
+}
+
+// names reports whether the lists know every name on a way through a document. Digits are an index in a list and nowhere else: whoever
+// writes an object where a list belongs chose them.
+func (w *Writable) names(v strictjson.Value, path []string) bool {
+	at := &w.root
+	for _, name := range path {
+		if v.Kind() == strictjson.Array {
+			i, _ := strconv.Atoi(name)
+			at, v = at.each, v.Elements()[i] // the walker was there
+		} else {
+			at = at.children[name]
+			v, _ = v.Member(name)
+		}
+		if at == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // walker walks a document for somebody. Where it is refused, path is where, the last name first.

@@ -74,6 +74,7 @@ func TestJSON(t *testing.T) {
 		"a list emptied":               {`{"phones":[]}`, nil, "/phones"},
 		"a list emptied, by support":   {`{"phones":[]}`, []string{"support"}, "ok"},
 		"an object for a list":         {`{"phones":{"number":"1"}}`, nil, "/phones/number*"},
+		"an object with an index":      {`{"phones":{"0":{"number":"1"}}}`, nil, "/phones/0*"},
 		"whole elements":               {`{"tags":["a",{"b":1}]}`, nil, "ok"},
 		"a list of whole elements":     {`{"tags":[]}`, nil, "ok"},
 		"a text for a list":            {`{"tags":"a"}`, nil, "/tags"},
@@ -205,11 +206,44 @@ func TestRefused(t *testing.T) {
 		"a prototype":              {[]string{"a.__proto__"}, nil, `"__proto__" is no name of a field`},
 		"twice":                    {[]string{"a", "a"}, nil, `"a" stands there already`},
 		"for a role, and everyone": {[]string{"a.*"}, []string{"a.*"}, `"a.*" stands there already`},
+		"a part of another":        {[]string{"a.b", "a"}, nil, `"a.b": another pattern lets the same writers write all of it`},
+		"all in another":           {[]string{"a.*", "a"}, nil, `"a.*": another pattern`},
+		"a part of all in another": {[]string{"a.*", "a.b.c"}, nil, `"a.b.c": another pattern`},
+		"all beside another":       {[]string{"a", "*"}, nil, `"a": another pattern`},
+		"an element of another":    {[]string{"a", "a[*].b"}, nil, `"a[*].b": another pattern`},
+		"a role's of everyone's":   {[]string{"a"}, []string{"a.b"}, `"a.b": another pattern`},
+		"a role's of its own":      {nil, []string{"a", "a.b"}, `"a.b": another pattern`},
 		"twice for a role":         {nil, []string{"b", "b"}, `"b" stands there already`},
 	} {
 		w, err := fields.New(c.all, map[string][]string{"admin": c.role})
 		if w != nil || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// What a role may write more than everyone is no mistake; a field that is a list to one pattern and an object to another may be one.
+func TestWider(t *testing.T) {
+	for name, c := range map[string]struct {
+		all, role []string
+		mixed     string
+	}{
+		"the object around a field":     {[]string{"a.b"}, []string{"a"}, ""},
+		"all around a field":            {[]string{"a.b", "c"}, []string{"*"}, ""},
+		"the object, and all in it":     {[]string{"a.*"}, []string{"a"}, ""},
+		"the list around a field":       {[]string{"a[*].b"}, []string{"a", "c[*]"}, ""},
+		"a list that is an object":      {[]string{"a[*].b", "a.b"}, nil, "a"},
+		"a list that is any object":     {[]string{"x.a[*].b", "x.a.*"}, nil, "x.a"},
+		"elements of both kinds":        {[]string{"a[*].b", "a[*][*].c"}, nil, "a[*]"},
+		"a list by a role, and a field": {[]string{"a[*].b"}, []string{"a.b"}, "a"},
+	} {
+		w, err := fields.New(c.all, map[string][]string{"admin": c.role})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := strings.Join(w.Mixed(), " "); got != c.mixed {
+			t.Errorf("%s: %q, want %q", name, got, c.mixed)
 		}
 	}
 }

@@ -14,7 +14,7 @@ var (
 	ErrCount = errors.New("openapi: the parameter stands more often than once, or nowhere")
 	// ErrType is a text that is none of the types that the schema allows.
 	ErrType = errors.New("openapi: the text is of no type that the schema allows")
-	// ErrList is a comma in a header that is no list, or white space around one in a list that is not a header's.
+	// ErrList is white space around a comma in a list that is not a header's.
 	ErrList = errors.New("openapi: the text is a list to some readers and none to others")
 )
 
@@ -32,9 +32,6 @@ func (p *Parameter) Decode(raw []string) ([]byte, error) {
 	case p.AllowEmpty && p.In == InQuery && len(raw) == 1 && raw[0] == "":
 		return nil, nil
 	case p.Shape == Single:
-		if p.In == InHeader && strings.IndexByte(raw[0], ',') >= 0 {
-			return nil, ErrList
-		}
 		return p.scalar(make([]byte, 0, len(raw[0])+2), raw[0])
 	}
 	return p.elements(raw)

@@ -23,7 +23,7 @@ type Body struct {
 	// Schema is what a document must satisfy; Strict says that it is closed to fields that it does not name.
 	Schema *schema.Schema
 	Strict bool
-	// Optional takes a request that says by `content-length: 0` that it has no body.
+	// Optional takes a request of which it is known that it has no body: by `content-length: 0`, or by a route that holds bodies.
 	Optional bool
 	// MaxBytes is the longest body that is taken; 0 is the gate's own bound.
 	MaxBytes int
@@ -60,7 +60,7 @@ func (r *ruleSource) finishBody() {
 		return
 	}
 	if len(r.rule.Upgrades) > 0 {
-		r.ErrorAt(r.m.Pos("upgrades"), "remove one", "the rule reads a body and hands the connection over: Envoy buffers no body of an upgrade")
+		r.ErrorAt(r.shape.Pos("upgrades"), "remove one", "the rule reads a body and hands the connection over: Envoy buffers no body of an upgrade")
 	}
 	b.MaxBytes = b.limits.Bytes
 	var err error

@@ -232,6 +232,7 @@ func (c *compiler) compile() *Policy {
 	}
 	c.doubts()
 	c.link()
+	c.policy.completeOperations()
 	c.policy.Digest = c.digest()
 	c.policy.Warnings = redact(c.warnings)
 	c.policy.Warnings.Sort()

@@ -58,46 +58,105 @@ func (c *compiler) describedBy(src *source, n *strictyaml.Node) *description {
 	return d
 }
 
-// described holds a rule to the operation of its service's document. Its own `params` and `body` go before what the document says.
+// described holds a rule to the operations of its service's document, each of its methods to its own and one that has none to nothing of it.
+// Its own `params` and `body` go before what the document says.
 func (c *compiler) described(r *ruleSource) {
 	d := r.service.description
 	if d == nil || r.rule.Credential == CredentialDeny {
 		return
 	}
-	op, by := r.operation(d)
-	if op == nil {
-		return // `policy check` says so
+	held, undescribed := r.operations(d)
+	if len(held) == 1 && !undescribed {
+		r.holdTo(d, held[0])
+		return
 	}
-	r.rule.ClosedQuery = true
-	for _, p := range op.Parameters {
-		r.describedParam(d, op, by, p)
-	}
-	slices.SortFunc(r.rule.Params, func(a, b Param) int { return strings.Compare(a.Name(), b.Name()) })
-	if op.Body != nil && r.shape.Get("body") == nil {
-		r.describedBody(d, op)
+	for _, h := range held { // `policy check` tells of what is not described
+		one := *r.rule
+		one.Params, one.Query = slices.Clone(one.Params), slices.Clone(one.Query)
+		v := *r
+		v.rule = &one
+		if r.body != nil {
+			b := *r.body
+			v.body = &b
+		}
+		v.holdTo(d, h)
+		v.finishBody()
+		if r.rule.Operations == nil {
+			r.rule.Operations = map[string]*Rule{}
+		}
+		for _, method := range h.methods {
+			r.rule.Operations[method] = &one
+		}
 	}
 }
 
-// operation is the one operation that all patterns and methods of a rule stand for, and the pattern that does; a GET's stands for HEAD too.
-func (r *ruleSource) operation(d *description) (found *openapi.Operation, by pattern.Pattern) {
+// completeOperations gives the rules that hold for some methods what was compiled of theirs after them: only the shape is their own.
+func (p *Policy) completeOperations() {
+	for _, s := range p.Services {
+		for _, rule := range s.Rules {
+			for _, r := range append([]*Rule{rule}, rule.Either...) {
+				for method, held := range r.Operations {
+					whole := *r
+					whole.Shape, whole.Body, whole.Operations = held.Shape, held.Body, nil
+					r.Operations[method] = &whole
+				}
+			}
+		}
+	}
+}
+
+// held is an operation that a rule stands for, by some of its methods and the pattern that says so first.
+type held struct {
+	*openapi.Operation
+	by      pattern.Pattern
+	methods []string
+}
+
+// holdTo holds a rule to one operation.
+func (r *ruleSource) holdTo(d *description, h *held) {
+	r.rule.ClosedQuery = true
+	for _, p := range h.Parameters {
+		r.describedParam(d, h.Operation, h.by, p)
+	}
+	slices.SortFunc(r.rule.Params, func(a, b Param) int { return strings.Compare(a.Name(), b.Name()) })
+	if h.Body != nil && r.shape.Get("body") == nil {
+		r.describedBody(d, h.Operation)
+	}
+}
+
+// operations are those that a rule stands for, one for each method at most, a GET's for HEAD too; and whether some method has none.
+func (r *ruleSource) operations(d *description) (all []*held, undescribed bool) {
+	byMethod := map[string]*openapi.Operation{}
+	var methods []string
 	for _, p := range r.rule.Patterns {
 		_, path, ok := strings.Cut(p.String(), " ")
 		for _, method := range p.Methods() {
+			methods = append(methods, method)
 			op, known := d.Operation(method, path)
 			if !known && method == "HEAD" {
 				op, known = d.Operation("GET", path)
 			}
+			found := byMethod[method]
 			switch {
-			case !ok || !known:
-			case found != nil && found != op:
-				r.Errorf(r.m.Get("match"), "write a rule for each", "the rule stands for two operations of %s: %s %s and %s %s", d.File, found.Method, found.Path, op.Method, op.Path)
-				return nil, by
+			case !ok || !known || found == op:
+			case found != nil:
+				r.Errorf(r.shape.Get("match"), "write a rule for each", "the rule stands for two operations of %s: %s %s and %s %s", d.File, found.Method, found.Path, op.Method, op.Path)
+				return nil, false
 			default:
-				found, by = op, p
+				byMethod[method] = op
+				all = addHeld(all, op, p, method)
 			}
 		}
 	}
-	return found, by
+	return all, slices.ContainsFunc(methods, func(method string) bool { return byMethod[method] == nil })
+}
+
+func addHeld(all []*held, op *openapi.Operation, by pattern.Pattern, method string) []*held {
+	if i := slices.IndexFunc(all, func(h *held) bool { return h.Operation == op }); i >= 0 {
+		all[i].methods = append(all[i].methods, method)
+		return all
+	}
+	return append(all, &held{op, by, []string{method}})
 }
 
 // describedParam takes a parameter of the document, unless the rule declares it itself. What cannot be read refuses the requests that hold it.
@@ -183,7 +242,7 @@ func (r *ruleSource) describedBody(d *description, op *openapi.Operation) {
 		b.Types = append(b.Types, t)
 	}
 	if len(b.Types) == 0 {
-		r.Errorf(r.m.Get("match"), "write `body: {types: [...]}` for the rule, which goes before the document", "no body that %s describes for %s %s can be read", d.File, op.Method, op.Path)
+		r.Errorf(r.shape.Get("match"), "write `body: {types: [...]}` for the rule, which goes before the document", "no body that %s describes for %s %s can be read", d.File, op.Method, op.Path)
 	}
 }
 
@@ -204,11 +263,31 @@ func (c *compiler) undescribed(s *Service) {
 	for _, u := range d.Undescribed(patterns) {
 		c.warn(src, d.at.Pos(), "describe it, or know that only the rule holds it", "%s has no operation for %s of the pattern `%s`", d.File, u.Method, u.Pattern)
 	}
-	for _, r := range s.Rules {
-		c.heldToNothing(src, d, r)
+	for _, r := range s.rules.sources {
+		c.heldToNothing(r.source, d, r.rule)
+		c.leftOut(d, r)
 	}
 	for _, u := range d.Unsupported {
 		c.warn(src, d.at.Pos(), "requests that hold it are refused, or it is not looked at", "%s:%d: %s: %s", d.File, u.Pos.Line, u.Place, u.What)
+	}
+}
+
+// leftOut warns of bodies that the document describes and the rule refuses, because it would hold their fields to nothing.
+func (c *compiler) leftOut(d *description, r *ruleSource) {
+	if r.rule.Credential == CredentialDeny || r.m.Get("body") != nil || r.m.Get("writable") != nil {
+		return
+	}
+	held, _ := r.operations(d)
+	for _, h := range held {
+		if h.Body == nil {
+			continue
+		}
+		for _, media := range h.Body.Media {
+			if format := formats[media.Type]; media.Problem == "" && (format == FormatJSONPatch || format == FormatForm) {
+				c.warn(r.source, r.m.Pos("match"), "write `writable: {everyone: [...]}`, or take it out of the document",
+					"%s:%d: %s %s is not taken as %s: without `writable` the rule `%s` would hold its fields to nothing", d.File, media.Pos.Line, h.Method, h.Path, media.Type, r.rule.Name)
+			}
+		}
 	}
 }
 

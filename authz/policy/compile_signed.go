@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ func (r *ruleSource) signedBy() {
 	s.Form.Prefix = optionalText(r.source, m, "prefix", "")
 	r.signedTime(m, s)
 	r.signedTemplate(m, s)
+	r.verifiable(m, s)
 	r.webhookKeys(n, m, s)
 	r.rule.SignedBy = s
 }
@@ -74,7 +76,7 @@ func (r *ruleSource) signedTime(m *strictyaml.Mapping, s *SignedBy) {
 	s.Form.Timed = true
 	if text, ok := r.Text(n); ok && strings.HasSuffix(text, "=") {
 		s.Form.Timestamp = text
-		if text == s.Form.Prefix || text == "=" {
+		if text == "=" || strings.HasPrefix(s.Form.Prefix, text) {
 			r.Errorf(n, "write `timestamp: \"t=\"` and `prefix: \"v1=\"`", "%q cannot tell the time from a signature", text)
 		}
 	} else if ok {
@@ -113,6 +115,34 @@ func (r *ruleSource) signedTemplate(m *strictyaml.Mapping, s *SignedBy) {
 		r.Errorf(n, "write \"{timestamp}.{body}\", as the sender documents it", "the time is not signed, so that anybody could write another")
 	}
 	s.Form.Signed = template
+}
+
+// verifiable refuses what no message could ever satisfy: a rule that admits nobody is found out when the first webhook is lost.
+func (r *ruleSource) verifiable(m *strictyaml.Mapping, s *SignedBy) {
+	separator, between := " ", "spaces"
+	if s.Form.Timestamp != "" {
+		separator, between = ",", "commas"
+		r.elementStart(m.Get("timestamp"), s.Form.Timestamp, separator, between)
+	}
+	r.elementStart(m.Get("prefix"), s.Form.Prefix, separator, between)
+	if s.Timestamp != "" && s.Timestamp == s.Header {
+		r.Errorf(m.Get("timestamp"), "write `timestamp: \"t=\"` where it is an element of that header", "header %s holds the signature, and is no time", s.Header)
+	}
+	if slices.Contains(s.Form.Signed.Headers(), s.Header) && s.Header != "" {
+		r.Errorf(m.Get("signed"), "take it out", "header %s holds the signature, which cannot sign itself", s.Header)
+	}
+}
+
+// elementStart holds what begins an element of the signature's header to what can stand there. Elements are separated, and then trimmed.
+func (r *ruleSource) elementStart(n *strictyaml.Node, text, separator, between string) {
+	switch {
+	case strings.Contains(text, separator):
+		r.Errorf(n, "write what stands before one signature, such as \"v1=\"", "no element of the header begins with %q: they stand between %s", text, between)
+	case strings.HasPrefix(text, " "):
+		r.Errorf(n, "take the space out", "no element of the header begins with %q: spaces around one are cut", text)
+	case strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }):
+		r.Errorf(n, "write visible ASCII, as the sender documents it", "no header holds %q", text)
+	}
 }
 
 // webhookKeys reads where the keys are. Two at a time are what a rotation needs.

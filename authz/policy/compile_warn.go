@@ -40,6 +40,8 @@ func (c *compiler) doubts() {
 			c.vainExceptions(s, r)
 			c.unheldCaptures(r)
 			c.bodiless(r)
+			c.mergedParams(r)
+			c.mixedFields(r)
 			c.disjointOrigins(r)
 			for _, b := range r.branches() {
 				c.disjointCallers(b)
@@ -82,6 +84,37 @@ func (c *compiler) bodiless(r *ruleSource) {
 		}
 	}
 	c.warn(r.source, r.m.Pos("match"), "match POST, or read the path or the query", "the rule reads a body, and clients send GET and HEAD without one: nobody will pass")
+}
+
+// mergedParams warns of declared query parameters of which requests are refused for a body that nobody reads: many upstreams merge its fields
+// into the query, and a type alone says that there may be one.
+func (c *compiler) mergedParams(r *ruleSource) {
+	b := r.branches()[0].rule
+	i := slices.IndexFunc(b.Params, func(p Param) bool { return p.Described == nil && p.Ref.Source == SourceQuery })
+	if i < 0 || b.SeparateBody || r.rule.ReadsBody() {
+		return
+	}
+	const hint = "write `body_parameters: separate` if the upstream never merges a body's fields into the query"
+	name := b.Params[i].Name()
+	for _, p := range r.rule.Patterns {
+		if slices.ContainsFunc(p.Methods(), func(m string) bool { return m == "POST" || m == "PUT" || m == "PATCH" }) {
+			c.warn(r.source, r.m.Pos("params"), hint,
+				"a body could hold %s too: `%s` is refused with a form, a JSON document, or no `content-type`, unless `content-length: 0` says that it has no body", name, p)
+			return
+		}
+	}
+	c.warn(r.source, r.m.Pos("params"), hint, "a body could hold %s too: clients that always send `content-type: application/json` are refused", name)
+}
+
+// mixedFields warns of fields that are a list to one pattern of `writable` and an object to another.
+func (c *compiler) mixedFields(r *ruleSource) {
+	w := r.branches()[0].rule.Writable
+	if w == nil {
+		return
+	}
+	for _, place := range w.Mixed() {
+		c.warn(r.source, r.m.Pos("writable"), "keep the patterns of what it is", "`%s` is a list to one pattern and an object to another, and a body can write one of them only", place)
+	}
 }
 
 // oneByOne warns of a list whose ids are asked about one after another, which is slow and can be made so by whoever writes the list.

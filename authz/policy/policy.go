@@ -170,6 +170,9 @@ type Rule struct {
 	// Either are the branches of a rule that takes credentials of several kinds, each with its own demands; the credential chooses
 	// the branch, and what the branch refuses is refused. The rule itself then demands nothing. Nil: the rule is its only branch.
 	Either []*Rule
+	// Operations are the rule as it holds for some methods, where the service's OpenAPI document has an operation for these and another, or
+	// none, for the rest; nil where one holds for all. See For.
+	Operations map[string]*Rule
 	// Sender says whether a token may be anybody's who holds it.
 	Sender Sender
 	// Clients binds applications to workloads: a token of client_id is taken only from one of its callers. Nil binds nobody; a
@@ -695,7 +698,15 @@ func (c Choice) Match(t *target.Target, buf []string) (*Rule, pattern.Match, pat
 	if outcome != pattern.Found {
 		return nil, match, outcome
 	}
-	return c.rules.rules[match.Rule], match, outcome
+	return c.rules.rules[match.Rule].For(t.Method), match, outcome
+}
+
+// For is the rule as it holds for a method.
+func (r *Rule) For(method string) *Rule {
+	if held := r.Operations[method]; held != nil {
+		return held
+	}
+	return r
 }
 
 // Excepts reports whether the target lies under one of the rule's exceptions, which it then does not cover.
@@ -730,8 +741,13 @@ func (r *Rule) CallersAdmit(caller string) bool {
 	return len(r.Callers) == 0 || anyMatches(r.Callers, caller)
 }
 
-// ReadsBody reports whether the rule, or one of its branches, needs the request's body, which Envoy must then show whole.
+// ReadsBody reports whether the rule, by any method and in any branch, needs the request's body, which Envoy must then show whole.
 func (r *Rule) ReadsBody() bool {
+	for _, held := range r.Operations {
+		if held.Body != nil {
+			return true
+		}
+	}
 	return r.Body != nil || r.SignedBy != nil || slices.ContainsFunc(r.Either, (*Rule).ReadsBody)
 }
 

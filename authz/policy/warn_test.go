@@ -63,6 +63,17 @@ func TestDoubts(t *testing.T) {
 			"21:19: the rule reads a body, and clients send GET and HEAD without one: nobody will pass (match POST, or read the path or the query)"},
 		"a body of a GET and a POST": {`{name: x, match: "GET,POST /x", owner: {of: body.id, is: token.sub}}`, ""},
 
+		// Shapes that refuse more, or take less, than is meant.
+		"a parameter of a GET": {`{name: x, match: GET /x, params: {query.n: integer}}`,
+			"21:34: a body could hold query.n too: clients that always send `content-type: application/json` are refused (write `body_parameters: separate` if the upstream never merges a body's fields into the query)"},
+		"a parameter of a POST": {`{name: x, match: "GET,POST /x", params: {query.n: integer}}`,
+			"21:41: a body could hold query.n too: `GET,POST /x` is refused with a form, a JSON document, or no `content-type`, unless `content-length: 0` says that it has no body (write `body_parameters: separate` if the upstream never merges a body's fields into the query)"},
+		"a parameter that no body holds":  {`{name: x, match: GET /x, params: {query.n: integer}, body_parameters: separate}`, ""},
+		"a parameter that is in no query": {`{name: x, match: GET /x, params: {header.x-n: integer}}`, ""},
+		"no parameter":                    {`{name: x, match: GET /x, params: {}}`, ""},
+		"a list that is an object": {`{name: x, match: POST /x, writable: {everyone: ["a[*].b", a.c]}}`,
+			"21:35: `a` is a list to one pattern and an object to another, and a body can write one of them only (keep the patterns of what it is)"},
+
 		// Exceptions.
 		"except everything": {`{name: x, match: "GET /a/{rest...}", public: true, callers: any, except: [/a/]}`,
 			"21:26: no request reaches `GET /a/{rest...}`: `except` takes /a/ from it, and that is all of it (except less, or leave the pattern out)"},

@@ -14,6 +14,7 @@ const engines = 8
 type engine struct {
 	schema      *jsonschema.Schema
 	steps, most int
+	expressions int // bytes of those that the document holds
 }
 
 // What a document's size justifies: so many steps at all, and so many more for each of its values.
@@ -30,6 +31,7 @@ func newEngine(plain any) (*engine, error) {
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	compiler.AssertFormat()
+	compiler.RegisterFormat(&jsonschema.Format{Name: expressionFormat, Validate: e.expression})
 	compiler.UseLoader(noLoader{})
 	compiler.RegisterVocabulary(&jsonschema.Vocabulary{
 		URL: location + ":steps", Compile: func(*jsonschema.CompilerContext, map[string]any) (jsonschema.SchemaExt, error) { return e, nil },
@@ -68,7 +70,7 @@ func (s *Schema) validate(plain any, values int) (err error) {
 			err = errSteps
 		}
 	}()
-	e.steps, e.most = 0, stepsAtAll+stepsForValue*values
+	e.steps, e.most, e.expressions = 0, stepsAtAll+stepsForValue*values, 0
 	return e.schema.Validate(plain)
 }
 

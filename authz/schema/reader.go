@@ -164,6 +164,9 @@ func (r *reader) keyword(member strictjson.Member, at string, about position) an
 		return plain(member.Value)
 	case word.shape == assertion:
 		r.assertion(member, at, about)
+		if text, _ := member.Value.Text(); member.Name == "format" && text == "regex" {
+			return expressionFormat
+		}
 		return plain(member.Value)
 	}
 	inner := word.about

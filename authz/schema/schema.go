@@ -94,7 +94,7 @@ type Violation struct {
 	Pointer string
 	// Keyword is the keyword that fails; `false` for a schema that accepts nothing, `number` for a number that no schema should be asked
 	// about: longer than 64 characters, or with an exponent beyond 308; `values` for a document of more than 100,000 values, and `steps`
-	// for one that takes more work than its size can justify.
+	// for one that takes more work than its size can justify, or holds more than 16 KiB of expressions (`format: regex`).
 	Keyword string
 	// Named reports that every name in Pointer is one that the schema names, or an index.
 	Named bool
@@ -111,7 +111,7 @@ func (s *Schema) Check(v strictjson.Value) *Violation {
 	case c.values > maxValues:
 		return &Violation{Keyword: "values", Named: true}
 	case !ok:
-		return s.judged(Violation{Pointer: strictjson.Pointer(c.path), Keyword: "number"}, c.path)
+		return s.judged(Violation{Pointer: strictjson.Pointer(c.path), Keyword: "number"}, v, c.path)
 	}
 	err := s.validate(plain, c.values)
 	switch {
@@ -125,22 +125,33 @@ func (s *Schema) Check(v strictjson.Value) *Violation {
 		return &Violation{Keyword: "false", Named: true}
 	}
 	leaf := leafOf(cause)
-	return s.judged(violationOf(cause), append(slices.Clone(leaf.InstanceLocation), extra(leaf)...))
+	return s.judged(violationOf(cause), v, append(slices.Clone(leaf.InstanceLocation), extra(leaf)...))
 }
 
-func (s *Schema) judged(v Violation, path []string) *Violation {
-	v.Named = true
-	for _, name := range path {
-		if _, known := s.named[name]; !known && !isIndex(name) {
-			v.Named = false
-		}
-	}
+func (s *Schema) judged(v Violation, document strictjson.Value, path []string) *Violation {
+	v.Named = s.knows(document, path)
 	return &v
 }
 
-func isIndex(name string) bool {
-	_, err := strconv.ParseUint(name, 10, 32)
-	return err == nil
+// knows reports whether the schema names every member on a way through a document. Digits are an index in an array and nowhere else: an
+// object's member may be called 7, and a client may have called it so.
+func (s *Schema) knows(document strictjson.Value, path []string) bool {
+	for _, name := range path {
+		if document.Kind() == strictjson.Array {
+			elements := document.Elements()
+			i, err := strconv.Atoi(name)
+			if err != nil || i < 0 || i >= len(elements) {
+				return false
+			}
+			document = elements[i]
+			continue
+		}
+		if _, known := s.named[name]; !known {
+			return false
+		}
+		document, _ = document.Member(name) // of one that is missing, nothing stands below
+	}
+	return true
 }
 
 // violationOf is the first thing that is wrong.

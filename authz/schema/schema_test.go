@@ -206,6 +206,62 @@ func TestValuesAreBounded(t *testing.T) {
 }
 
 // Documents that come at once are judged apart.
+// `format: regex` asks whether a text is an expression, and never compiles what a client sends.
+func TestExpressionsOfClientsAreBounded(t *testing.T) {
+	s := compile(t, `{"type": "array", "items": {"format": "regex"}}`, schema.Options{})
+	for name, c := range map[string]struct {
+		expression string
+		times      int
+		want       string
+	}{
+		"good":                             {`^[a-z]+(?i:x|y{2,4})(?P<n>\pL)$`, 50, ""},
+		"none":                             {`(`, 1, "/0 format"},
+		"of another dialect":               {`(?=a)`, 1, "/0 format"},
+		"as long as may be":                {strings.Repeat("a", 1<<10), 16, ""},
+		"longer":                           {strings.Repeat("a", 1<<10+1), 1, "/0 format"},
+		"too much of them":                 {strings.Repeat("a", 1<<10), 17, " steps"},
+		"repeated repetition":              {`((a{100}){100}){100}`, 1, "/0 format"},
+		"deep":                             {strings.Repeat("(", 511) + strings.Repeat(")", 511), 16, ""},
+		"deep and repeated":                {strings.Repeat("(", 340) + strings.Repeat(")*", 340), 16, ""},
+		"all letters in one class":         {`[` + strings.Repeat(`\pL`, 9) + `]`, 1, "/0 format"},
+		"and their negation":               {strings.Repeat(`\PL`, 9), 1, "/0 format"},
+		"wide ranges that are not folded":  {`(?i)` + strings.Repeat(`[B-\x{1e900}]`, 63), 16, ""},
+		"another flag with it":             {`(?si-m:` + strings.Repeat(`[B-\x{1e900}]`, 60) + `)`, 16, ""},
+		"many with wide ranges":            {`(?i)` + strings.Repeat(`[B-\x{1e900}]`, 63), 50, " steps"},
+		"letters that only look like some": {`a(?ix`, 1, "/0 format"},
+	} {
+		text := strings.NewReplacer(`\`, `\\`).Replace(c.expression)
+		document := `[` + strings.TrimSuffix(strings.Repeat(`"`+text+`",`, c.times), ",") + `]`
+		if got := told(s.Check(value(t, document))); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// Digits are an index in an array alone: the member of an object that is called so keeps its name, and is a client's unless the schema knows it.
+func TestDigitsAreNames(t *testing.T) {
+	s := compile(t, `{"properties": {"0": {"type": "string"}, "list": {"items": {"type": "string"}}}, "additionalProperties": {"type": "string"}}`, schema.Options{})
+	for document, want := range map[string]string{
+		`{"0": 1}`: "/0 type", `{"7": 1}`: "/7 type *", `{"list": ["a", 1]}`: "/list/1 type", `{"7": 1e999}`: "/7 number *", `{"list": [1e999]}`: "/list/0 number",
+	} {
+		if got := told(s.Check(value(t, document))); got != want {
+			t.Errorf("%s: %q, want %q", document, got, want)
+		}
+	}
+}
+
+func BenchmarkExpression(b *testing.B) {
+	s := compile(b, `{"type": "array", "items": {"format": "regex"}}`, schema.Options{})
+	one := `(?i)` + strings.Repeat(`[B-\\x{1e900}]`, 50) + `[` + strings.Repeat(`\\pL`, 8) + `]`
+	v := value(b, `["`+one+`"]`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if s.Check(v) != nil {
+			b.Fatal("refused")
+		}
+	}
+}
+
 func TestConcurrentChecks(t *testing.T) {
 	s := compile(t, order, schema.Options{})
 	var checks sync.WaitGroup

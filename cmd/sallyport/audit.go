@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,11 +31,18 @@ func openAudit(s streams, d *daemon.Daemon, f *auditFlags) (*audit.Log, error) {
 	if err != nil {
 		return nil, daemon.Unable(err)
 	}
-	options := audit.Options{Instance: hostname(), Allows: set.share, Fold: set.fold, Pseudonymise: set.key, Sync: sink.sync}
-	health := &auditHealth{status: d.Status, log: d.Log, now: time.Now, strict: f.strict()}
-	health.wrote(nil)
+	options := audit.Options{Instance: hostname(), Allows: set.share, Fold: set.fold, Pseudonymise: set.key, Sync: sink.sync, Stop: true}
+	health := newAuditHealth(d.Status, d.Log, time.Now, f.strict())
 	options.Observe = health.wrote
+	if f.strict() {
+		room := reserve{free: sink.free, bytes: set.reserve, health: health}
+		if err := room.known(); err != nil {
+			return nil, errors.Join(daemon.Unable(err), sink.close(context.Background()))
+		}
+		options.Scarce = room.scarce
+	}
 	log := audit.New(sink, options)
+	d.Task("audit health", func(ctx context.Context) error { return health.watch(ctx, log.Stalled) })
 	if err := watchKey(d, f, log); err != nil {
 		return nil, errors.Join(err, sink.close(context.Background()))
 	}
@@ -47,7 +55,8 @@ func openAudit(s streams, d *daemon.Daemon, f *auditFlags) (*audit.Log, error) {
 // auditSink is where the lines go: the standard output, a file, or a collector.
 type auditSink struct {
 	io.Writer
-	sync func() error // nil where nothing is durable
+	sync func() error          // nil where nothing is durable
+	free func() (int64, error) // bytes of the disk; nil where there is none
 	// abandon ends a Write that waits for somebody else; nil where none does.
 	abandon func()
 	close   func(context.Context) error
@@ -60,7 +69,7 @@ func openSink(s streams, d *daemon.Daemon, f *auditFlags, rotation audit.Rotatio
 		if err != nil {
 			return auditSink{}, err
 		}
-		return auditSink{Writer: file, sync: file.Sync, close: func(context.Context) error { return file.Close() }}, nil
+		return auditSink{Writer: file, sync: file.Sync, free: file.Free, close: func(context.Context) error { return file.Close() }}, nil
 	case f.destination == auditOTLP:
 		sink, err := otlp.New(context.Background())
 		if err != nil {
@@ -127,7 +136,6 @@ func driveAudit(d *daemon.Daemon, log *audit.Log, sink auditSink) {
 	done := make(chan error, 1)
 	go func() { done <- log.Run(ctx) }()
 	d.Closer("audit", func(ctx context.Context) error {
-		log.Event(audit.Event{Time: time.Now(), Name: audit.EventStop})
 		stop()
 		lost := log.Dropped()
 		if sink.abandon != nil {
@@ -160,6 +168,8 @@ func registerAudit(registry *prometheus.Registry, log *audit.Log) {
 	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sallyport_audit_waiting", Help: "Audit records that wait for the writer."},
 		func() float64 { return float64(log.Counts().Waiting) }))
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sallyport_audit_stalled_seconds", Help: "How long the writer has had the batch that is under way."},
+		func() float64 { return log.Stalled().Seconds() }))
 }
 
 // The outcomes of events.
@@ -182,13 +192,17 @@ func eventOf(name, part string, err error) audit.Event {
 	return e
 }
 
-// loadEvent is a load of files, good or bad.
-func loadEvent(files []daemon.File, part string, err error) audit.Event {
+// loadEvent is a load of files, good or bad. It names those that are in force as they stand on disk, without the data beside them that
+// others speak of, whose names end in one of beside: a folder may hold any number of those, and the digest knows them.
+func loadEvent(files []fileState, part string, err error, beside ...string) audit.Event {
 	e := eventOf(audit.EventConfig, part, err)
 	for _, file := range files {
-		e.Files = append(e.Files, file.Name)
+		data := slices.ContainsFunc(beside, func(suffix string) bool { return strings.HasSuffix(file.Name, suffix) })
+		if file.ok() && !data {
+			e.Files = append(e.Files, file.Name)
+		}
 	}
-	e.Count = uint64(len(files))
+	e.Count = uint64(len(e.Files))
 	return e
 }
 
@@ -199,43 +213,6 @@ func storeEvent(part, detail string, ok bool) audit.Event {
 		e.Outcome = outcomeRecovered
 	}
 	return e
-}
-
-// auditHealth tells operators that decisions are made which the audit log does not show. It is for one goroutine.
-type auditHealth struct {
-	status *daemon.Status
-	log    *slog.Logger
-	now    func() time.Time
-	strict bool // allows wait for the log
-
-	said    time.Time // when the log was last told of a failure
-	telling bool      // the failure that goes on was told
-}
-
-// auditQuiet is how often the log is told that writes fail: each decision may be one.
-const auditQuiet = time.Minute
-
-// wrote takes the outcome of a write.
-func (h *auditHealth) wrote(err error) {
-	if err == nil {
-		h.status.Set("audit", daemon.OK())
-		if h.telling {
-			h.telling = false
-			h.log.Info("the audit log is written again")
-		}
-		return
-	}
-	means := "decisions go on and are not in the audit log; the records are counted as dropped: "
-	says := "the audit log is not written, decisions go on"
-	if h.strict {
-		means = "what would be allowed is denied (audit_unavailable), because it is not in the audit log: "
-		says = "the audit log is not written, nothing is allowed"
-	}
-	h.status.Set("audit", daemon.Degraded(means+err.Error()))
-	if now := h.now(); h.said.IsZero() || now.Sub(h.said) >= auditQuiet {
-		h.said, h.telling = now, true
-		h.log.Error(says, "err", err)
-	}
 }
 
 // decisions writes authorization decisions into the audit log.
@@ -251,8 +228,9 @@ func (a decisions) Record(d *authz.Decision, r *authz.Request) {
 		return
 	}
 	record := decisionRecord(d, r)
-	// What Witness could not see through may stand in the log as an allow, and only this line says that it was not answered.
-	record.Kept = a.strict && (d.Reason == authz.AuditUnavailable || d.Reason == authz.Cancelled || d.Reason == authz.Panicked)
+	// What Witness could not see through may stand in the log as an allow, and only this line says that it was not answered. Other denials
+	// have no claim to a line of their own: whoever hangs up a thousand times would have a thousand.
+	record.Kept = d.Witnessed
 	a.log.Record(record)
 }
 

@@ -21,15 +21,19 @@ import (
 type auditFlags struct {
 	destination      string
 	mode             string // "" where a gate has no modes
+	reserve          string // with mode
 	allows           string
 	fold             time.Duration
 	rotate           string
 	keep             int
 	subjects, secret string
+
+	flags *pflag.FlagSet // knows which were given; nil where none were
 }
 
 // bind defines the flags that both gates have.
 func (f *auditFlags) bind(flags *pflag.FlagSet) {
+	f.flags = flags
 	flags.StringVar(&f.destination, "audit", "stdout", "where one line per decision goes: stdout, a file, otlp (a collector, by the OTEL_* variables), or off (docs/audit.md)")
 	flags.StringVar(&f.allows, "audit-allows", "all", "which allows are recorded: all, off, or a sample such as 1%; denials always are")
 	flags.DurationVar(&f.fold, "audit-fold", audit.DefaultFold, "how long denials that are alike are counted in one record, after the first; 0 writes each")
@@ -42,7 +46,11 @@ func (f *auditFlags) bind(flags *pflag.FlagSet) {
 // bindMode defines the flag of a gate that can wait for its log.
 func (f *auditFlags) bindMode(flags *pflag.FlagSet) {
 	flags.StringVar(&f.mode, "audit-mode", auditBounded, "bounded: a record that finds the queue full is lost, counted and told; strict: an allow is on disk before it is answered, or denied")
+	flags.StringVar(&f.reserve, "audit-reserve", defaultReserve, "how much of the disk strict keeps for allows: with less left, denials are counted and told by a gap, not written")
 }
+
+// defaultReserve is room for some hundred thousand allows.
+const defaultReserve = "256MB"
 
 // The values of --audit-mode and --audit-subjects.
 const (
@@ -65,16 +73,23 @@ func (f *auditFlags) file() bool {
 type auditSettings struct {
 	share    audit.Share
 	rotation audit.Rotation
+	reserve  int64 // bytes of the disk that are kept for allows; 0 where they do not wait for the log
 	fold     time.Duration
 	key      *audit.Key
 }
 
 // read reads the flags, and says which may not stand together.
 func (f *auditFlags) read() (s auditSettings, err error) {
+	if err := f.unused(); err != nil {
+		return s, err
+	}
 	if s.share, err = audit.ParseShare(f.allows); err != nil {
 		return s, fmt.Errorf("--audit-allows: %w", err)
 	}
 	if s.rotation, err = f.rotation(); err != nil {
+		return s, err
+	}
+	if s.reserve, err = f.reserved(); err != nil {
 		return s, err
 	}
 	if s.fold = f.fold; f.fold == 0 {
@@ -103,6 +118,42 @@ func (f *auditFlags) read() (s auditSettings, err error) {
 	s.key, err = audit.NewKey("run:"+keyName(secret), secret)
 	return s, err
 }
+
+// given says that a flag was set, by the command line or the environment.
+func (f *auditFlags) given(name string) bool { return f.flags != nil && f.flags.Changed(name) }
+
+// unused is an error for a flag that was given and that the others leave without a meaning: whoever wrote it believes that it has one.
+func (f *auditFlags) unused() error {
+	if f.destination == auditOff {
+		for _, name := range []string{"audit-mode", "audit-allows", "audit-fold", "audit-rotate", "audit-keep", "audit-reserve", "audit-subjects", "audit-pseudonym-key-file"} {
+			if f.given(name) {
+				return fmt.Errorf("--%s: nothing is recorded, because --audit is off: leave one of them out", name)
+			}
+		}
+	}
+	switch {
+	case f.rotate == "" && f.given("audit-keep"):
+		return errors.New("--audit-keep: no file is set aside without --audit-rotate: write a size there, such as 100MB")
+	case !f.strict() && f.given("audit-reserve"):
+		return errors.New("--audit-reserve keeps room for allows that wait for the disk, and only --audit-mode strict has them wait")
+	}
+	return nil
+}
+
+// reserved is how many bytes of the disk are kept for allows; 0 where they do not wait for it.
+func (f *auditFlags) reserved() (int64, error) {
+	if !f.strict() {
+		return 0, nil
+	}
+	size, err := byteSize(f.reserve)
+	if err != nil || size < minReserve {
+		return 0, fmt.Errorf("--audit-reserve %s: write a size of at least 1MB, such as %s", f.reserve, defaultReserve)
+	}
+	return size, nil
+}
+
+// minReserve is more than is written between two looks at the disk.
+const minReserve = 1_000_000
 
 func (f *auditFlags) rotation() (audit.Rotation, error) {
 	switch {

@@ -8,10 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/authz/jwks"
+	"github.com/sallyport-dev/sallyport/authz/policy"
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
+	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 )
 
 func TestByteSize(t *testing.T) {
@@ -74,12 +79,21 @@ func TestKeysEvent(t *testing.T) {
 	}
 }
 
-// A load that is good in part is neither good nor bad.
+// A load that is good in part is neither good nor bad. It names the files that it brought into force: not the data beside them, and no file
+// that was refused, which its detail names.
 func TestLoadEvent(t *testing.T) {
-	files := []daemon.File{{Name: "a.yaml"}, {Name: "b.yaml"}}
+	refused := strictyaml.Errors{{File: "c.yaml", Pos: strictyaml.Pos{Line: 1, Column: 1}, Msg: "no"}}
+	files := []fileState{
+		{Name: "dir/a.yaml"}, {Name: "dir/b.yml"}, {Name: "dir/c.yaml", Errors: refused}, {Name: "dir/d.yaml", Errors: refused, LastGood: true},
+		{Name: "dir/order.schema.json"}, {Name: "dir/shop.openapi.yaml"}, {Name: "dir/shop.binpb"}, {Name: "dir/office" + policy.NetworksSuffix},
+	}
 	for outcome, err := range map[string]error{outcomeOK: nil, outcomePartly: daemon.Partly(errors.New("b.yaml:1:1: no")), outcomeFailed: errors.New("no")} {
-		if e := loadEvent(files, "dir", err); e.Outcome != outcome || e.Count != 2 || len(e.Files) != 2 || e.Time.After(time.Now()) || (err == nil) != (e.Detail == "") {
+		e := loadEvent(files, "dir", err, policy.Beside()...)
+		if e.Outcome != outcome || e.Time.After(time.Now()) || (err == nil) != (e.Detail == "") {
 			t.Errorf("%s: %+v", outcome, e)
+		}
+		if diff := cmp.Diff([]string{"dir/a.yaml", "dir/b.yml"}, e.Files); diff != "" || e.Count != 2 {
+			t.Errorf("%s: %d files: %s", outcome, e.Count, diff)
 		}
 	}
 }
@@ -98,10 +112,14 @@ func TestStrictDecisions(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Record(allow, r)
-	for _, reason := range []authz.Reason{authz.AuditUnavailable, authz.Cancelled, authz.Panicked, authz.NoToken} {
+	for _, reason := range []authz.Reason{authz.AuditUnavailable, authz.Cancelled, authz.Panicked} {
 		for range 3 {
-			d.Record(&authz.Decision{Reason: reason}, r)
+			d.Record(&authz.Decision{Reason: reason, Witnessed: true}, r)
 		}
+	}
+	for range 3 { // nobody was going to allow these
+		d.Record(&authz.Decision{Reason: authz.NoToken}, r)
+		d.Record(&authz.Decision{Reason: authz.Cancelled, Detail: "early"}, r)
 	}
 	stop()
 	if err := <-done; err != nil {
@@ -109,8 +127,8 @@ func TestStrictDecisions(t *testing.T) {
 	}
 	text := out.String()
 	for part, want := range map[string]int{
-		`"verdict":"allow"`: 1, `"token_kid":"k","token_alg":"ES256","token_cnf":"x5t#S256"`: 1, `"forwarded":true`: 12,
-		`"reason":"audit_unavailable"`: 3, `"reason":"cancelled"`: 3, `"reason":"panic"`: 3, `"reason":"no_token"`: 2,
+		`"verdict":"allow"`: 1, `"token_kid":"k","token_alg":"ES256","token_cnf":"x5t#S256"`: 1, `"forwarded":true`: 14,
+		`"reason":"audit_unavailable"`: 3, `"reason":"cancelled"`: 5, `"detail":"early"`: 2, `"reason":"panic"`: 3, `"reason":"no_token"`: 2,
 	} {
 		if got := strings.Count(text, part); got != want {
 			t.Errorf("%d times %s, want %d", got, part, want)
@@ -147,5 +165,37 @@ func TestKeyEndsInALineFeed(t *testing.T) {
 	}
 	if _, err := readKey([]byte(random)); err == nil {
 		t.Error("a key of 31 bytes")
+	}
+}
+
+// A flag that the others leave without a meaning is an error, from the command line as from the environment.
+func TestUnusedAuditFlags(t *testing.T) {
+	for line, says := range map[string]string{
+		"": "", "--audit=off": "", "--audit=a.jsonl --audit-rotate=1MB --audit-keep=3": "",
+		"--audit=a.jsonl --audit-mode=strict --audit-reserve=10MB":   "",
+		"--audit=off --audit-pseudonym-key-file=missing":             "--audit is off",
+		"--audit=off --audit-mode=bounded":                           "--audit is off",
+		"--audit=off --audit-allows=all":                             "--audit is off",
+		"--audit=off --audit-fold=10s":                               "--audit is off",
+		"--audit=off --audit-subjects=plain":                         "--audit is off",
+		"--audit=off --audit-keep=5":                                 "--audit is off",
+		"--audit=off --audit-rotate=1MB":                             "--audit is off",
+		"--audit=off --audit-reserve=1MB":                            "--audit is off",
+		"--audit=a.jsonl --audit-keep=5":                             "without --audit-rotate",
+		"--audit=a.jsonl --audit-reserve=1GB":                        "only --audit-mode strict",
+		"--audit=a.jsonl --audit-mode=strict --audit-reserve=1kB":    "at least 1MB",
+		"--audit=a.jsonl --audit-mode=strict --audit-reserve=plenty": "at least 1MB",
+	} {
+		var f auditFlags
+		flags := pflag.NewFlagSet("authz", pflag.ContinueOnError)
+		f.bind(flags)
+		f.bindMode(flags)
+		if err := flags.Parse(strings.Fields(line)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := f.read()
+		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", line, err, says)
+		}
 	}
 }

@@ -27,6 +27,9 @@ func (a audited) Spend(ctx context.Context, req ratelimit.Request) (ratelimit.Re
 	switch {
 	case err != nil:
 		record.Verdict, record.Reason, record.Detail = "deny", "error", err.Error()
+	case resp.Shadowed:
+		// It passed, and why it would not have is what the shadow mode is for.
+		record.Verdict, record.Reason, record.Detail = "allow", "over_limit", "shadow_mode"
 	case resp.Code == ratelimit.OK:
 		record.Verdict, record.Reason = "allow", "within_limit"
 	default:

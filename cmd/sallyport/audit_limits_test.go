@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport-dev/sallyport/authz/audit"
 	"github.com/sallyport-dev/sallyport/ratelimit"
 	"github.com/sallyport-dev/sallyport/ratelimit/limits"
+	"github.com/sallyport-dev/sallyport/ratelimit/memstore"
 )
 
 // recorded is the audit line of what happens in record.
@@ -52,6 +53,31 @@ func TestErrorIsAudited(t *testing.T) {
 	})
 	if line["verdict"] != "deny" || line["reason"] != "error" || line["detail"] != ratelimit.ErrNoDomain.Error() {
 		t.Errorf("got %v", line)
+	}
+}
+
+// What passes only in shadow mode says so, and which rule would have refused it.
+func TestShadowModeIsAudited(t *testing.T) {
+	file, errs := limits.Decode("l.yaml", []byte("domain: mesh\ndescriptors: [{key: who, rate_limit: {requests_per_unit: 0, unit: day}}]\n"))
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	table, errs := limits.Build([]*limits.File{file})
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	limiter := ratelimit.New(ratelimit.Options{Store: memstore.New(memstore.Options{}), ShadowMode: true})
+	limiter.Use(table)
+	line := recorded(t, func(log *audit.Log) {
+		req := ratelimit.Request{Domain: "mesh", Descriptors: []ratelimit.Descriptor{{Entries: []limits.Entry{{Key: "who", Value: "user|shop|alice"}}}}}
+		if resp, err := (audited{limiter, log}).Spend(context.Background(), req); err != nil || resp.Code != ratelimit.OK {
+			t.Errorf("got %+v, %v", resp, err)
+		}
+	})
+	for key, want := range map[string]string{"verdict": "allow", "reason": "over_limit", "detail": "shadow_mode", "rule": "mesh.who", "subject": "alice"} {
+		if line[key] != want {
+			t.Errorf("%s is %v, want %s", key, line[key], want)
+		}
 	}
 }
 

@@ -145,7 +145,7 @@ func (g *authzGate) load(files []daemon.File) error {
 	defer g.mu.Unlock()
 	before := g.digest()
 	err := g.loadLocked(files)
-	e := loadEvent(files, g.prefix+g.whole, err)
+	e := loadEvent(g.files, g.prefix+g.whole, err, policy.Beside()...)
 	e.PolicyBefore, e.Policy = before, g.digest()
 	g.audit.Event(e)
 	return err

@@ -114,6 +114,8 @@ func (f *ratelimitFlags) check() (err error) {
 		return errors.New("--store-max-keys is at least 1")
 	case f.inMemory() && (f.dial.Username != "" || f.dial.PasswordFile != "" || f.dial.CAFile != "" || f.keyPrefix != ""):
 		return errors.New("--store-username, --store-password-file, --store-ca and --store-key-prefix are for a shared store: write its URL into --store, or leave them out")
+	case f.reference == nil && f.http != "" && !f.Plaintext && !onLoopback(f.http):
+		return errors.New("--http speaks plain text: keep it on loopback, or give --plaintext if the mesh encrypts")
 	case f.pprof && f.Admin == "":
 		return errors.New("--pprof stands on the --admin port, and there is none")
 	}
@@ -121,6 +123,12 @@ func (f *ratelimitFlags) check() (err error) {
 		return err
 	}
 	return f.xds.check()
+}
+
+// onLoopback says that only this machine can connect to an address; what is none is the daemon's to refuse.
+func onLoopback(address string) bool {
+	local, err := daemon.Options{Listen: address}.OnLoopback()
+	return err != nil || local
 }
 
 // responseHeaders are the headers that clients are to see.

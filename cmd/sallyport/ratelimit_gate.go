@@ -193,7 +193,7 @@ func (g *ratelimitGate) use(table *limits.Table) {
 // load takes a snapshot of the limits files. What is good of it is in force when load returns; the error says what is not.
 func (g *ratelimitGate) load(files []daemon.File) error {
 	err := g.take(files)
-	g.audit.Event(loadEvent(files, g.whole, err))
+	g.audit.Event(loadEvent(g.files, g.whole, err))
 	return err
 }
 

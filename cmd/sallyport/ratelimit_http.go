@@ -5,7 +5,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/http/pprof" //nolint:gosec // G108: the default mux, which it registers with, is served nowhere
+	"net/http/pprof" // the default mux, which it registers with, is served nowhere
 	"slices"
 
 	"github.com/sallyport-dev/sallyport/ratelimit/compat"
@@ -53,12 +53,16 @@ func (g *ratelimitGate) healthcheck(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "OK")
 }
 
-func (g *ratelimitGate) healthy() bool {
-	if r := g.flags.reference; r != nil && r.HealthyWithStore && slices.ContainsFunc(g.stores, func(s *sharedStore) bool { return !s.fit.Load() }) {
-		return false
-	}
-	return g.daemon.Status.Report().Ready
+func (g *ratelimitGate) healthy() bool { return !g.missesStore() && g.daemon.Status.Report().Ready }
+
+// missesStore says that a store is away and that the health check is to say so.
+func (g *ratelimitGate) missesStore() bool {
+	r := g.flags.reference
+	return r != nil && r.HealthyWithStore && slices.ContainsFunc(g.stores, func(s *sharedStore) bool { return !s.fit.Load() })
 }
+
+// probed has gRPC's health service say what /healthcheck does.
+func (g *ratelimitGate) probed() { g.daemon.RefuseHealth(g.missesStore()) }
 
 // pages are those of the admin port that the flags add: the reference's debug port, and profiles.
 func (g *ratelimitGate) pages() map[string]http.Handler {

@@ -136,7 +136,7 @@ func (g *ratelimitGate) openStore(names storeNames, o redisdial.Options) (*share
 	shared := &sharedStore{Store: store, names: names, client: client}
 	g.stores = append(g.stores, shared)
 	d.Status.Expect(names.part)
-	d.Task(names.part+" probe", func(ctx context.Context) error { return shared.watch(ctx, d, g.audit) })
+	d.Task(names.part+" probe", func(ctx context.Context) error { return shared.watch(ctx, d, g.audit, g.probed) })
 	shared.register(d.Registry)
 	if g.stats != nil {
 		shared.count(g.stats)
@@ -157,13 +157,14 @@ func (s *sharedStore) register(registry *prometheus.Registry) {
 	}
 }
 
-// watch keeps the store's condition up to date until the daemon ends.
-func (s *sharedStore) watch(ctx context.Context, d *daemon.Daemon, log *audit.Log) error {
+// watch keeps the store's condition up to date until the daemon ends, and calls probed after each look.
+func (s *sharedStore) watch(ctx context.Context, d *daemon.Daemon, log *audit.Log, probed func()) error {
 	ticker := time.NewTicker(probeEvery)
 	defer ticker.Stop()
 	last := ""
 	for {
 		condition, text := s.probe(ctx)
+		probed()
 		d.Status.Set(s.names.part, condition)
 		d.Status.Tried(s.names.part)
 		if text != last {

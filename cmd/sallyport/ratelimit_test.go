@@ -24,6 +24,7 @@ func TestRatelimitRefusesFlags(t *testing.T) {
 		{"authorities of memory", []string{"--limits", "x", "--store-ca", "c"}, "are for a shared store"},
 		{"a prefix in memory", []string{"--limits", "x", "--store-key-prefix", "p:"}, "are for a shared store"},
 		{"a header that nobody knows", []string{"--limits", "x", "--response-headers", "retry"}, "--response-headers"},
+		{"questions in plain text", []string{"--limits", "x", "--http", "0.0.0.0:0"}, "--http speaks plain text"},
 		{"profiles nowhere", []string{"--limits", "x", "--pprof", "--admin", ""}, "--pprof"},
 		{"no replicas", []string{"--limits", "x", "--replicas", "0"}, "--replicas is at least 1"},
 	} {

@@ -44,11 +44,10 @@ func (c *Composer) Number(place int, n uint32) *Node {
 	return node
 }
 
-// Fraction is a number that need not be whole.
+// Fraction is a number that need not be whole, or be one at all: what reads it decides about infinities.
 func (c *Composer) Fraction(place int, f float64) *Node {
 	node := leaf(Float, Pos{place, 1})
 	node.text = strconv.FormatFloat(f, 'g', -1, 64)
-	node.kind = plainKind(node.text)
 	return node
 }
 

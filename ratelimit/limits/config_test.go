@@ -3,6 +3,7 @@ package limits
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +42,7 @@ func TestComposeRefuses(t *testing.T) {
 		{"a control character", Config{Domain: "mesh", Descriptors: below(Descriptor{Key: "c", Value: "\x00"})}, "holds a control character"},
 		{"paths without end", Config{Domain: "mesh", Descriptors: []Descriptor{{Key: strings.Repeat("k", 1<<20), Descriptors: make([]Descriptor, 100)}}},
 			"conf: mesh: the paths of its descriptors are longer than 67108864 bytes together"},
+		{"metadata of no number", Config{Domain: "mesh", Descriptors: below(Descriptor{Key: "c", Metadata: map[string]any{"n": math.NaN()}})}, "conf: mesh.a_b.c: NaN means"},
 		{"too deep", Config{Domain: "mesh", Descriptors: deep(strictyaml.MaxDepth)}, "nested more than 64 deep"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -226,10 +226,21 @@ func (s *ExplainedStep) text() string {
 
 // algorithmWord is the file's word for an algorithm.
 func algorithmWord(a window.Algorithm) string {
-	if a == window.Fixed {
+	switch a {
+	case window.Fixed:
 		return "fixed_window"
+	case window.TokenBucket:
+		return "token_bucket"
 	}
 	return "sliding_window"
+}
+
+// span is the length of a window in words.
+func (r *Rule) span(i int) string {
+	if l := r.Limits[i]; l.Unit != NoUnit && l.Multiplier <= 1 {
+		return l.Unit.String()
+	}
+	return r.Windows[i].Span.String()
 }
 
 // Text is the rule in one line: what it limits, how it counts, and where it stands.
@@ -238,12 +249,18 @@ func (r *Rule) Text() string {
 	if !r.Unlimited {
 		limits := make([]string, len(r.Limits))
 		for i, l := range r.Limits {
-			limits[i] = fmt.Sprintf("%d per %s", l.Requests, l.Unit)
+			limits[i] = fmt.Sprintf("%d per %s", l.Requests, r.span(i))
+			if r.Algorithm == window.TokenBucket {
+				limits[i] += fmt.Sprintf(" with bursts of %d", r.Windows[i].Capacity(r.Algorithm))
+			}
 		}
 		what = strings.Join(limits, " and ") + ", " + algorithmWord(r.Algorithm)
 		if r.CountDenied {
 			what += ", denied hits count too"
 		}
+	}
+	if r.Quota {
+		what += ", a quota"
 	}
 	if r.Shadow {
 		what += ", in shadow: nobody is refused"

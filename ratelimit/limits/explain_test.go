@@ -23,6 +23,12 @@ descriptors:
     value: /img/*
     share_threshold: true
     rate_limit: {requests_per_unit: 5, unit: second}
+  - key: api
+    algorithm: token_bucket
+    rate_limits: [{requests_per_unit: 100, unit: 30s, burst: 20}]
+  - key: plan
+    quota_mode: true
+    rate_limit: {requests_per_unit: 5, unit: month}
   - key: service
     descriptors:
       - key: rule
@@ -70,10 +76,18 @@ mesh.path_/img/*: 5 per second, fixed_window, denied hits count too (mesh.yaml:1
   who=trusted  is the value who_trusted
 no limit: the last entry reaches a level without a limit: it passes unlimited, and nothing less specific applies
 `},
+		{"a bucket", "mesh", "api=x", `domain mesh
+  api=x  is any value of api
+mesh.api: 100 per 30s with bursts of 20, token_bucket (mesh.yaml:18)
+`},
+		{"a quota", "mesh", "plan=free", `domain mesh
+  plan=free  is any value of plan
+mesh.plan: 5 per month, fixed_window, denied hits count too, a quota (mesh.yaml:21)
+`},
 		{"below", "mesh", "service=orders rule=list", `domain mesh
   service=orders  is any value of service
   rule=list       is any value of rule
-mesh.service.rule: 2000 per second, fixed_window, denied hits count too, in shadow: nobody is refused (mesh.yaml:20)
+mesh.service.rule: 2000 per second, fixed_window, denied hits count too, in shadow: nobody is refused (mesh.yaml:26)
 `},
 		{"too short", "mesh", "service=orders", `domain mesh
   service=orders  is any value of service
@@ -87,12 +101,12 @@ descriptors of the same entries that find one:
   who=alice
       mesh.who: 100 per minute and 1000 per hour, sliding_window (mesh.yaml:9)
   service=orders rule=list
-      mesh.service.rule: 2000 per second, fixed_window, denied hits count too, in shadow: nobody is refused (mesh.yaml:20)
+      mesh.service.rule: 2000 per second, fixed_window, denied hits count too, in shadow: nobody is refused (mesh.yaml:26)
   service=orders rule=list who=alice
-      mesh.service.rule.who: 50 per second, sliding_window (mesh.yaml:23)
+      mesh.service.rule.who: 50 per second, sliding_window (mesh.yaml:29)
 `},
 		{"a key that the file does not have", "mesh", "user=alice", `domain mesh
-  user=alice  matches nothing; here are: who_workload|*, who_trusted, who, path_/img/*, service
+  user=alice  matches nothing; here are: who_workload|*, who_trusted, who, path_/img/*, api, plan, service
 no limit: the file has no user=alice here, so the descriptor is not limited
 `},
 		{"another domain", "edge", "who=alice", `domain edge

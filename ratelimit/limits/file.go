@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport-dev/sallyport/internal/strictyaml"
 	"github.com/sallyport-dev/sallyport/ratelimit/window"
@@ -43,7 +44,7 @@ var (
 	descriptorKeys = []string{"key", "value", "rate_limit", "descriptors", "shadow_mode", "share_threshold", "quota_mode", "detailed_metric", "value_to_metric", "metadata",
 		"rate_limits", "algorithm", "resolution", "on_store_failure"}
 	plainKeys = []string{"requests_per_unit", "unit", "unlimited", "name", "replaces"}
-	listKeys  = []string{"requests_per_unit", "unit", "name"}
+	listKeys  = []string{"requests_per_unit", "unit", "name", "burst"}
 )
 
 // Decode reads one limits file. It returns either a file or every error in it, each at its line and column.
@@ -260,7 +261,12 @@ func (r *reader) plain(rule *Rule, n *strictyaml.Node) {
 	r.replaces(rule, m)
 	requests, _ := r.Int(given(m, "requests_per_unit"), 0, math.MaxUint32) // the reference's default is 0, which refuses everything
 	if !rule.Unlimited {
-		r.window(rule, m, requests, 0)
+		word := r.text(m, "unit")
+		unit := ParseUnit(word)
+		if unit == NoUnit && m.OK() {
+			r.invalidUnit(m, word)
+		}
+		r.window(rule, m, window.Window{Limit: uint32(requests), Span: unit.Span()}, length{unit: unit})
 		return
 	}
 	if unit := r.text(m, "unit"); ParseUnit(unit) != NoUnit {
@@ -294,15 +300,37 @@ func (r *reader) listed(rule *Rule, d *strictyaml.Mapping, n *strictyaml.Node) {
 	if n.Kind() == strictyaml.List && len(r.List(n)) == 0 {
 		r.Errorf(n, "write at least one {requests_per_unit: 100, unit: minute}, or rate_limit: {unlimited: true}", "rate_limits is empty")
 	}
-	seen := map[Unit]bool{}
+	seen := map[time.Duration]bool{}
 	for _, item := range items {
 		m := r.mapOf(item, listKeys)
 		requests, _ := r.Int(r.Require(m, "requests_per_unit", "write requests_per_unit: 0 to refuse everything"), 0, math.MaxUint32)
-		unit := r.window(rule, m, requests, cells)
-		if seen[unit] && unit != NoUnit {
-			r.ErrorAt(m.Pos("unit"), "keep the smaller one", "two limits per %s on one descriptor", unit)
+		word := r.text(m, "unit")
+		long, ok := parseLength(word)
+		switch {
+		case !ok && m.OK():
+			r.invalidLength(m, word)
+		case seen[long.span]:
+			r.ErrorAt(m.Pos("unit"), "keep the smaller one", "two limits per %s on one descriptor", strings.ToLower(word))
 		}
-		seen[unit] = true
+		seen[long.span] = ok
+		w := window.Window{Limit: uint32(requests), Span: long.span, Cells: cells, Burst: r.burst(rule.Algorithm, m, requests)}
+		r.window(rule, m, w, long)
+	}
+}
+
+// burst reads how many hits a bucket takes at once: as many as the limit, unless it says so.
+func (r *reader) burst(a window.Algorithm, m *strictyaml.Mapping, requests int64) uint32 {
+	burst, set := r.Int(m.Get("burst"), 1, math.MaxUint32)
+	switch {
+	case a != window.TokenBucket && m.Get("burst") != nil:
+		r.ErrorAt(m.Pos("burst"), "write algorithm: token_bucket beside rate_limits, or remove burst", "only a token_bucket has a burst")
+		return 0
+	case a != window.TokenBucket:
+		return 0
+	case set:
+		return uint32(burst)
+	default:
+		return uint32(requests)
 	}
 }
 
@@ -329,10 +357,15 @@ func (r *reader) algorithm(d *strictyaml.Mapping) (window.Algorithm, int) {
 			r.ErrorAt(d.Pos("resolution"), "remove it", "a fixed_window has no resolution")
 		}
 		return window.Fixed, 0
-	case "token_bucket", "approximate", "exact":
-		r.ErrorAt(d.Pos("algorithm"), "write sliding_window or fixed_window", "algorithm %s is not supported yet", name)
+	case "token_bucket":
+		if set {
+			r.ErrorAt(d.Pos("resolution"), "remove it; a bucket is exact", "a token_bucket has no resolution")
+		}
+		return window.TokenBucket, 0
+	case "approximate", "exact":
+		r.ErrorAt(d.Pos("algorithm"), "write sliding_window, token_bucket or fixed_window", "algorithm %s is not supported yet", name)
 	default:
-		r.ErrorAt(d.Pos("algorithm"), strictyaml.Suggest(name, []string{"sliding_window", "fixed_window"}), "unknown algorithm '%s'", name)
+		r.ErrorAt(d.Pos("algorithm"), strictyaml.Suggest(name, []string{"sliding_window", "token_bucket", "fixed_window"}), "unknown algorithm '%s'", name)
 	}
 	return window.Sliding, defaultCells
 }
@@ -352,17 +385,10 @@ func (r *reader) failure(d *strictyaml.Mapping) Failure {
 	return FailLocal
 }
 
-// window reads one limit of so many requests into the rule and returns its unit.
-func (r *reader) window(rule *Rule, m *strictyaml.Mapping, requests int64, cells int) Unit {
-	word := r.text(m, "unit")
-	unit := ParseUnit(word)
-	if unit == NoUnit && m.OK() {
-		r.invalidUnit(m, word)
-	}
-	name := r.text(m, "name")
-	rule.Limits = append(rule.Limits, Limit{Name: visibleName(name), Requests: uint32(requests), Unit: unit})
-	rule.Windows = append(rule.Windows, window.Window{Limit: uint32(requests), Span: unit.Span(), Cells: cells})
-	return unit
+// window adds one limit to the rule.
+func (r *reader) window(rule *Rule, m *strictyaml.Mapping, w window.Window, long length) {
+	rule.Limits = append(rule.Limits, Limit{Name: visibleName(r.text(m, "name")), Requests: w.Limit, Unit: long.unit, Multiplier: long.multiplier})
+	rule.Windows = append(rule.Windows, w)
 }
 
 func (r *reader) invalidUnit(m *strictyaml.Mapping, word string) {
@@ -370,5 +396,18 @@ func (r *reader) invalidUnit(m *strictyaml.Mapping, word string) {
 	for u := Second; u <= Year; u++ {
 		names = append(names, u.String())
 	}
-	r.ErrorAt(m.Pos("unit"), strictyaml.Suggest(word, names), "invalid rate limit unit '%s'", word)
+	hint := strictyaml.Suggest(word, names)
+	if _, ours := parseLength(word); ours {
+		hint = "write the limit as a list, which takes any length: rate_limits: [{requests_per_unit: 100, unit: " + word + "}]"
+	}
+	r.ErrorAt(m.Pos("unit"), hint, "invalid rate limit unit '%s'", word)
+}
+
+// invalidLength complains of a unit in a list, where a number and a letter would do as well.
+func (r *reader) invalidLength(m *strictyaml.Mapping, word string) {
+	if strings.ContainsAny(word, "0123456789") {
+		r.ErrorAt(m.Pos("unit"), "write a whole number and one of ms, s, m, h, d, w, as in 30s, 5m or 90d; 68 years at most", "invalid rate limit unit '%s'", word)
+		return
+	}
+	r.invalidUnit(m, word)
 }

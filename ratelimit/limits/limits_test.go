@@ -159,7 +159,12 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no window", "domain: d\ndescriptors:\n- key: a\n  rate_limits: []\n", "f.yaml:4:16: rate_limits is empty"},
 		{"unlimited in a list", "domain: d\ndescriptors:\n- key: a\n  rate_limits: [{unit: day, requests_per_unit: 1, unlimited: true}]\n", "f.yaml:4:51: config error, unknown key 'unlimited'"},
 		{"same span twice", "domain: d\ndescriptors:\n- key: a\n  rate_limits:\n  - {requests_per_unit: 1, unit: day}\n  - {requests_per_unit: 2, unit: DAY}\n", "f.yaml:6:28: two limits per day on one descriptor"},
-		{"token bucket", "domain: d\ndescriptors:\n- key: a\n  algorithm: token_bucket\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:4:3: algorithm token_bucket is not supported yet"},
+		{"same length twice", "domain: d\ndescriptors:\n- key: a\n  rate_limits:\n  - {requests_per_unit: 1, unit: day}\n  - {requests_per_unit: 2, unit: 24h}\n", "f.yaml:6:28: two limits per 24h on one descriptor"},
+		{"resolution of a bucket", "domain: d\ndescriptors:\n- key: a\n  algorithm: token_bucket\n  resolution: 10\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:5:3: a token_bucket has no resolution"},
+		{"burst of a window", "domain: d\ndescriptors:\n- key: a\n  rate_limits: [{requests_per_unit: 1, unit: day, burst: 5}]\n", "f.yaml:4:51: only a token_bucket has a burst"},
+		{"no burst", "domain: d\ndescriptors:\n- key: a\n  algorithm: token_bucket\n  rate_limits: [{requests_per_unit: 1, unit: day, burst: 0}]\n", "f.yaml:5:58: 0 is out of range"},
+		{"length in their form", "domain: d\ndescriptors:\n- key: a\n  rate_limit: {requests_per_unit: 1, unit: 5m}\n", "f.yaml:4:38: invalid rate limit unit '5m'"},
+		{"exact", "domain: d\ndescriptors:\n- key: a\n  algorithm: exact\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:4:3: algorithm exact is not supported yet"},
 		{"unknown algorithm", "domain: d\ndescriptors:\n- key: a\n  algorithm: slide\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:4:3: unknown algorithm 'slide'"},
 		{"resolution", "domain: d\ndescriptors:\n- key: a\n  resolution: 30\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:4:3: resolution is 10 or 60"},
 		{"resolution of a fixed window", "domain: d\ndescriptors:\n- key: a\n  algorithm: fixed_window\n  resolution: 10\n  rate_limits: [{requests_per_unit: 1, unit: day}]\n", "f.yaml:5:3: a fixed_window has no resolution"},
@@ -612,6 +617,53 @@ func TestUnits(t *testing.T) {
 	}
 	if Unit(200).Span() != 0 || Unit(200).String() != "unknown" || Failure(200).String() != "error" {
 		t.Error("a unit or a failure that does not exist has a meaning")
+	}
+}
+
+// Our form takes any length: the protocol says it in units where it can, and the window is what was written.
+func TestLengths(t *testing.T) {
+	for word, want := range map[string]Limit{
+		"minute": {Unit: Minute}, "30s": {Unit: Second, Multiplier: 30}, "5m": {Unit: Minute, Multiplier: 5}, "1h": {Unit: Hour}, "90d": {Unit: Day, Multiplier: 90},
+		"2w": {Unit: Week, Multiplier: 2}, "250ms": {}, "1500ms": {}, "60000ms": {Unit: Second, Multiplier: 60}, "24855d": {Unit: Day, Multiplier: 24855},
+	} {
+		file, errs := Decode("f.yaml", []byte("domain: d\ndescriptors: [{key: a, rate_limits: [{requests_per_unit: 7, unit: "+word+"}]}]\n"))
+		if errs != nil {
+			t.Errorf("%s: %v", word, errs)
+			continue
+		}
+		rule := file.root.below[Entry{Key: "a"}].rule
+		want.Requests = 7
+		if diff := cmp.Diff(want, rule.Limits[0]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", word, diff)
+		}
+		if err := (window.Ask{Algorithm: rule.Algorithm, Windows: rule.Windows}).Validate(); err != nil {
+			t.Errorf("%s: %v", word, err)
+		}
+		if long := want.Unit.Span() * time.Duration(max(want.Multiplier, 1)); long > 0 && rule.Windows[0].Span != long {
+			t.Errorf("%s: a window of %v, shown as %v", word, rule.Windows[0].Span, long)
+		}
+	}
+	for _, word := range []string{"0s", "05s", "5", "s", "-5s", "+5s", "1.5s", "5 s", "5S", "1h30m", "5min", "5y", "24856d", "99999999999999999999s", "1e3s", "5us"} {
+		_, errs := Decode("f.yaml", []byte("domain: d\ndescriptors: [{key: a, rate_limits: [{requests_per_unit: 7, unit: '"+word+"'}]}]\n"))
+		if len(errs) != 1 || !strings.Contains(errs[0].Msg, "invalid rate limit unit '"+word+"'") || errs[0].Hint == "" {
+			t.Errorf("%s: %v, want one error about the unit, with a hint", word, errs)
+		}
+	}
+}
+
+func TestBursts(t *testing.T) {
+	table := mustBuild(t, `domain: d
+descriptors:
+  - key: a
+    algorithm: token_bucket
+    rate_limits:
+      - {requests_per_unit: 10, unit: second}
+      - {requests_per_unit: 100, unit: 5m, burst: 20}
+`)
+	want := []window.Window{{Limit: 10, Burst: 10, Span: time.Second}, {Limit: 100, Burst: 20, Span: 5 * time.Minute}}
+	rule := table.Match("d", []Entry{{Key: "a"}}).Rule
+	if diff := cmp.Diff(want, rule.Windows); diff != "" || rule.Algorithm != window.TokenBucket || rule.CountDenied {
+		t.Errorf("algorithm %v (-want +got):\n%s", rule.Algorithm, diff)
 	}
 }
 

@@ -27,5 +27,9 @@ func (t *Table) WriteList(w io.Writer) error {
 }
 
 func line(r *Rule, l Limit) string {
-	return fmt.Sprintf("%s: unit=%s requests_per_unit=%d, shadow_mode: %t, quota_mode: %t\n", r.Path, strings.ToUpper(l.Unit.String()), l.Requests, r.Shadow, r.Quota)
+	s := fmt.Sprintf("%s: unit=%s requests_per_unit=%d, shadow_mode: %t, quota_mode: %t", r.Path, strings.ToUpper(l.Unit.String()), l.Requests, r.Shadow, r.Quota)
+	if l.Multiplier > 1 {
+		s += fmt.Sprintf(", unit_multiplier: %d", l.Multiplier) // only our form has windows of several units
+	}
+	return s + "\n"
 }

@@ -408,7 +408,7 @@ descriptors:
   - {key: who, quota_mode: true, rate_limit: {unit: MINUTE, requests_per_unit: 5}}
 - {key: database, rate_limit: {unlimited: true}}
 - {key: none}
-- {key: both, rate_limits: [{unit: hour, requests_per_unit: 9}, {unit: day, requests_per_unit: 10}]}
+- {key: both, rate_limits: [{unit: hour, requests_per_unit: 9}, {unit: day, requests_per_unit: 10}, {unit: 5m, requests_per_unit: 3}]}
 `)
 	var b strings.Builder
 	if err := table.WriteList(&b); err != nil {
@@ -416,6 +416,7 @@ descriptors:
 	}
 	const want = `mongo_cps.both: unit=DAY requests_per_unit=10, shadow_mode: false, quota_mode: false
 mongo_cps.both: unit=HOUR requests_per_unit=9, shadow_mode: false, quota_mode: false
+mongo_cps.both: unit=MINUTE requests_per_unit=3, shadow_mode: false, quota_mode: false, unit_multiplier: 5
 mongo_cps.database: unit=UNKNOWN requests_per_unit=0, shadow_mode: false, quota_mode: false
 mongo_cps.database_users.who: unit=MINUTE requests_per_unit=5, shadow_mode: false, quota_mode: true
 mongo_cps.database_users: unit=SECOND requests_per_unit=500, shadow_mode: true, quota_mode: false

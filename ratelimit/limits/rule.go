@@ -37,10 +37,12 @@ type Limit struct {
 	// Name is shown to clients in x-ratelimit-limit, where Envoy does not escape it; so it holds no quote, backslash, comma,
 	// semicolon or anything but visible ASCII and spaces. It may be empty.
 	Name string
-	// Requests is the limit, per Unit.
+	// Requests is the limit, per Multiplier units.
 	Requests uint32
-	// Unit is never NoUnit.
+	// Unit is NoUnit where the protocol has no word for the window: it is no whole number of seconds.
 	Unit Unit
+	// Multiplier is the number of units in the window; zero means one.
+	Multiplier uint32
 }
 
 // Rule is the limit of one descriptor of a file. It is immutable and safe for concurrent use.

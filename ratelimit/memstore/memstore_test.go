@@ -184,6 +184,23 @@ func TestDefaultClock(t *testing.T) {
 	})
 }
 
+// What a key takes in memory is the map, the key and the counter: a million of them is the default bound.
+func BenchmarkMemoryOfAKey(b *testing.B) {
+	for name, a := range map[string]window.Algorithm{"fixed": window.Fixed, "sliding": window.Sliding, "bucket": window.TokenBucket} {
+		b.Run(name, func(b *testing.B) {
+			s := memstore.New(memstore.Options{MaxKeys: 1 << 30})
+			charge := ratelimit.Charge{Rule: "users", Algorithm: a, Hits: 1, Windows: []window.Window{{Limit: 100, Burst: 100, Span: time.Hour, Cells: 60}}}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				charge.Key = "mesh/user/shop/alice-" + strconv.Itoa(i)
+				if _, err := s.Spend(b.Context(), []ratelimit.Charge{charge}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkSpend(b *testing.B) {
 	charge := ratelimit.Charge{
 		Rule: "users", Algorithm: window.Sliding, Hits: 1,

@@ -46,3 +46,28 @@ func TestLedger(t *testing.T) {
 		})
 	}
 }
+
+// The server is held to keep a counter for as long as it is sure to: cells until they leave, a bucket until the hits of its charge have
+// drained.
+func TestLifetime(t *testing.T) {
+	of := func(a window.Algorithm, hits int64, w window.Window) ratelimit.Charge {
+		return ratelimit.Charge{Key: "k", Algorithm: a, Hits: hits, Windows: []window.Window{w}}
+	}
+	minute := window.Window{Limit: 60, Burst: 10, Span: time.Minute, Cells: 60}
+	for name, tt := range map[string]struct {
+		charge ratelimit.Charge
+		want   int64
+	}{
+		"fixed":                      {of(window.Fixed, 1, minute), 60_000},
+		"sliding":                    {of(window.Sliding, 1, minute), 61_000},
+		"bucket":                     {of(window.TokenBucket, 3, minute), 3_000},
+		"bucket, beyond its burst":   {of(window.TokenBucket, 90, minute), 10_000},
+		"bucket, hits given back":    {of(window.TokenBucket, -1, minute), 0},
+		"bucket that never drains":   {of(window.TokenBucket, 1, window.Window{Burst: 1, Span: time.Minute}), 0},
+		"bucket faster than a clock": {of(window.TokenBucket, 1, window.Window{Limit: 5000, Burst: 9, Span: time.Second}), 0},
+	} {
+		if got := lifetime(tt.charge); got != tt.want {
+			t.Errorf("%s: %d ms, want %d", name, got, tt.want)
+		}
+	}
+}

@@ -96,24 +96,64 @@ func TestServerClockAndTimeToLive(t *testing.T) {
 	}
 }
 
+// A refund leaves no key behind for ever: the counter keeps the time that it had, and its nonce goes once no receipt is honoured any
+// more, also where the server is told of a script it does not know. What a bucket has not drained by then, it keeps.
+func TestRefundsKeepTheTimeToLive(t *testing.T) {
+	client := dial(t, storetest.StartValkey(t))
+	s := open(t, client, redisstore.Options{})
+	bucket := perMinute("bucket", 60)
+	bucket.Algorithm, bucket.Windows = window.TokenBucket, []window.Window{{Limit: 60, Burst: 60, Span: time.Minute}}
+	bucket.Hits = 30
+	_, receipt, err := s.SpendRefundable(t.Context(), []ratelimit.Charge{perMinute("a", 9), bucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ScriptFlush(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Refund(t.Context(), receipt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bucket.Hits = 0
+	left := spend(t, s, func() ratelimit.Charge { c := perMinute("a", 9); c.Hits = 0; return c }(), bucket)
+	if left[0].Windows[0].Remaining != 9 || left[1].Windows[0].Remaining != 60 {
+		t.Errorf("after the refund: %+v", left)
+	}
+	keys, err := client.Keys(t.Context(), "*").Result()
+	if err != nil || len(keys) != 3 {
+		t.Fatalf("keys %q, %v; want two counters and a nonce", keys, err)
+	}
+	for _, k := range keys {
+		if ttl, err := client.PTTL(t.Context(), k).Result(); err != nil || ttl <= 0 || ttl > 62*time.Second {
+			t.Errorf("%q lives %v (%v)", k, ttl, err)
+		}
+	}
+}
+
 // Every key has a time to live, however it came to be written.
 func TestEveryKeyHasATimeToLive(t *testing.T) {
 	client := dial(t, storetest.StartValkey(t))
 	s := open(t, client, redisstore.Options{})
 	counting, back, fixed, wide := perMinute("counting", 1), perMinute("back", 5), perMinute("fixed", 5), perMinute("wide", 5)
+	bucket, emptied := perMinute("bucket", 5), perMinute("emptied", 5)
+	for _, c := range []*ratelimit.Charge{&bucket, &emptied} {
+		c.Algorithm, c.Windows[0].Burst = window.TokenBucket, 2
+	}
 	counting.CountDenied, counting.Hits = true, 9
 	fixed.Algorithm = window.Fixed
 	spend(t, s, counting)
-	spend(t, s, back, fixed, wide)
-	back.Hits = -1
+	spend(t, s, back, fixed, wide, bucket, emptied)
+	back.Hits, emptied.Hits = -1, -1
 	wide.Windows[0].Limit = 1 << 20
-	spend(t, s, back, fixed, wide)
+	spend(t, s, back, fixed, wide, bucket, emptied) // what is emptied goes at once
 	keys, err := client.Keys(t.Context(), "*").Result()
-	if err != nil || len(keys) != 4 {
-		t.Fatalf("keys %q, %v; want four", keys, err)
+	if err != nil || len(keys) < 5 || len(keys) > 6 {
+		t.Fatalf("keys %q, %v; want five, and for a millisecond six", keys, err)
 	}
 	for _, k := range keys {
-		if ttl, err := client.PTTL(t.Context(), k).Result(); err != nil || ttl <= 0 || ttl > 61*time.Second {
+		if ttl, err := client.PTTL(t.Context(), k).Result(); err != nil || ttl > 61*time.Second || ttl <= 0 && k != "sp1:emptied" {
 			t.Errorf("%s lives %v (%v)", k, ttl, err)
 		}
 	}

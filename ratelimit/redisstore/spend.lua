@@ -36,6 +36,75 @@ else
   now, slack = tonumber(ARGV[1]), 3600000
 end
 
+-- Buckets. A level is whole hits and a part, in grain-ths of a hit. Every call of the script makes its functions anew, and most calls
+-- see no bucket: these are made when the first one is met.
+
+local less, drop, within, ceil, empty, levelAt, take, pour
+
+local function meetBuckets()
+  if pour then return end
+
+  -- a without b, zero at the lowest.
+  function less(hits, part, byHits, byPart, grain)
+    hits, part = hits - byHits, part - byPart
+    if part < 0 then hits, part = hits - 1, part + grain end
+    if hits < 0 then return 0, 0 end
+    return hits, part
+  end
+
+  -- What is left of a level after so many milliseconds: limit*millis/grain hits have drained. Whole spans drain the limit each; of
+  -- the rest the limit is taken in three pieces of 11 bits, so that piece*rest stays below 2^52.
+  function drop(hits, part, grain, limit, millis)
+    if millis <= 0 or limit == 0 then return hits, part end
+    local spans, rest = floor(millis / grain), millis % grain
+    if spans * limit > hits then return 0, 0 end
+    local quotient, remainder = 0, 0
+    for _, piece in ipairs({floor(limit / 4194304), floor(limit / 2048) % 2048, limit % 2048}) do
+      local sum = remainder * 2048 + piece * rest
+      quotient, remainder = quotient * 2048 + floor(sum / grain), sum % grain
+    end
+    return less(hits, part, spans * limit + quotient, remainder, grain)
+  end
+
+  function within(hits, part, capacity)
+    if hits >= capacity then return capacity, 0 end
+    return hits, part
+  end
+
+  function ceil(hits, part)
+    if part > 0 then return hits + 1 end
+    return hits
+  end
+
+  -- Whether a bucket has drained by the limit that it was charged under, and may be forgotten.
+  function empty(r) return ceil(drop(r.hits, r.part, r.grain, r.limit, now - r.last)) == 0 end
+
+  -- The level now, as if the window's limit and burst had been in force since the latest charge.
+  function levelAt(r, win)
+    if win.limit < r.limit and empty(r) then return 0, 0 end
+    local hits, part = within(r.hits, r.part, win.capacity)
+    return drop(hits, part, r.grain, win.limit, now - r.last)
+  end
+
+  -- Notes that something left a bucket other than by draining.
+  function take(r, hits, part) r.taken = (r.taken + ceil(hits, part)) % TAKEN end
+
+  -- Adds hits to the level, or gives them back.
+  function pour(r, win, ch)
+    local hits, part = within(r.hits, r.part, win.capacity)
+    take(r, less(r.hits, r.part, hits, part, r.grain)) -- what no longer fits
+    hits, part = levelAt(r, win)
+    if ch.giveBack then
+      take(r, min(ch.hits, ceil(hits, part)), 0)
+      hits, part = less(hits, part, ch.hits, 0, r.grain)
+    else
+      hits = hits + ch.hits
+    end
+    r.hits, r.part = within(hits, part, win.capacity)
+    r.last, r.limit = max(r.last, now), win.limit
+  end
+end
+
 -- Reading a counter. Strings cannot change, so reading the same bytes again undoes whatever was done to the first reading.
 
 local function parse(raw)
@@ -50,6 +119,7 @@ local function parse(raw)
     local shape = sub(raw, pos, pos + 7)
     if grain < 1 then error('sallyport: damaged counter') end
     if n == 0 then
+      meetBuckets()
       local b = {grain = grain, n = 0, last = newest, hits = total}
       b.part, b.limit, b.taken, at = unpack('>I6I4I6', raw, at)
       if b.part >= grain then error('sallyport: damaged counter') end
@@ -146,68 +216,6 @@ local function drain(r, w, hits)
   end
 end
 
--- Buckets. A level is whole hits and a part, in grain-ths of a hit.
-
--- a without b, zero at the lowest.
-local function less(hits, part, byHits, byPart, grain)
-  hits, part = hits - byHits, part - byPart
-  if part < 0 then hits, part = hits - 1, part + grain end
-  if hits < 0 then return 0, 0 end
-  return hits, part
-end
-
--- What is left of a level after so many milliseconds: limit*millis/grain hits have drained. Whole spans drain the limit each; of
--- the rest the limit is taken in three pieces of 11 bits, so that piece*rest stays below 2^52.
-local function drop(hits, part, grain, limit, millis)
-  if millis <= 0 or limit == 0 then return hits, part end
-  local spans, rest = floor(millis / grain), millis % grain
-  if spans * limit > hits then return 0, 0 end
-  local quotient, remainder = 0, 0
-  for _, piece in ipairs({floor(limit / 4194304), floor(limit / 2048) % 2048, limit % 2048}) do
-    local sum = remainder * 2048 + piece * rest
-    quotient, remainder = quotient * 2048 + floor(sum / grain), sum % grain
-  end
-  return less(hits, part, spans * limit + quotient, remainder, grain)
-end
-
-local function within(hits, part, capacity)
-  if hits >= capacity then return capacity, 0 end
-  return hits, part
-end
-
-local function ceil(hits, part)
-  if part > 0 then return hits + 1 end
-  return hits
-end
-
--- Whether a bucket has drained by the limit that it was charged under, and may be forgotten.
-local function empty(r) return ceil(drop(r.hits, r.part, r.grain, r.limit, now - r.last)) == 0 end
-
--- The level now, as if the window's limit and burst had been in force since the latest charge.
-local function levelAt(r, win)
-  if win.limit < r.limit and empty(r) then return 0, 0 end
-  local hits, part = within(r.hits, r.part, win.capacity)
-  return drop(hits, part, r.grain, win.limit, now - r.last)
-end
-
--- Notes that something left a bucket other than by draining.
-local function take(r, hits, part) r.taken = (r.taken + ceil(hits, part)) % TAKEN end
-
--- Adds hits to the level, or gives them back.
-local function pour(r, win, ch)
-  local hits, part = within(r.hits, r.part, win.capacity)
-  take(r, less(r.hits, r.part, hits, part, r.grain)) -- what no longer fits
-  hits, part = levelAt(r, win)
-  if ch.giveBack then
-    take(r, min(ch.hits, ceil(hits, part)), 0)
-    hits, part = less(hits, part, ch.hits, 0, r.grain)
-  else
-    hits = hits + ch.hits
-  end
-  r.hits, r.part = within(hits, part, win.capacity)
-  r.last, r.limit = max(r.last, now), win.limit
-end
-
 -- Counters.
 
 -- Whether a window has yet to be forgotten.
@@ -252,7 +260,8 @@ local function prepare(c, ch)
     if not r then
       local grain, n = unpack('>I6I2', shape)
       if n == 0 then
-        r = {grain = grain, n = 0, last = now, hits = 0, part = 0, limit = 0, taken = 0}
+        -- A mark of an earlier bucket finds here that everything is gone.
+        r = {grain = grain, n = 0, last = now, hits = 0, part = 0, limit = 0, taken = now % 65536 * 4294967296}
       else
         r = {grain = grain, n = n, newest = floor(now / grain), total = 0, cells = rep('\0', n * c.width)}
       end
@@ -281,7 +290,10 @@ local function readCharge(s)
     local shape, limit, burst, at = unpack('>c8I4I4', s, pos)
     -- Only a bucket has no cells, and only a bucket has a burst. A limit of zero refuses everything there too.
     local capacity = limit
-    if sub(shape, 7) == '\0\0' and limit > 0 then capacity = burst end
+    if sub(shape, 7) == '\0\0' then
+      meetBuckets()
+      if limit > 0 then capacity = burst end
+    end
     ch.windows[i] = {limit = limit, capacity = capacity, shape = shape}
     if not seen[shape] then
       seen[shape] = true
@@ -340,40 +352,40 @@ end
 
 -- Refunds.
 
--- Takes hits back from where a mark says that they went; a cell that has left gives nothing, and of a bucket what is certain to be
--- left of the charge.
-local function takeBack(r, w, m, hits)
-  if r.n > 0 then
-    if m.at <= r.newest and m.at > r.newest - r.n and m.at > floor(now / r.grain) - r.n then pick(r, w, m.at, hits) end
-    return
-  end
-  local t = max(now, r.last)
-  if m.limit ~= r.limit or m.at > t then return end
-  local back, part = drop(m.hits, m.part, r.grain, m.limit, t - m.at)
-  back, part = less(back, part, (r.taken - m.taken) % TAKEN, 0, r.grain)
-  back, part = within(back, part, hits)
-  local left, leftPart = drop(r.hits, r.part, r.grain, m.limit, t - r.last)
-  take(r, back, part)
-  r.hits, r.part = less(left, leftPart, back, part, r.grain)
-  r.last = t
-end
-
--- Takes back what one charge wrote.
-local function refund(key, s)
-  local raw = redis.call('GET', key)
-  if not raw then return end
-  local c = parse(raw)
-  local _, hits, count, pos = unpack('>I1I4I1', s)
-  for _ = 1, count do
-    local m, shape = {}, nil
-    shape, m.at, m.hits, m.part, m.limit, m.taken, pos = unpack('>c8I6I6I6I4I6', s, pos)
-    local r = c.rings[shape]
-    if r then takeBack(r, c.width, m, hits) end
-  end
-  redis.call('SET', key, serialise(c, c.order), 'KEEPTTL')
-end
-
 if floor(byte(ARGV[2], 1) / REFUND) % 2 == 1 then
+  -- Takes hits back from where a mark says that they went; a cell that has left gives nothing, and of a bucket what is certain to be
+  -- left of the charge.
+  local function takeBack(r, w, m, hits)
+    if r.n > 0 then
+      if m.at <= r.newest and m.at > r.newest - r.n and m.at > floor(now / r.grain) - r.n then pick(r, w, m.at, hits) end
+      return
+    end
+    local t = max(now, r.last)
+    if m.limit ~= r.limit or m.at > t then return end
+    local back, part = drop(m.hits, m.part, r.grain, m.limit, t - m.at)
+    back, part = less(back, part, (r.taken - m.taken) % TAKEN, 0, r.grain)
+    back, part = within(back, part, hits)
+    local left, leftPart = drop(r.hits, r.part, r.grain, m.limit, t - r.last)
+    take(r, back, part)
+    r.hits, r.part = less(left, leftPart, back, part, r.grain)
+    r.last = t
+  end
+
+  -- Takes back what one charge wrote.
+  local function refund(key, s)
+    local raw = redis.call('GET', key)
+    if not raw then return end
+    local c = parse(raw)
+    local _, hits, count, pos = unpack('>I1I4I1', s)
+    for _ = 1, count do
+      local m, shape = {}, nil
+      shape, m.at, m.hits, m.part, m.limit, m.taken, pos = unpack('>c8I6I6I6I4I6', s, pos)
+      local r = c.rings[shape]
+      if r then takeBack(r, c.width, m, hits) end
+    end
+    redis.call('SET', key, serialise(c, c.order), 'KEEPTTL')
+  end
+
   local _, at, honoured = unpack('>I1I6I6', ARGV[2])
   -- The nonce outlives the receipt, by the clock of the server.
   if now - at > honoured or not redis.call('SET', KEYS[1], '', 'NX', 'PX', honoured * 2 + slack) then return {now, 0} end

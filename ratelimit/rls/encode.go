@@ -63,8 +63,12 @@ func (s *Server) encode(req *ratelimit.Request, r *ratelimit.Response) *rlsv3.Ra
 
 func encodeStatus(s *ratelimit.Status) *rlsv3.RateLimitResponse_DescriptorStatus {
 	out := &rlsv3.RateLimitResponse_DescriptorStatus{Code: wordOf(s.Code), LimitRemaining: s.Remaining}
+	if s.Reset > 0 {
+		out.DurationUntilReset = &durationpb.Duration{Seconds: wholeSeconds(s.Reset)}
+	}
 	if s.Limit.Unit == limits.NoUnit || int(s.Limit.Unit) >= len(unitWords) {
-		// Without a current limit Envoy shows no x-ratelimit header for this descriptor, which is what "no limit" means.
+		// Without a current limit Envoy shows no x-ratelimit header for this descriptor, which is what "no limit" means, and what
+		// is left to say of a window that the protocol has no word for.
 		return out
 	}
 	// A limit's name is made safe where the file is read: Envoy writes it into a header as it is.
@@ -72,7 +76,6 @@ func encodeStatus(s *ratelimit.Status) *rlsv3.RateLimitResponse_DescriptorStatus
 	if s.Multiplier > 1 {
 		out.CurrentLimit.UnitMultiplier = wrapperspb.UInt32(s.Multiplier)
 	}
-	out.DurationUntilReset = &durationpb.Duration{Seconds: wholeSeconds(s.Reset)}
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,8 @@ descriptors:
 - {key: quota, quota_mode: true, metadata: {from: quota, q: {deep: [true, 1.5, ]}}, rate_limit: {requests_per_unit: 1, unit: minute}}
 - {key: quota2, quota_mode: true, detailed_metric: true, metadata: {from: quota2, kept: yes it is}, rate_limit: {requests_per_unit: 9, unit: minute}}
 - {key: ours, rate_limits: [{requests_per_unit: 3, unit: minute}, {requests_per_unit: 9, unit: hour, name: hourly}]}
+- {key: odd, rate_limits: [{requests_per_unit: 3, unit: 90s}, {requests_per_unit: 3, unit: 2500ms}]}
+- {key: bucket, algorithm: token_bucket, rate_limits: [{requests_per_unit: 60, unit: minute, burst: 2}]}
 - {key: twice, rate_limits: [{requests_per_unit: 3, unit: minute}]}
 - {key: better, rate_limit: {requests_per_unit: 7, unit: minute, replaces: [{name: pair}]}}
 `
@@ -51,6 +54,7 @@ func serve(t *testing.T, l ratelimit.Options, o rls.Options) *service {
 	if l.Store == nil {
 		l.Store = memstore.New(memstore.Options{Now: func() time.Time { return tick }})
 	}
+	l.StoreTimeout = time.Hour // a store in memory is as slow as the machine is busy
 	limiter := ratelimit.New(l)
 	limiter.Use(tableOf(t, rows))
 	return &service{t, dial(t, limiter, o)}
@@ -224,7 +228,7 @@ func TestParityNegativeHits(t *testing.T) {
 // series are the rows' series of one metric, zero but for those given.
 func series(name string, counts map[string]int) string {
 	var b strings.Builder
-	for _, key := range []string{"better", "five", "free", "never", "ours", "override", "quota", "shadow", "twice", "two"} {
+	for _, key := range []string{"better", "bucket", "five", "free", "never", "odd", "ours", "override", "quota", "shadow", "twice", "two"} {
 		fmt.Fprintf(&b, "ratelimit_service_rate_limit_%s{domain=\"d\",key1=%q,key2=\"\"} %d\n", name, key, counts[key])
 	}
 	return b.String()
@@ -437,6 +441,8 @@ func TestRateLimitHeaders(t *testing.T) {
 		"other=a":  "",
 		"shadow=a": "", // what clients do not feel they are not told
 		"ours=a":   "ratelimit-policy: \"minute\";q=3;w=60, \"hourly\";q=9;w=3600\nratelimit: \"minute\";r=2;t=61, \"hourly\";r=8;t=3640\n",
+		"odd=a":    "ratelimit-policy: \"90s\";q=3;w=90, \"3s\";q=3;w=3\nratelimit: \"90s\";r=2;t=91, \"3s\";r=2;t=3\n", // rounded up, as everything
+		"bucket=a": "ratelimit-policy: \"minute\";q=60;w=60\nratelimit: \"minute\";r=1;t=1\n",
 		"two=a*3":  "ratelimit-policy: \"pair\";q=2;w=60\nratelimit: \"pair\";r=0;t=40\n",
 		"ours=a twice=b two=c": "ratelimit-policy: \"minute\";q=3;w=60, \"hourly\";q=9;w=3600, \"minute-3\";q=3;w=60, \"pair\";q=2;w=60\n" +
 			"ratelimit: \"minute\";r=2;t=61, \"hourly\";r=8;t=3640, \"minute-3\";r=2;t=61, \"pair\";r=1;t=40\n",
@@ -453,6 +459,20 @@ func TestRateLimitHeaders(t *testing.T) {
 	}
 	if got := headers(s.ask(strings.Repeat("two=a*0 ", 99))); strings.Count(got, "w=60") != rls.MaxPolicies {
 		t.Errorf("a header without bounds: %q", got)
+	}
+}
+
+// The headers that docs/limits.md shows are those that are written.
+func TestDocumentedHeaders(t *testing.T) {
+	page, err := os.ReadFile("../../docs/limits.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := ratelimit.New(ratelimit.Options{StoreTimeout: time.Hour, Store: memstore.New(memstore.Options{Now: func() time.Time { return tick }})})
+	l.Use(tableOf(t, "domain: d\ndescriptors: [{key: who, rate_limits: [{requests_per_unit: 100, unit: minute}, {requests_per_unit: 1000, unit: hour}]}]\n"))
+	got, err := rls.New(l, rls.Options{Headers: rls.Headers{RateLimit: true}}).ShouldRateLimit(context.Background(), parse(t, &rlsv3.RateLimitRequest{}, `domain: "d" `+messages("who=a")))
+	if err != nil || !strings.Contains(string(page), "```text\n"+headers(got)+"```\n") {
+		t.Errorf("docs/limits.md does not show\n%s(%v)", headers(got), err)
 	}
 }
 

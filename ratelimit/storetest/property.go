@@ -20,8 +20,9 @@ func agreesWithTwin(b bench) {
 	run := 0
 	rapid.Check(b.T, func(t *rapid.T) {
 		run++
-		s := &schedule{t: t, run: run, twin: twin{}, clock: b.clock, generation: map[string]int{}}
+		s := &schedule{t: t, run: run, twin: twin{}, clock: b.clock, generation: map[string]int{}, retired: map[string]bool{}, cuts: map[string]map[cut]bool{}}
 		s.clock.Advance(48 * time.Hour)
+		var open []receipt
 		rules := []ratelimit.Charge{s.drawRule("x"), s.drawRule("y"), s.drawRule("z")}
 		for range decisionsPerSchedule {
 			s.moveClock(rules)
@@ -29,17 +30,50 @@ func agreesWithTwin(b bench) {
 				i := rapid.IntRange(0, len(rules)-1).Draw(t, "which")
 				rules[i] = s.drawRule(rules[i].Rule)
 			}
+			open = s.refund(b, open)
 			batch := s.drawBatch(rules)
-			got, err := b.Store.Spend(b.Context(), batch)
+			got, named, err := b.Store.SpendRefundable(b.Context(), batch)
 			if err != nil {
-				t.Fatalf("Spend: %v", err)
+				t.Fatalf("SpendRefundable: %v", err)
 			}
-			want := s.twin.spend(batch, s.clock.Millis())
+			want, wrote := s.twin.spend(batch, s.clock.Millis())
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Fatalf("at %d ms, %+v (-twin +store):\n%s", s.clock.Millis()-epoch, batch, diff)
 			}
+			if len(named.Spent) != len(wrote) {
+				t.Fatalf("a receipt for %+v, where the twin wrote %+v", named.Spent, wrote)
+			}
+			open = append(open, receipt{named, wrote})
 		}
 	})
+}
+
+// receipt is one of the store's, and the twin's own.
+type receipt struct {
+	ratelimit.Receipt
+	wrote []spent
+}
+
+// refund takes one of the open receipts back now and then, twice at times, and says which are left.
+func (s *schedule) refund(b bench, open []receipt) []receipt {
+	t, now := s.t, s.clock.Millis()
+	open = slices.DeleteFunc(open, func(r receipt) bool {
+		// A key that is not asked again is not refunded either: its counter may or may not have been forgotten.
+		return slices.ContainsFunc(r.wrote, func(sp spent) bool { return s.retired[sp.key] })
+	})
+	if len(open) == 0 || rapid.IntRange(0, 3).Draw(t, "refund") > 0 {
+		return open
+	}
+	i := rapid.IntRange(max(len(open)-4, 0), len(open)-1).Draw(t, "receipt")
+	for range rapid.IntRange(1, 2).Draw(t, "times") {
+		if err := b.Store.Refund(b.Context(), open[i].Receipt); err != nil {
+			t.Fatalf("Refund: %v", err)
+		}
+	}
+	if now-open[i].At <= ratelimit.RefundWithin.Milliseconds() {
+		s.twin.refund(open[i].wrote, now)
+	}
+	return slices.Delete(open, i, i+1)
 }
 
 // schedule is one random history.
@@ -48,7 +82,15 @@ type schedule struct {
 	run        int
 	twin       twin
 	clock      *Clock
-	generation map[string]int // of the key of a rule
+	generation map[string]int          // of the key of a rule
+	retired    map[string]bool         // keys of earlier generations
+	cuts       map[string]map[cut]bool // that a key was asked for
+}
+
+// retire gives a rule a new key.
+func (s *schedule) retire(rule string) {
+	s.retired[s.key(rule)] = true
+	s.generation[rule]++
 }
 
 // key names the counter of a rule; no two schedules share one.
@@ -75,7 +117,21 @@ func (s *schedule) drawRule(name string) ratelimit.Charge {
 		}
 		c.Windows = append(c.Windows, w)
 	}
+	s.bound(c)
 	return c
+}
+
+// bound keeps a key below the windows that a counter carries, beyond which it forgets the oldest.
+func (s *schedule) bound(c ratelimit.Charge) {
+	if s.cuts[s.key(c.Rule)] == nil || len(s.cuts[s.key(c.Rule)])+len(c.Windows) > window.MaxWindows {
+		if s.cuts[s.key(c.Rule)] != nil {
+			s.retire(c.Rule)
+		}
+		s.cuts[s.key(c.Rule)] = map[cut]bool{}
+	}
+	for _, w := range c.Windows {
+		s.cuts[s.key(c.Rule)][cutOf(c.Algorithm, w)] = true
+	}
 }
 
 // drawBatch draws one to three charges, of the same rule and counter now and then.
@@ -123,7 +179,8 @@ func (s *schedule) moveClock(rules []ratelimit.Charge) {
 func (s *schedule) stepBack(rules []ratelimit.Charge, millis int64) {
 	for _, r := range rules {
 		if s.twin[s.key(r.Rule)].dead(s.clock.Millis()) {
-			s.generation[r.Rule]++
+			s.retire(r.Rule)
+			s.cuts[s.key(r.Rule)] = map[cut]bool{}
 		}
 	}
 	s.clock.Advance(-time.Duration(millis) * time.Millisecond)

@@ -65,6 +65,7 @@ func Run(t *testing.T, open func(t *testing.T, clock *Clock) Harness) {
 	t.Run("any key", func(t *testing.T) { keepsKeysApart(start(t)) })
 	t.Run("concurrent", func(t *testing.T) { admitsExactlyTheLimit(start(t)) })
 	t.Run("concurrent batches", func(t *testing.T) { doesNotDeadlock(start(t)) })
+	t.Run("worst case", func(t *testing.T) { neverBeyondTheWorstCase(start(t)) })
 	t.Run("agrees with the twin", func(t *testing.T) { agreesWithTwin(start(t)) })
 }
 

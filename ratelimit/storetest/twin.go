@@ -87,8 +87,8 @@ func (c counter) holds(now int64) bool {
 	return false
 }
 
-// spend decides a batch.
-func (s twin) spend(batch []ratelimit.Charge, now int64) []ratelimit.Outcome {
+// spend decides a batch, and remembers what may be taken back.
+func (s twin) spend(batch []ratelimit.Charge, now int64) ([]ratelimit.Outcome, []spent) {
 	over := make([][]bool, len(batch))
 	trial := s.copyOf(batch)
 	denied := false
@@ -101,14 +101,18 @@ func (s twin) spend(batch []ratelimit.Charge, now int64) []ratelimit.Outcome {
 	}
 	final := s.copyOf(batch)
 	var out []ratelimit.Outcome
+	var wrote []spent
 	for i, c := range batch {
 		if c.CountDenied || (!denied && !anyOf(over[i])) {
 			final[c.Key].write(c, now)
+			if c.Hits > 0 && !c.CountDenied {
+				wrote = append(wrote, final[c.Key].spent(c))
+			}
 		}
 		out = append(out, ratelimit.Outcome{Over: anyOf(over[i]), Windows: final[c.Key].states(c, now, over[i])})
 	}
 	maps.Copy(s, final)
-	return out
+	return out, wrote
 }
 
 func (s twin) copyOf(batch []ratelimit.Charge) twin {
@@ -191,10 +195,10 @@ func (c counter) states(ch ratelimit.Charge, now int64, over []bool) []window.St
 		} else {
 			wait = c[k].wait(k, now, f)
 		}
+		used := c.used(ch.Algorithm, w, now)
 		out = append(out, window.State{
-			Remaining: uint32(max(capacity-c.used(ch.Algorithm, w, now), 0)),
-			Beyond:    uint32(min(max(c.used(ch.Algorithm, w, now)-capacity, 0), math.MaxUint32)),
-			Reset:     time.Duration(wait) * time.Millisecond, Over: over[i],
+			Remaining: uint32(max(capacity-used, 0)), Beyond: uint32(min(max(used-capacity, 0), math.MaxUint32)),
+			Reset: time.Duration(wait) * time.Millisecond, Over: over[i],
 		})
 	}
 	return out

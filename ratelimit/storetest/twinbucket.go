@@ -13,6 +13,8 @@ type bucket struct {
 	level       *big.Rat
 	last        int64
 	span, limit int64 // as of the latest charge
+	taken       int64 // hits that left other than by draining
+	origin      *byte // of the bucket and what it becomes, until it is forgotten
 }
 
 // drain is how much leaves in so many milliseconds.
@@ -35,32 +37,29 @@ func (b *bucket) at(w window.Window, now int64) *big.Rat {
 	if most := new(big.Rat).SetInt64(int64(w.Capacity(window.TokenBucket))); level.Cmp(most) > 0 {
 		level.Set(most)
 	}
-	if level.Sub(level, drain(int64(w.Limit), w.Span.Milliseconds(), now-b.last)); level.Sign() < 0 {
-		return new(big.Rat)
-	}
-	return level
+	return positive(level.Sub(level, drain(int64(w.Limit), w.Span.Milliseconds(), now-b.last)))
 }
 
 // used is the level rounded up to whole hits.
-func (b *bucket) used(w window.Window, now int64) int64 {
-	level := b.at(w, now)
-	whole := new(big.Int).Quo(level.Num(), level.Denom()).Int64()
-	if level.IsInt() {
-		return whole
-	}
-	return whole + 1
-}
+func (b *bucket) used(w window.Window, now int64) int64 { return roundUp(b.at(w, now)) }
 
 // after is the bucket with hits spent, or given back.
 func (b *bucket) after(w window.Window, hits, now int64) *bucket {
-	level := b.at(w, now)
-	if level.Add(level, new(big.Rat).SetInt64(hits)); level.Sign() < 0 {
-		level = new(big.Rat)
+	most := new(big.Rat).SetInt64(int64(w.Capacity(window.TokenBucket)))
+	taken, origin := int64(0), new(byte)
+	if b != nil {
+		origin = b.origin
+		taken = b.taken + roundUp(positive(new(big.Rat).Sub(b.level, most)))
 	}
-	if most := new(big.Rat).SetInt64(int64(w.Capacity(window.TokenBucket))); level.Cmp(most) > 0 {
+	level := b.at(w, now)
+	if hits < 0 {
+		taken += min(-hits, roundUp(level))
+	}
+	level = positive(level.Add(level, new(big.Rat).SetInt64(hits)))
+	if level.Cmp(most) > 0 {
 		level = most
 	}
-	return &bucket{level: level, last: b.seen(now), span: w.Span.Milliseconds(), limit: int64(w.Limit)}
+	return &bucket{level: level, last: b.seen(now), span: w.Span.Milliseconds(), limit: int64(w.Limit), taken: taken, origin: origin}
 }
 
 // seen is the latest instant that the bucket knows of.

@@ -19,7 +19,8 @@ import (
 //	taken    6  hits that left it other than by draining, rounded up, modulo 2^48
 //
 // The limit only says when the bucket can be forgotten: every decision drains by the limit that it is made under. What was taken
-// only says what a later refund can still find.
+// only says what a later refund can still find. It begins at the bucket's first instant, 2^32 for each millisecond, so that a mark
+// of an earlier bucket, which was forgotten when it was empty, finds here that everything is gone.
 type bucket ring
 
 const bucketSize = headerSize + 16
@@ -51,6 +52,12 @@ func (k bucket) set(l Level, at int64, limit uint32) {
 func (k bucket) take(l Level) { putUint48(k.b[headerSize+10:], (k.taken()+l.ceil())%takenModulus) }
 
 const takenModulus = 1 << 48
+
+// begin makes a new bucket, empty at an instant.
+func (k bucket) begin(now int64) {
+	ring(k).setNewest(now)
+	putUint48(k.b[headerSize+10:], uint64(now)%(1<<16)<<32)
+}
 
 // check says what is wrong with a bucket that came from elsewhere.
 func (k bucket) check() error {
@@ -178,10 +185,10 @@ func (l Level) time(grain int64, limit uint32) int64 {
 	return int64(min(millis, uint64(most)))
 }
 
-// expires is the instant from which the bucket holds nothing.
+// expires is the instant from which the bucket holds nothing, after the latest charge.
 func (k bucket) expires() int64 {
 	if k.level() == (Level{}) {
-		return k.last()
+		return k.last() + 1
 	}
 	return k.last() + k.level().time(k.grain(), k.limit())
 }
@@ -213,7 +220,9 @@ func refill(k bucket, w Window, now, want int64) time.Duration {
 	wait := fall.time(grain, w.Limit)
 	if l != (Level{}) && w.Limit < k.limit() {
 		// By the limit of before it will be empty, and may be forgotten, perhaps sooner.
-		wait = min(wait, k.expires()-max(now, k.last()))
+		if whole := k.level().time(grain, k.limit()); whole < MaxSpan.Milliseconds() {
+			wait = min(wait, k.last()+whole-max(now, k.last()))
+		}
 	}
 	return time.Duration(wait) * time.Millisecond
 }

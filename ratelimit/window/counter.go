@@ -147,7 +147,7 @@ func (c *Counter) AppendStates(dst []State, a Ask, now int64, v Verdict) []State
 		}
 		isOver := v.Over&(1<<i) != 0
 		capacity := w.Capacity(a.Algorithm)
-		held := min(sum, uint64(capacity))
+		within := min(sum, uint64(capacity))
 		want := wanted(capacity, a.Hits, isOver)
 		wait := time.Duration(0)
 		if a.Algorithm == TokenBucket {
@@ -155,7 +155,7 @@ func (c *Counter) AppendStates(dst []State, a Ask, now int64, v Verdict) []State
 		} else {
 			wait = reset(r, s, now, want)
 		}
-		dst = append(dst, State{Remaining: capacity - uint32(held), Beyond: uint32(min(sum-held, math.MaxUint32)), Reset: wait, Over: isOver})
+		dst = append(dst, State{Remaining: capacity - uint32(within), Beyond: uint32(min(sum-within, math.MaxUint32)), Reset: wait, Over: isOver})
 	}
 	return dst
 }
@@ -322,7 +322,7 @@ func (c *Counter) add(s Shape, now int64, old ring) {
 	binary.BigEndian.PutUint16(r.b[6:], uint16(s.Cells))
 	switch {
 	case len(old.b) == 0 && s.Cells == 0:
-		r.setNewest(now)
+		bucket(r).begin(now)
 		return
 	case len(old.b) == 0:
 		r.setNewest(now / s.Grain)

@@ -81,7 +81,6 @@ type player struct {
 
 // play decides once, and compares everything that the counter says with the log.
 func (p *player) play(t *testing.T) {
-	t.Helper()
 	p.now += p.step()
 	p.forget(p.now)
 	capacity := int64(p.w.Capacity(p.a))
@@ -113,7 +112,6 @@ func (p *player) play(t *testing.T) {
 
 // compareReset wants the reset to be the very first millisecond at which the log has more room, or room for what was refused.
 func (p *player) compareReset(t *testing.T, st window.State, hits int64) {
-	t.Helper()
 	at := p.now + st.Reset.Milliseconds()
 	wanted := int64(st.Remaining) + 1
 	switch capacity := int64(p.w.Capacity(p.a)); {
@@ -172,47 +170,6 @@ func TestEachAlgorithmAgreesWithTheLog(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// worstIn plays the most that an adversary can get out of a rule in one span: everything at once at the worst instant, and then
-// every millisecond again whatever has come back.
-func worstIn(a window.Ask) int64 {
-	span := a.Windows[0].Span.Milliseconds()
-	var worst int64
-	for _, first := range []int64{epoch, epoch + span/2, epoch + span - 1} {
-		var c window.Counter
-		var passed int64
-		for now := first; now < first+span; now++ {
-			for {
-				a.Hits = max(int64(c.AppendStates(nil, a, now, window.Verdict{})[0].Remaining), 1)
-				if c.Evaluate(a, now).Denied() {
-					break
-				}
-				c.Spend(a, now)
-				passed += a.Hits
-			}
-		}
-		worst = max(worst, passed)
-	}
-	return worst
-}
-
-// The worst cases are not only bounds: an adversary reaches them. docs/limits.md shows these figures.
-func TestWorstCasesAreReached(t *testing.T) {
-	for name, tt := range map[string]struct {
-		ask  window.Ask
-		want int64
-	}{
-		"fixed":           {fixed(100, time.Minute), 200},
-		"sliding":         {sliding(100, time.Minute, 60), 100},
-		"burst of all":    {bucket(100, 100, time.Minute), 199},
-		"burst of ten":    {bucket(100, 10, time.Minute), 109},
-		"strict by burst": {bucket(90, 10, time.Minute), 99},
-	} {
-		if got := worstIn(tt.ask); got != tt.want {
-			t.Errorf("%s: %d pass in a minute, want %d", name, got, tt.want)
-		}
 	}
 }
 

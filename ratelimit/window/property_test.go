@@ -258,18 +258,33 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// One decision with a minute and an hour: judge, write, report.
 func BenchmarkSpend(b *testing.B) {
-	a := window.Ask{Algorithm: window.Sliding, Hits: 1, Windows: []window.Window{
-		{Limit: 1 << 31, Span: time.Minute, Cells: 60}, {Limit: 1 << 31, Span: time.Hour, Cells: 60},
-	}}
-	var c window.Counter
-	var states [window.MaxWindows]window.State
-	now := epoch
-	b.ReportAllocs()
-	for b.Loop() {
-		now++
-		v := c.Evaluate(a, now)
-		c.Spend(a, now)
-		c.AppendStates(states[:0], a, now, v)
+	minutes := func(k int) []window.Window {
+		return []window.Window{{Limit: 1 << 31, Burst: 1 << 31, Span: time.Minute, Cells: k}, {Limit: 1 << 31, Burst: 1 << 31, Span: time.Hour, Cells: k}}
+	}
+	for _, tt := range []struct {
+		name string
+		ask  window.Ask
+	}{
+		{"fixed", window.Ask{Algorithm: window.Fixed, Windows: minutes(0)}},
+		{"bucket", window.Ask{Algorithm: window.TokenBucket, Windows: minutes(0)}},
+		{"sliding=10", window.Ask{Algorithm: window.Sliding, Windows: minutes(10)}},
+		{"sliding=60", window.Ask{Algorithm: window.Sliding, Windows: minutes(60)}},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			tt.ask.Hits = 1
+			var c window.Counter
+			var states [window.MaxWindows]window.State
+			now := epoch
+			b.ReportAllocs()
+			for b.Loop() {
+				now++
+				v := c.Evaluate(tt.ask, now)
+				c.Spend(tt.ask, now)
+				c.AppendStates(states[:0], tt.ask, now, v)
+			}
+			b.ReportMetric(float64(len(c.Bytes())), "bytes/key")
+		})
 	}
 }

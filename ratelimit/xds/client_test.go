@@ -384,17 +384,19 @@ func TestPushWhileHeld(t *testing.T) {
 // 5 MB of limits are read; what is larger than was permitted is an error of the connection, and what was in force stays.
 func TestLargeConfig(t *testing.T) {
 	large := domain("mesh", 5)
-	for i := 0; proto.Size(large) < 5<<20; i++ {
-		for range 1000 {
-			large.Descriptors = append(large.Descriptors, &configv3.RateLimitDescriptor{Key: "user", Value: fmt.Sprintf("user-%d-%d", i, len(large.Descriptors)),
-				RateLimit: &configv3.RateLimitPolicy{Unit: configv3.RateLimitUnit_HOUR, RequestsPerUnit: 100}})
-		}
+	route := "httproute/a-namespace-with-a-name/a-route-with-a-name/rule/0/match/0/" + strings.Repeat("a-host-with-a-name.", 8)
+	for i := range 22_000 {
+		large.Descriptors = append(large.Descriptors, &configv3.RateLimitDescriptor{Key: "route", Value: fmt.Sprint(route, i),
+			RateLimit: &configv3.RateLimitPolicy{Unit: configv3.RateLimitUnit_HOUR, RequestsPerUnit: 100}})
+	}
+	if size := proto.Size(large); size < 5_000_000 {
+		t.Fatalf("only %d bytes", size)
 	}
 	g := newGateway(t)
 	at, _ := serve(t, "", nil, g.service)
 	g.set("1", large)
 	c := connect(t, xds.Options{Server: at})
-	if u := c.update(); u.Err != nil || limit(u.Table, "mesh") != 5 || len(u.Table.Rules()) < 100_000 {
+	if u := c.update(); u.Err != nil || limit(u.Table, "mesh") != 5 || len(u.Table.Rules()) != 22_002 {
 		t.Errorf("%d rules, %v", len(u.Table.Rules()), u.Err)
 	}
 	small := connect(t, xds.Options{Server: at, MaxMessageBytes: 4 << 20})

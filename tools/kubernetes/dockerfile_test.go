@@ -49,13 +49,15 @@ func TestDockerfile(t *testing.T) {
 	}
 	build, final := strings.Join(stages[0], "\n"), strings.Join(stages[1], "\n")
 	for what, found := range map[string]bool{
-		"a pinned Go":               regexp.MustCompile(`^FROM --platform=\$BUILDPLATFORM golang:1\.26-\w+ AS build\n`).MatchString(build),
-		"no cgo":                    strings.Contains(build, "CGO_ENABLED=0"),
-		"no paths of the builder":   strings.Contains(build, "-trimpath"),
-		"the version":               strings.Contains(build, "-X main.version=$VERSION -X main.commit=$COMMIT -X main.date=$DATE"),
-		"our command":               strings.Contains(build, "./cmd/sallyport"),
-		"distroless, static":        strings.HasPrefix(final, "FROM gcr.io/distroless/static-debian12:nonroot\n"),
-		"the binary alone":          strings.Count(final, "COPY ") == 1 && strings.Contains(final, "COPY --from=build /out/sallyport "),
+		"a pinned Go":             regexp.MustCompile(`^FROM --platform=\$BUILDPLATFORM golang:1\.26-\w+ AS build\n`).MatchString(build),
+		"no cgo":                  strings.Contains(build, "CGO_ENABLED=0"),
+		"no paths of the builder": strings.Contains(build, "-trimpath"),
+		"the version":             strings.Contains(build, "-X main.version=$VERSION -X main.commit=$COMMIT -X main.date=$DATE"),
+		"our command":             strings.Contains(build, "./cmd/sallyport"),
+		"distroless, static":      strings.HasPrefix(final, "FROM gcr.io/distroless/static-debian12:nonroot\n"),
+		"the binary and a link":   strings.Count(final, "COPY ") == 2 && strings.Contains(final, "COPY --from=build /out/sallyport "),
+		// The folder is copied and not the link itself, which would be followed, and the image would hold the binary twice.
+		"the reference's name":      strings.Contains(build, "ln -s /usr/local/bin/sallyport /out/bin/ratelimit") && strings.Contains(final, "\nCOPY --from=build /out/bin/ /bin/\n"),
 		"a number that is not root": strings.Contains(final, "\nUSER 65532:65532\n"),
 		"the binary as entry point": strings.HasSuffix(final, "\n"+`ENTRYPOINT ["/usr/local/bin/sallyport"]`),
 		"nothing run in the image":  !strings.Contains(final, "\nRUN "),

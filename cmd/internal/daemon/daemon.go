@@ -57,6 +57,7 @@ type Daemon struct {
 	config       Config
 	metrics      metrics
 	health       *health.Server
+	serving      serving
 	listener     net.Listener
 	admin        *http.Server
 	adminAddress net.Listener // nil: no admin port
@@ -283,10 +284,34 @@ func (d *Daemon) runTask(ctx context.Context, t named) error {
 func (d *Daemon) becomeReady(ctx context.Context) error {
 	select {
 	case <-d.Status.WhenReady():
-		d.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
+		d.serving.change(func() { d.serving.ready = true }, d.setHealth)
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// serving is what the health service says of a gate that runs.
+type serving struct {
+	mu            sync.Mutex
+	ready, refuse bool
+}
+
+// change changes the state, and then says what follows from it.
+func (s *serving) change(to func(), say func(grpc_health_v1.HealthCheckResponse_ServingStatus)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to()
+	if s.ready && !s.refuse {
+		say(grpc_health_v1.HealthCheckResponse_SERVING)
+		return
+	}
+	say(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+}
+
+// RefuseHealth has the health service say NOT_SERVING though the gate is ready, until it is called with false. It is for gates that are
+// told to, for taking every replica away because a part of them is makes that part's outage everybody's. Safe for concurrent use.
+func (d *Daemon) RefuseHealth(refuse bool) {
+	d.serving.change(func() { d.serving.refuse = refuse }, d.setHealth)
 }
 
 func (d *Daemon) setHealth(s grpc_health_v1.HealthCheckResponse_ServingStatus) {

@@ -50,15 +50,15 @@ func (h *hangup) run(ctx context.Context, log *slog.Logger) error {
 		case <-h.signals:
 		}
 		log.Info("SIGHUP: looking at the files and opening logs anew")
-		for _, a := range h.actions {
-			if err := a.run(); err != nil {
-				log.Error("SIGHUP could not be followed", "part", a.name, "err", err)
-			}
-		}
 		for _, c := range h.looks {
 			select {
 			case c <- struct{}{}:
 			default: // asked already
+			}
+		}
+		for _, a := range h.actions { // last: an action may wait for a disk that hangs
+			if err := a.run(); err != nil {
+				log.Error("SIGHUP could not be followed", "part", a.name, "err", err)
 			}
 		}
 	}

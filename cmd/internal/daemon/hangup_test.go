@@ -56,6 +56,31 @@ func TestHangupAsksEveryWatcher(t *testing.T) {
 	}
 }
 
+// An action that waits for a disk which hangs keeps no watcher from looking at its files.
+func TestHangupLooksBeforeItActs(t *testing.T) {
+	var h hangup
+	look, hangs := h.look(), make(chan struct{})
+	h.actions = []action{{"audit", func() error { <-hangs; return nil }}}
+	h.listen()
+	defer h.stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.run(ctx, new(logbook).logger()) }()
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-look:
+	case <-time.After(10 * time.Second):
+		t.Error("the files are looked at once the disk answers")
+	}
+	close(hangs)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // Without a hint and before the beat, the files are looked at when that is asked for.
 func TestLookAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.yaml")

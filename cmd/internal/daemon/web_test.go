@@ -98,6 +98,24 @@ func TestFurtherPagesAndHealthNames(t *testing.T) {
 	})
 }
 
+// A gate may be told to refuse health checks while a part of it is away, before it is ready too.
+func TestRefuseHealth(t *testing.T) {
+	g := startGate(t, Config{}, func(d *Daemon) { register(d.Server, echo); d.RefuseHealth(true) })
+	client := grpc_health_v1.NewHealthClient(g.dial(nil))
+	says := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) func() bool {
+		return func() bool {
+			resp, err := client.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+			return err == nil && resp.GetStatus() == want
+		}
+	}
+	<-g.Status.WhenReady()
+	eventually(t, "refused", says(grpc_health_v1.HealthCheckResponse_NOT_SERVING))
+	g.RefuseHealth(false)
+	eventually(t, "served", says(grpc_health_v1.HealthCheckResponse_SERVING))
+	g.RefuseHealth(true)
+	eventually(t, "refused again", says(grpc_health_v1.HealthCheckResponse_NOT_SERVING))
+}
+
 // The reference's rule of who may connect over TLS: anybody, anybody whom an authority signed, or whoever has one host name.
 func TestAnyClient(t *testing.T) {
 	servers, clients, strangers := newAuthority(t, "servers"), newAuthority(t, "clients"), newAuthority(t, "strangers")

@@ -193,6 +193,7 @@ func (s *stage) floodAct() {
 		notes: func(a answered) string {
 			return strings.Join([]string{heard("retry-after")(a), "x-ratelimit-limit: " + shorten(a.header.Get("X-Ratelimit-Limit"), 60)}, " | ")
 		}})
+	s.edge()
 	elsewhere := orders
 	elsewhere.from = fromElsewhere
 	s.ask(line{says: "Dora, from another address", request: elsewhere, without: served("dora's orders"), with: spent})

@@ -3,13 +3,13 @@ package offline
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/sallyport-dev/sallyport/authz"
 	"github.com/sallyport-dev/sallyport/authz/policy"
+	"github.com/sallyport-dev/sallyport/internal/bearer"
 )
 
 // MaxLine bounds one recorded request in bytes.
@@ -59,7 +59,7 @@ func Line(d *authz.Decision, r *authz.Request, pin string, reads *Reads) ([]byte
 	w.expect()
 	w.line["recorded"] = w.recorded()
 	line := visible(encode(w.line))
-	if len(line) >= MaxLine || holdsToken(line) {
+	if len(line) >= MaxLine || bearer.In(string(line)) {
 		return nil, false
 	}
 	return append(line, '\n'), true
@@ -259,70 +259,4 @@ func visible(line []byte) []byte {
 		text.WriteRune(r)
 	}
 	return []byte(text.String())
-}
-
-// holdsToken reports whether a text holds what looks like a bearer token: the scheme with anything behind it, or a JSON Web Token, as it
-// stands or with escapes of a query or a form, which are kept byte for byte. A client may escape what is escaped already, and whoever
-// reads the record may take off as many layers; a text of more than anybody writes is taken for one that hides something.
-func holdsToken(line []byte) bool {
-	text := string(line)
-	for range maxEscapes {
-		if holdsJWT(text) || strings.Contains(strings.ToLower(strings.ReplaceAll(text, "+", " ")), "bearer ") {
-			return true
-		}
-		plain := unescaped(text)
-		if plain == text {
-			return false
-		}
-		text = plain
-	}
-	return true
-}
-
-// maxEscapes is how many layers of percent escapes are looked behind.
-const maxEscapes = 5
-
-// unescaped decodes the percent escapes of a text, and leaves what is none.
-func unescaped(text string) string {
-	if !strings.Contains(text, "%") {
-		return text
-	}
-	plain := make([]byte, 0, len(text))
-	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+2 < len(text) {
-			if b, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
-				plain = append(plain, byte(b))
-				i += 2
-				continue
-			}
-		}
-		plain = append(plain, text[i])
-	}
-	return string(plain)
-}
-
-// holdsJWT reports whether a text holds letters of base64url that begin as an encoded JSON object does, compact ({" is eyJ) or with white
-// space, and a dot behind at least as many as the shortest header needs.
-func holdsJWT(rest string) bool {
-	for {
-		at := strings.Index(rest, "e")
-		if at < 0 {
-			return false
-		}
-		rest = rest[at:]
-		if strings.HasPrefix(rest, "eyJ") || strings.HasPrefix(rest, "eyA") || strings.HasPrefix(rest, "ewo") || strings.HasPrefix(rest, "ewk") || strings.HasPrefix(rest, "ew0") {
-			end := strings.IndexFunc(rest, func(r rune) bool { return r != '-' && r != '_' && !alphanumeric(r) })
-			if end >= shortestHeader && rest[end] == '.' {
-				return true
-			}
-		}
-		rest = rest[1:]
-	}
-}
-
-// shortestHeader is the length of {"alg":"x"} in base64url, and less than that of any header of a signed token.
-const shortestHeader = 15
-
-func alphanumeric(r rune) bool {
-	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }

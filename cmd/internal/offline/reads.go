@@ -1,6 +1,7 @@
 package offline
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -61,8 +62,10 @@ func (r *Reads) rule(rule *policy.Rule) {
 		object(&rule.Tenants[i].Of)
 		claims = append(claims, rule.Tenants[i].Is)
 	}
-	for i := range rule.Params {
-		refs = append(refs, rule.Params[i].Ref)
+	for _, held := range append(slices.Collect(maps.Values(rule.Operations)), rule) {
+		for i := range held.Params {
+			refs = append(refs, held.Params[i].Ref)
+		}
 	}
 	refs = append(append(refs, rule.Agrees...), rule.ConditionReads...)
 	for _, ref := range refs {
@@ -160,4 +163,8 @@ func cgi(name string) string {
 		}
 		return '_'
 	}, name)
+}
+
+func alphanumeric(r rune) bool {
+	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
