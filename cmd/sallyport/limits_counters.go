@@ -62,8 +62,8 @@ func newLimitsPeek(s streams) *cobra.Command {
 }
 
 func newLimitsReset(s streams) *cobra.Command {
-	return newLimitsCounter(s, "reset", "Have a running gate forget a counter", `Reset makes a counter empty, in the store that the replicas share and in this gate. The gate writes down who asked. A replica that
-remembers a counter as over its limit may refuse until the reset that it was told, at most.`)
+	return newLimitsCounter(s, "reset", "Have a running gate forget a counter", `Reset makes a counter empty, in the store that the replicas share and in this gate. The gate writes down who asked. Another
+replica that remembers the counter to be over its limit may refuse for ten seconds more.`)
 }
 
 func newLimitsGrant(s streams) *cobra.Command {

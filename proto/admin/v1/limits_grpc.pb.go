@@ -39,8 +39,8 @@ const (
 type LimitsClient interface {
 	// Peek tells a counter without spending from it.
 	Peek(ctx context.Context, in *PeekRequest, opts ...grpc.CallOption) (*PeekResponse, error)
-	// Reset forgets a counter: all its windows begin anew. A replica that remembers that the counter is over its limit may go on
-	// refusing until the reset that it was told, at most.
+	// Reset forgets a counter: all its windows begin anew. Another replica that remembers that the counter is over its limit may go on
+	// refusing for ten seconds.
 	Reset(ctx context.Context, in *ResetRequest, opts ...grpc.CallOption) (*ResetResponse, error)
 	// Grant gives hits back, the newest first, down to none spent. It never raises a limit.
 	Grant(ctx context.Context, in *GrantRequest, opts ...grpc.CallOption) (*GrantResponse, error)
@@ -107,8 +107,8 @@ func (c *limitsClient) Unmatched(ctx context.Context, in *UnmatchedRequest, opts
 type LimitsServer interface {
 	// Peek tells a counter without spending from it.
 	Peek(context.Context, *PeekRequest) (*PeekResponse, error)
-	// Reset forgets a counter: all its windows begin anew. A replica that remembers that the counter is over its limit may go on
-	// refusing until the reset that it was told, at most.
+	// Reset forgets a counter: all its windows begin anew. Another replica that remembers that the counter is over its limit may go on
+	// refusing for ten seconds.
 	Reset(context.Context, *ResetRequest) (*ResetResponse, error)
 	// Grant gives hits back, the newest first, down to none spent. It never raises a limit.
 	Grant(context.Context, *GrantRequest) (*GrantResponse, error)
