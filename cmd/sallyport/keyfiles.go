@@ -134,7 +134,7 @@ func openClientKeys(spec *policy.ClientKeys) (*clientKeys, error) {
 		_, err := file.Refresh()
 		return &clientKeys{file: file, ClientKeys: fileKeys{file}, close: func() {}}, err
 	}
-	o, err := redisdial.Parse(spec.Redis.URL)
+	o, err := redisdial.ParseOne(spec.Redis.URL)
 	if err != nil {
 		return nil, err
 	}

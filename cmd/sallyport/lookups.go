@@ -105,7 +105,7 @@ func checkLookups(p *policy.Policy) strictyaml.Errors {
 		switch {
 		case spec.Static != nil:
 		case spec.Redis != nil: // opening it reads its files
-			if _, err := redisdial.Parse(spec.Redis.URL); err != nil {
+			if _, err := redisdial.ParseOne(spec.Redis.URL); err != nil {
 				errs = append(errs, cannotOpen(spec, err))
 			}
 		default:
@@ -244,7 +244,7 @@ func (l *lookupDoors) openDoor(spec *policy.Lookup) (*lookupDoor, error) {
 func openBackend(spec *policy.Lookup) (owner.Backend, io.Closer, error) {
 	switch {
 	case spec.Redis != nil:
-		o, err := redisdial.Parse(spec.Redis.URL)
+		o, err := redisdial.ParseOne(spec.Redis.URL)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -103,7 +103,7 @@ func (g *authzGate) revocationStore(ctx context.Context, f *revocationFlags) (re
 	if path, ok := strings.CutPrefix(f.store, "file://"); ok {
 		return revocation.NewFile(path, revocation.FileOptions{Leeway: g.leeway})
 	}
-	parsed, err := redisdial.Parse(f.store)
+	parsed, err := redisdial.ParseOne(f.store)
 	if err != nil {
 		return nil, fmt.Errorf("--revocations: %w (a user goes into --revocations-username, a password into the file of --revocations-password-file)", err)
 	}

@@ -66,10 +66,11 @@ func isTimeout(err error) bool {
 		(errors.As(err, &slow) && slow.Timeout())
 }
 
-// isRefusal says that there was no connection, or that it went away.
+// isRefusal says that there was no connection, or that it went away, or that too many wait for one.
 func isRefusal(err error) bool {
 	var op *net.OpError
 	var errno syscall.Errno
 	return errors.As(err, &op) || errors.As(err, &errno) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolExhausted)
+		errors.Is(err, net.ErrClosed) || errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolExhausted) ||
+		errors.Is(err, errFull)
 }

@@ -5,3 +5,16 @@ func (s *Store) SetClockForTest(millis func() int64) { s.clockForTest = millis }
 
 // ScriptHash is how EVALSHA names the script.
 var ScriptHash = sourceHash
+
+// MaxFlying and MaxWaiting bound what is sent and what waits.
+const (
+	MaxFlying  = maxFlying
+	MaxWaiting = maxWaiting
+)
+
+// TrafficForTest is how many trips are under way, and how many commands wait.
+func (s *Store) TrafficForTest() (flying, waiting int) {
+	s.together.mu.Lock()
+	defer s.together.mu.Unlock()
+	return s.together.flying, len(s.together.waiting)
+}

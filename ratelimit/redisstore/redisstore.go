@@ -47,8 +47,10 @@ type Options struct {
 type Store struct {
 	client  Client
 	cluster *redis.ClusterClient // client, if it is one
-	prefix  string
-	slots   slotter
+	// together sends commands to one server in company; nil for a cluster, where a trip would wait for the slowest node.
+	together *coalescer
+	prefix   string
+	slots    slotter
 
 	clockSteps atomic.Uint64
 	lost       ledger
@@ -78,6 +80,7 @@ func New(client Client, o Options) (*Store, error) {
 		return nil, errors.New("redisstore: ring clients are not supported: what a ring loses with a server, it hands out anew")
 	case *redis.Client:
 		obeys = c.Options().ContextTimeoutEnabled
+		s.together = &coalescer{client: c}
 	case *redis.ClusterClient:
 		obeys, s.cluster = c.Options().ContextTimeoutEnabled, c
 	}
@@ -201,7 +204,13 @@ func (s *Store) run(ctx context.Context, args []any) (any, error) {
 
 func (s *Store) once(ctx context.Context, args []any) (any, error) {
 	cmd := onceCmd{redis.NewCmd(ctx, args...)}
-	if err := s.client.Process(ctx, cmd); err != nil {
+	err := error(nil)
+	if s.together != nil {
+		err = s.together.process(ctx, cmd)
+	} else {
+		err = s.client.Process(ctx, cmd)
+	}
+	if err != nil {
 		s.lookAround(ctx, err)
 		return nil, err
 	}

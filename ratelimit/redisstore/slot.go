@@ -47,7 +47,7 @@ type slotter struct {
 	fixed bool   // the prefix has a hash tag, so that every key is in the slot of sum
 }
 
-var errHalfTag = errors.New("redisstore: a brace in the key prefix of a cluster must be that of a hash tag, such as {limits}:")
+var errHalfTag = errors.New("redisstore: a brace in the key prefix of a cluster must be that of a whole hash tag, such as {limits}")
 
 func newSlotter(prefix string) (slotter, error) {
 	if tag, ok := hashTag(prefix); ok {

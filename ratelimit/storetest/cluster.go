@@ -105,7 +105,7 @@ func tell(t testing.TB, addr string, words ...any) string {
 
 func ask(ctx context.Context, addr string, words ...any) (string, error) {
 	c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DisableIdentity: true, Protocol: 2})
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	answer, err := c.Do(ctx, words...).Result()
 	return fmt.Sprint(answer), err
 }

@@ -84,6 +84,18 @@ func Parse(url string) (Options, error) {
 	return Options{URL: url}, nil
 }
 
+// ParseOne is [Parse] for stores that are one server: it refuses a cluster.
+func ParseOne(url string) (Options, error) {
+	t, err := parse(url)
+	switch {
+	case err != nil:
+		return Options{}, fmt.Errorf("redisdial: store URL: %w", err)
+	case t.cluster:
+		return Options{}, errors.New("redisdial: store URL: a cluster is not supported here yet; name one server or its sentinels")
+	}
+	return Options{URL: url}, nil
+}
+
 // quiet makes go-redis say nothing on stderr, once for the process, for its logger is the process's: it prints a line for every dial
 // that fails, in a form of its own, and each of those failures is returned, counted and shown by us.
 var quiet = sync.OnceFunc(func() { redis.SetLogger(silence{}) })

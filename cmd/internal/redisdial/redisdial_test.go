@@ -55,6 +55,15 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// Who needs one server is given none of a cluster's.
+func TestParseOneRefusesClusters(t *testing.T) {
+	for url, ok := range map[string]bool{"redis://h": true, "redis+sentinel://main@h1,h2": true, "redis+cluster://h1": false, "rediss+cluster://s3cr3t": false, "redis://u:s3cr3t@h": false} {
+		if _, err := ParseOne(url); (err == nil) != ok || err != nil && strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
 // Whatever is refused is refused without being repeated: it may hold a secret.
 func TestParseRefuses(t *testing.T) {
 	const secret = "s3cr3t"

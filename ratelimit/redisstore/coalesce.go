@@ -1,0 +1,134 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// maxFlying is how many trips to a server are under way before further commands wait for one to end, and then travel together.
+	// Below it each command goes at once, on its caller's goroutine.
+	maxFlying = 8
+	// maxTogether is the most commands of one trip: enough to share what a trip costs, few enough that the first is not kept by the last.
+	maxTogether = 16
+	// maxWaiting is the most commands that wait; one more is refused at once, for a server that is so far behind answers none in time.
+	maxWaiting = 1024
+)
+
+// errFull is a server that is too far behind to be asked more.
+var errFull = errors.New("redisstore: too many commands wait for the server")
+
+// coalescer sends commands to one server, together where they come faster than the server answers. A trip of several goes on as long as the
+// most patient of its callers; each of them leaves when its own time is up. A command whose caller leaves before it is sent is not
+// sent; one that was sent is never sent again.
+//
+// go-redis has an AutoPipeline, which is marked experimental and does not let a caller go at its deadline once its command is queued.
+type coalescer struct {
+	client *redis.Client
+
+	mu      sync.Mutex
+	flying  int
+	waiting []*passenger // in the order of coming; those who have left among them
+}
+
+// passenger is a command that waits to be sent with others.
+type passenger struct {
+	cmd  redis.Cmder
+	done chan struct{} // closed when cmd has its answer
+	// deadline is its caller's; zero: it has none.
+	deadline time.Time
+	left     bool // its caller is gone: guarded by the coalescer's mu
+}
+
+// process sends a command, and returns when it has its answer or its caller's time is up. In the second case cmd is not the caller's any
+// more.
+func (c *coalescer) process(ctx context.Context, cmd redis.Cmder) error {
+	c.mu.Lock()
+	if c.flying < maxFlying {
+		c.flying++
+		c.mu.Unlock()
+		defer c.landed()
+		return c.client.Process(ctx, cmd)
+	}
+	if len(c.waiting) >= maxWaiting {
+		c.mu.Unlock()
+		return errFull
+	}
+	p := &passenger{cmd: cmd, done: make(chan struct{})}
+	p.deadline, _ = ctx.Deadline()
+	c.waiting = append(c.waiting, p)
+	c.mu.Unlock()
+	select {
+	case <-p.done:
+		return cmd.Err()
+	case <-ctx.Done():
+		c.mu.Lock()
+		p.left = true
+		c.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+// landed ends a trip: the next begins with those who wait, beside the caller, who has its answer.
+func (c *coalescer) landed() {
+	if next := c.board(); len(next) > 0 {
+		go func() {
+			for ; len(next) > 0; next = c.board() {
+				c.fly(next)
+			}
+		}()
+	}
+}
+
+// board takes those who wait, in order; where nobody does, a trip fewer is under way.
+func (c *coalescer) board() []*passenger {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var next []*passenger
+	taken := 0
+	for _, p := range c.waiting {
+		if len(next) == maxTogether {
+			break
+		}
+		if taken++; !p.left {
+			next = append(next, p)
+		}
+	}
+	rest := copy(c.waiting, c.waiting[taken:])
+	clear(c.waiting[rest:])
+	if c.waiting = c.waiting[:rest]; len(next) == 0 {
+		c.flying--
+	}
+	return next
+}
+
+// fly sends commands in one trip, and waits for the answers as long as the most patient caller does.
+func (c *coalescer) fly(batch []*passenger) {
+	ctx, latest := context.Background(), time.Time{}
+	for _, p := range batch {
+		if p.deadline.IsZero() {
+			latest = time.Time{}
+			break
+		}
+		if p.deadline.After(latest) {
+			latest = p.deadline
+		}
+	}
+	if !latest.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, latest)
+		defer cancel()
+	}
+	pipe := c.client.Pipeline()
+	for _, p := range batch {
+		_ = pipe.Process(ctx, p.cmd) // it only queues
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for _, p := range batch {
+		close(p.done)
+	}
+}
