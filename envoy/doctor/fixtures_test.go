@@ -298,6 +298,8 @@ var fixtures = []fixture{
 	set("address-shared", "edge.yaml", "v4_prefix_mask_len: 32", "v4_prefix_mask_len: 0", ".v4_prefix_mask_len"),
 	set("address-shared", "edge.yaml", "v6_prefix_mask_len: 64", "v6_prefix_mask_len: 0", ".v6_prefix_mask_len"),
 	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {format: \"%REQ(x-hits)%\"}", ".format"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {format: \"%REQUEST_HEADER(x-hits)%\"}", ".format"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {format: '%COALESCE({\"operators\": [{\"command\": \"REQ\", \"param\": \"x-hits\"}]})%'}", ".format"),
 	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 0}", ".number"),
 	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 1, is_negative_hits: true}", ".is_negative_hits"),
 	set("hits-ignored", "edge.yaml", "domains: [\"*\"]", "domains: [\"*\"]\n              rate_limits: [{actions: [{generic_key: {descriptor_value: a}}], hits_addend: {number: 2}}]", ".hits_addend"),

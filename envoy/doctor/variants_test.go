@@ -162,6 +162,24 @@ func TestDeclaredCookies(t *testing.T) {
 	}
 }
 
+// A header or a cookie that the document describes for one of a rule's methods alone must reach the gate too.
+func TestDeclaredForOneMethod(t *testing.T) {
+	const document = "openapi: 3.0.3\ninfo: {title: shop, version: \"1\"}\npaths:\n  /orders/{order_id}:\n    get:\n      parameters:\n" +
+		"        - {name: order_id, in: path, required: true, schema: {type: string}}\n        - {name: x-debug, in: %s, schema: {type: string}}\n      responses: {default: {description: d}}\n"
+	for in, header := range map[string]string{"cookie": "cookie", "header": "x-debug"} {
+		f := disallowed(header, [2]string{"    edge: true\n", "    edge: true\n    openapi: shop.openapi.yaml\n"})
+		config, text := f.edited(t)
+		text = strings.ReplaceAll(text, "GET /orders/{order_id}", "GET,DELETE /orders/{order_id}")
+		p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}, {Name: "shop.openapi.yaml", Data: fmt.Appendf(nil, document, in)}})
+		if len(errs) > 0 {
+			t.Fatal(errs.Pretty())
+		}
+		if got, want := ids(examine(t, config, p, shippedLimits(t))), []string{"headers-withheld"}; !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
 // A list of allowed headers is told by what it lacks.
 func TestAllowedHeaders(t *testing.T) {
 	for allowed, want := range map[string]string{
