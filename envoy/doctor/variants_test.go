@@ -232,6 +232,7 @@ func TestRightInOtherWays(t *testing.T) {
 		set("", "edge.yaml", corsAt, httpFilter("header_to_metadata", "Config", "request_rules: [{header: x-plan, on_header_present: {key: plan}, remove: true}]")+corsAt, ""),
 		set("", "edge.yaml", corsAt, httpFilter("set_metadata", "Config", "metadata: [{metadata_namespace: our.own, value: {a: envoy.filters.http.ext_authz}}]")+corsAt, ""),
 		set("", "edge.yaml", early("")[0], early("remove: x-user-id}, {remove: x-request-id")[1], ""),
+		set("", "demo.yaml", meshFilters, meshFilters+httpFilter("fault", "HTTPFault", "abort: {http_status: 503}"), ""),
 		disallowed("origin", [2]string{}).right(), disallowed("content-encoding", [2]string{}).right(), disallowed("x-hub-signature-256", [2]string{}).right(),
 		disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}\n        body_parameters: separate")).right(),
 		set("", "edge.yaml", "    listener_filters:\n", "    listener_filters:\n    - {name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}\n", ""),
