@@ -47,8 +47,8 @@ Exit codes: 0 written, 1 the document is none, with every reason, 2 could not ru
 	flags.StringVar(&file, "openapi", "", "the document, YAML or JSON (required)")
 	flags.StringVar(&o.Service, "service", "", "the service's name, [a-z0-9-]+ (default: made of the document's title)")
 	flags.StringVar(&o.Host, "host", "", "what clients call the service (default: the document's servers)")
-	flags.StringVar(&o.Issuer, "issuer", "", "the exact `iss` of its tokens, a URL (default: what the document's security lets guess, or a placeholder)")
-	flags.StringVar(&o.Audience, "audience", "", "the `aud` of its tokens (default: the service's name, a placeholder)")
+	flags.StringVar(&o.Issuer, "issuer", "", "the exact iss of its tokens, a URL (default: what the document's security lets guess, or a placeholder)")
+	flags.StringVar(&o.Audience, "audience", "", "the aud of its tokens (default: the service's name, a placeholder)")
 	fromEnvironment(cmd, s)
 	return cmd
 }

@@ -48,8 +48,8 @@ func (f *revocationFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.dial.PasswordFile, "revocations-password-file", "", "file with the store's password; read again for every connection")
 	flags.StringVar(&f.dial.CAFile, "revocations-ca", "", "authorities that sign the store's certificate, PEM")
 	flags.IntVar(&f.replicas, "replicas", 0, "how many gates there are; a file of revocations is only for 1, which must be said")
-	flags.StringVar(&f.adminAPI, "admin-api", "", "unix:/PATH of the admin API, by which `sallyport why` and `sallyport token revoke` ask; mode 0600, off unless given")
-	flags.IntVar(&f.why, "why", 0, "how many denials are kept for `sallyport why`, about 1 KB each (default 10000 with --admin-api)")
+	flags.StringVar(&f.adminAPI, "admin-api", "", "unix:/PATH of the admin API, by which sallyport why and sallyport token revoke ask; mode 0600, off unless given")
+	flags.IntVar(&f.why, "why", 0, "how many denials are kept for sallyport why, about 1 KB each (default 10000 with --admin-api)")
 }
 
 func (f *revocationFlags) check() error {

@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sallyport-dev/sallyport/cmd/internal/daemon"
 )
@@ -46,6 +50,22 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What stands between backquotes in the usage of a flag is shown as the name of its value, which a command that is quoted there is not.
+func TestHelpNamesValues(t *testing.T) {
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); strings.Contains(f.Usage, "`") && name != "mode" {
+				t.Errorf("%s: --%s %s", cmd.CommandPath(), f.Name, name)
+			}
+		})
+		for _, below := range cmd.Commands() {
+			visit(below)
+		}
+	}
+	visit(newRoot(streams{out: io.Discard, err: io.Discard}))
 }
 
 // The help of a gate says what its signals do, and shows its flags in the order of the questions: what, where, for whom, how it ends.
