@@ -97,6 +97,11 @@ func (c *check) holdParam(p *policy.Param) Reason {
 	if fault := heldText(p, texts); fault != nil {
 		return wrong(DetailSchema, fault.Pointer, fault.Keyword)
 	}
+	if p.Described != nil && p.Ref.Source == policy.SourceHeader && p.Described.Shape == openapi.Single {
+		if fault := c.heldAlone(p); fault != nil {
+			return wrong(DetailSchema, fault.Pointer, fault.Keyword)
+		}
+	}
 	if p.Ref.Source != 0 || strings.IndexByte(texts[0], '%') < 0 {
 		return proceed
 	}
@@ -109,6 +114,40 @@ func (c *check) holdParam(p *policy.Param) Reason {
 		return wrong(DetailSchema, fault.Pointer, fault.Keyword)
 	}
 	return proceed
+}
+
+// heldAlone holds each field of a header that is one value, where it stands there several times: many upstreams join them, and others read
+// the first or the last alone. In map mode Envoy has joined them, by commas that no white space follows.
+func (c *check) heldAlone(p *policy.Param) *schema.Violation {
+	several := c.r.Headers.All(p.Ref.Name)
+	if c.r.Headers.Joined {
+		several = fieldsOf(several)
+	}
+	if len(several) < 2 {
+		return nil
+	}
+	for _, text := range several {
+		if fault := heldText(p, []string{text}); fault != nil {
+			return fault
+		}
+	}
+	return nil
+}
+
+// fieldsOf are the fields that joined ones may have been: none begins with white space (RFC 9110 section 5.5).
+func fieldsOf(joined []string) []string {
+	var all []string
+	for _, text := range joined {
+		begin := 0
+		for i := range len(text) {
+			if text[i] == ',' && (i+1 == len(text) || text[i+1] != ' ' && text[i+1] != '\t') {
+				all = append(all, text[begin:i])
+				begin = i + 1
+			}
+		}
+		all = append(all, text[begin:])
+	}
+	return all
 }
 
 // heldText holds the texts of a parameter to its type and its schema; nil if they pass.

@@ -233,7 +233,7 @@ descriptors:
   - {key: free, rate_limit: {unlimited: true}}
   - {key: never, rate_limit: {requests_per_unit: 0, unit: day}}
   - {key: shadow, shadow_mode: true, rate_limit: {requests_per_unit: 3, unit: day}}
-  - {key: vm, value_to_metric: true, descriptors: [{key: who, rate_limit: {requests_per_unit: 9, unit: day}}]}
+  - {key: vm, value_to_metric: true, descriptors: [{key: who, rate_limit: {requests_per_unit: 9, unit: day}, descriptors: [{key: deep, rate_limit: {requests_per_unit: 9, unit: day}}]}]}
   - {key: vw, value: "a*", value_to_metric: true, rate_limit: {requests_per_unit: 9, unit: day}}
   - {key: dm, descriptors: [{key: who, detailed_metric: true, rate_limit: {requests_per_unit: 9, unit: day}}]}
   - {key: sh, value: "a*", share_threshold: true, value_to_metric: true, rate_limit: {requests_per_unit: 9, unit: day}}
@@ -254,7 +254,7 @@ func (r asking) counted() *rlsv3.RateLimitRequest {
 	}
 	for range 1 + r.IntN(3) {
 		d := add(pick(r, [][]string{
-			{"two", "a"}, {"two", "b"}, {"many", "a"}, {"free", "x"}, {"never", "x"}, {"shadow", "x"}, {"shadow", "y"}, {"vm", "r1", "who", "x"}, {"vm", "r2", "who", "y"},
+			{"two", "a"}, {"two", "b"}, {"many", "a"}, {"free", "x"}, {"never", "x"}, {"shadow", "x"}, {"shadow", "y"}, {"vm", "r1", "who", "x"}, {"vm", "r2", "who", "y"}, {"vm", "r2", "who", "y", "deep", "z"},
 			{"vw", "ab"}, {"vw", "ac"}, {"dm", "a", "who", "b"}, {"sh", "ab"}, {"sh", "ac"}, {"addr", "10.0.0.1"}, {"addr", "a:b|c"}, {"unknown", "x"},
 		}...)...)
 		if r.IntN(5) == 0 {
@@ -300,27 +300,7 @@ func TestReferenceTwinByEnvironment(t *testing.T) {
 			"GOSTATS_FLUSH_INTERVAL_SECONDS=1", "LIMIT_RESPONSE_HEADERS_ENABLED=true", "RESPONSE_DYNAMIC_METADATA=true", "NEAR_LIMIT_RATIO=0.7")
 	}
 	theirs, ours := startOriginal(t, env(0)...), runReference(t, env(1)...)
-	askThem, askUs := rlsv3.NewRateLimitServiceClient(dial(t, theirs.grpc)), rlsv3.NewRateLimitServiceClient(dial(t, ours.grpc))
-	r := asking{rand.New(rand.NewPCG(8, 2))}
-	for i := range 1500 {
-		req := r.counted()
-		want, err := askThem.ShouldRateLimit(t.Context(), req)
-		if err != nil {
-			t.Fatalf("the reference: %v to %s", err, protojson.Format(req))
-		}
-		got, err := askUs.ShouldRateLimit(t.Context(), req)
-		if err != nil {
-			t.Fatalf("ours: %v to %s", err, protojson.Format(req))
-		}
-		for j, s := range want.GetStatuses() {
-			if s.GetCurrentLimit() != nil && s.GetDurationUntilReset() == nil {
-				got.Statuses[j].DurationUntilReset = nil // of a quota that is over it does not tell
-			}
-		}
-		if differs := differ(want, got); differs != "" {
-			t.Fatalf("request %d: %s\nasked %s\nreference %s\nours %s", i, differs, protojson.Format(req), protojson.Format(want), protojson.Format(got))
-		}
-	}
+	agree(t, theirs, ours, 1500)
 	for _, body := range []string{
 		`{"domain":"mesh","descriptors":[{"entries":[{"key":"never","value":"x"}]}]}`, `{"domain":"mesh","descriptors":[{"entries":[{"key":"unknown","value":"x"}]}]}`,
 		`{"domain":"","descriptors":[{"entries":[{"key":"two"}]}]}`, `{"domain":"mesh"}`, `{"domain":"mesh","nonsense":1}`, `{`, ``, `[]`, `{"domain":"other","descriptors":[{}]}`,
@@ -344,5 +324,64 @@ func TestReferenceTwinByEnvironment(t *testing.T) {
 	}
 	if diff != "" || len(heard[0].statistics()) < 20 {
 		t.Errorf("statsd heard of %d sums (-reference +ours)\n%s", len(heard[0].statistics()), diff)
+	}
+}
+
+// agree asks both programs the same, so many times, and holds ours to the answers of the other.
+func agree(t *testing.T, theirs *original, ours *reference, times int) {
+	t.Helper()
+	askThem, askUs := rlsv3.NewRateLimitServiceClient(dial(t, theirs.grpc)), rlsv3.NewRateLimitServiceClient(dial(t, ours.grpc))
+	r := asking{rand.New(rand.NewPCG(8, 2))}
+	for i := range times {
+		req := r.counted()
+		want, err := askThem.ShouldRateLimit(t.Context(), req)
+		if err != nil {
+			t.Fatalf("the reference: %v to %s", err, protojson.Format(req))
+		}
+		got, err := askUs.ShouldRateLimit(t.Context(), req)
+		if err != nil {
+			t.Fatalf("ours: %v to %s", err, protojson.Format(req))
+		}
+		for j, s := range want.GetStatuses() {
+			if s.GetCurrentLimit() != nil && s.GetDurationUntilReset() == nil {
+				got.Statuses[j].DurationUntilReset = nil // of a quota that is over it does not tell
+			}
+		}
+		if differs := differ(want, got); differs != "" {
+			t.Fatalf("request %d: %s\nasked %s\nreference %s\nours %s", i, differs, protojson.Format(req), protojson.Format(want), protojson.Format(got))
+		}
+	}
+}
+
+// With Prometheus in place of statsd, both show the same series of limits with the same sums.
+func TestReferenceTwinInPrometheus(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "config")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(folder, "mesh.yaml"), countedLimits)
+	ports := [2]int{freePort(t), freePort(t)}
+	env := func(i int) []string {
+		return onStore(folder, storetest.StartValkey(t), "USE_STATSD=false", "USE_PROMETHEUS=true", "PROMETHEUS_ADDR="+local(ports[i]), "STATS_FLUSH_INTERVAL=1s", "GOSTATS_FLUSH_INTERVAL_SECONDS=1")
+	}
+	agree(t, startOriginal(t, env(0)...), runReference(t, env(1)...), 500)
+	series := func(port int) map[string]string {
+		_, page := get(local(port), "/metrics")
+		found := map[string]string{}
+		for line := range strings.Lines(page) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+			if strings.HasPrefix(name, "ratelimit_service_rate_limit_") && !strings.Contains(name, `"free"`) && !strings.Contains(name, "_with_local_cache") && value != "0" {
+				found[strings.Replace(name, `,key2=""`, "", 1)] = value // an empty label is none
+			}
+		}
+		return found
+	}
+	var diff string
+	deadline := time.Now().Add(patience)
+	for diff = "-"; diff != "" && time.Now().Before(deadline); <-time.After(200 * time.Millisecond) {
+		diff = cmp.Diff(series(ports[0]), series(ports[1]))
+	}
+	if diff != "" || len(series(ports[0])) < 20 {
+		t.Errorf("%d series (-reference +ours)\n%s", len(series(ports[0])), diff)
 	}
 }

@@ -41,6 +41,29 @@ func (d *door) limitedBefore(check int) bool {
 	return false
 }
 
+// waiting are filters that hold a request back until somebody else answers: a service, a store, their own program or a clock.
+var waiting = []string{
+	"ratelimit", "ext_authz", "jwt_authn", "gcp_authn", "credential_injector", "oauth2", "ext_proc", "lua", "wasm", "golang", "dynamic_modules", "composite",
+}
+
+// waitsBefore reports whether a filter that can hold the requests of a leaf back stands before a check.
+func (d *door) waitsBefore(l leaf, check int) bool {
+	for _, f := range d.filters[:check] {
+		switch {
+		case d.switchedOff(l, f).yes():
+		case slices.Contains(waiting, f.short()), f.short() == "fault" && delays(l, f):
+			return true
+		}
+	}
+	return false
+}
+
+// delays reports whether a fault filter says of a leaf, anywhere, that requests are delayed.
+func delays(l leaf, f filter) bool {
+	own := func(o override) bool { return o.config.get("delay").there() }
+	return f.config.get("delay").there() || slices.ContainsFunc(l.overrides(f.name), own)
+}
+
 // body examines the body settings that are in force on a leaf.
 func (e *exam) body(d *door, l leaf, check int) {
 	b := d.buffering(l, check)
@@ -73,7 +96,7 @@ func (e *exam) bodyPart(d *door, l leaf, check int, b buffering) {
 	}
 	taken, err := strconv.ParseUint(text, 10, 32)
 	counted := taken
-	if d.limitedBefore(check) {
+	if d.waitsBefore(l, check) {
 		counted = 2*taken + 1
 	}
 	if err != nil || counted >= b.at.get("max_request_bytes").number() {

@@ -28,14 +28,17 @@ type fixture struct {
 
 const (
 	checkAt = "          - name: envoy.filters.http.ext_authz\n            typed_config:\n"
-	corsAt  = "          - name: envoy.filters.http.cors\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}\n"
-	catch   = "- match: {prefix: /}\n                # A streaming"
-	bodyOn  = "with_request_body: {max_request_bytes: 65536, allow_partial_message: true, pack_as_bytes: true}"
-	router  = "          - name: envoy.filters.http.router"
-	lua     = "          - name: envoy.filters.http.lua\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}\n"
-	tcp     = "    - filters:\n      - name: tcp\n        typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: service}\n"
-	pinned  = `check_settings: {context_extensions: {service: "orders"}, disable_request_body_buffering: true}`
-	ofHost  = "                envoy.filters.http.ext_authz:\n                  \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute\n" +
+	// meshFilters is where the chain of demo.yaml begins that has no limit by address before the check.
+	meshFilters = "          # Those of the gated door, without the limit by address.\n"
+
+	corsAt = "          - name: envoy.filters.http.cors\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}\n"
+	catch  = "- match: {prefix: /}\n                # A streaming"
+	bodyOn = "with_request_body: {max_request_bytes: 65536, allow_partial_message: true, pack_as_bytes: true}"
+	router = "          - name: envoy.filters.http.router"
+	lua    = "          - name: envoy.filters.http.lua\n            typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}\n"
+	tcp    = "    - filters:\n      - name: tcp\n        typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: service}\n"
+	pinned = `check_settings: {context_extensions: {service: "orders"}, disable_request_body_buffering: true}`
+	ofHost = "                envoy.filters.http.ext_authz:\n                  \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute\n" +
 		"                  # Bodies stream through unseen; a route whose rule reads one says so (below).\n                  check_settings: {disable_request_body_buffering: true}\n"
 	uri = `{san_type: URI, matcher: {prefix: "spiffe://cluster.local/"}}`
 )
@@ -272,6 +275,8 @@ var fixtures = []fixture{
 	set("body-part", "demo.yaml", `max_request_bytes: "32767"`, `max_request_bytes: "32768"`, ".max_request_bytes"),
 	set("body-part", "demo.yaml", `max_request_bytes: "32767"`, `max_request_bytes: "many"`, ".max_request_bytes"),
 	set("body-part", "demo.yaml", `max_request_bytes: "65535"`, `max_request_bytes: "65536"`, ".max_request_bytes"),
+	set("body-part", "demo.yaml", meshFilters, meshFilters+httpFilter("fault", "HTTPFault", "delay: {header_delay: {}}"), ".max_request_bytes"),
+	set("body-part", "demo.yaml", meshFilters, meshFilters+httpFilter("gcp_authn", "GcpAuthnFilterConfig", "token_header: {name: x-gcp}"), ".max_request_bytes"),
 	{id: "body-everywhere", file: "edge.yaml", old: "check_settings: {disable_request_body_buffering: true}", new: "check_settings: {with_request_body: {max_request_bytes: 10, allow_partial_message: true}}", place: ".with_request_body"},
 	set("body-on-stream", "demo.yaml", "- match: {path: \"/orders:delete\"}\n                route: {cluster: service, timeout: 15s}", "- match: {path: \"/orders:delete\"}\n                route: {cluster: service, timeout: 0s}", ".with_request_body"),
 	{id: "body-on-stream", file: "demo.yaml", policy: [2]string{"owner: {of: \"body.ids[*]\", is: token.sub}", "upgrades: [websocket]"}, place: ".with_request_body"},
@@ -298,6 +303,8 @@ var fixtures = []fixture{
 	set("address-shared", "edge.yaml", "v4_prefix_mask_len: 32", "v4_prefix_mask_len: 0", ".v4_prefix_mask_len"),
 	set("address-shared", "edge.yaml", "v6_prefix_mask_len: 64", "v6_prefix_mask_len: 0", ".v6_prefix_mask_len"),
 	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {format: \"%REQ(x-hits)%\"}", ".format"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {format: \"%REQUEST_HEADER(x-hits)%\"}", ".format"),
+	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {format: '%COALESCE({\"operators\": [{\"command\": \"REQ\", \"param\": \"x-hits\"}]})%'}", ".format"),
 	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 0}", ".number"),
 	set("hits-from-client", "edge.yaml", byMask, byMask+"\n                hits_addend: {number: 1, is_negative_hits: true}", ".is_negative_hits"),
 	set("hits-ignored", "edge.yaml", "domains: [\"*\"]", "domains: [\"*\"]\n              rate_limits: [{actions: [{generic_key: {descriptor_value: a}}], hits_addend: {number: 2}}]", ".hits_addend"),

@@ -218,7 +218,7 @@ func (e *exam) hits(d *door, desc descriptor) {
 	}
 	late := func(at value) bool { return at.get("apply_on_stream_done").yes() }
 	number, format := addend.get("number"), addend.get("format")
-	for _, word := range []string{"%REQ(", "%REQ_WITHOUT_QUERY(", "%QUERY_PARAM", "%PATH(", "%CEL("} {
+	for _, word := range []string{"%REQ(", "%REQUEST_HEADER(", "%REQ_WITHOUT_QUERY(", "%QUERY_PARAM", "%PATH(", "%CEL(", "%COALESCE("} {
 		if strings.Contains(format.str(), word) {
 			e.add("hits-from-client", format, d.subject, "%s", format.str())
 			break

@@ -162,6 +162,24 @@ func TestDeclaredCookies(t *testing.T) {
 	}
 }
 
+// A header or a cookie that the document describes for one of a rule's methods alone must reach the gate too.
+func TestDeclaredForOneMethod(t *testing.T) {
+	const document = "openapi: 3.0.3\ninfo: {title: shop, version: \"1\"}\npaths:\n  /orders/{order_id}:\n    get:\n      parameters:\n" +
+		"        - {name: order_id, in: path, required: true, schema: {type: string}}\n        - {name: x-debug, in: %s, schema: {type: string}}\n      responses: {default: {description: d}}\n"
+	for in, header := range map[string]string{"cookie": "cookie", "header": "x-debug"} {
+		f := disallowed(header, [2]string{"    edge: true\n", "    edge: true\n    openapi: shop.openapi.yaml\n"})
+		config, text := f.edited(t)
+		text = strings.ReplaceAll(text, "GET /orders/{order_id}", "GET,DELETE /orders/{order_id}")
+		p, errs := policy.Parse([]policy.File{{Name: "policy.yaml", Data: []byte(text)}, {Name: "shop.openapi.yaml", Data: fmt.Appendf(nil, document, in)}})
+		if len(errs) > 0 {
+			t.Fatal(errs.Pretty())
+		}
+		if got, want := ids(examine(t, config, p, shippedLimits(t))), []string{"headers-withheld"}; !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
 // A list of allowed headers is told by what it lacks.
 func TestAllowedHeaders(t *testing.T) {
 	for allowed, want := range map[string]string{
@@ -214,6 +232,7 @@ func TestRightInOtherWays(t *testing.T) {
 		set("", "edge.yaml", corsAt, httpFilter("header_to_metadata", "Config", "request_rules: [{header: x-plan, on_header_present: {key: plan}, remove: true}]")+corsAt, ""),
 		set("", "edge.yaml", corsAt, httpFilter("set_metadata", "Config", "metadata: [{metadata_namespace: our.own, value: {a: envoy.filters.http.ext_authz}}]")+corsAt, ""),
 		set("", "edge.yaml", early("")[0], early("remove: x-user-id}, {remove: x-request-id")[1], ""),
+		set("", "demo.yaml", meshFilters, meshFilters+httpFilter("fault", "HTTPFault", "abort: {http_status: 503}"), ""),
 		disallowed("origin", [2]string{}).right(), disallowed("content-encoding", [2]string{}).right(), disallowed("x-hub-signature-256", [2]string{}).right(),
 		disallowed("content-type", withRule("owner: {of: query.o, is: token.sub}\n        body_parameters: separate")).right(),
 		set("", "edge.yaml", "    listener_filters:\n", "    listener_filters:\n    - {name: p, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}\n", ""),

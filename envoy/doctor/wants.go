@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/sallyport-dev/sallyport/authz/policy"
@@ -102,12 +103,15 @@ func (e *exam) eachService(see func(*policy.Service)) {
 	}
 }
 
-// eachRule calls see for every rule of the policy and every branch of one.
+// eachRule calls see for every rule of the policy, every branch of one, and each of them as it holds for some of its methods.
 func (e *exam) eachRule(see func(*policy.Rule)) {
 	e.eachService(func(s *policy.Service) {
 		for _, rule := range s.Rules {
 			for _, r := range slices.Concat([]*policy.Rule{rule}, rule.Either) {
 				see(r)
+				for _, method := range slices.Sorted(maps.Keys(r.Operations)) {
+					see(r.Operations[method])
+				}
 			}
 		}
 	})

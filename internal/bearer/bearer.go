@@ -83,6 +83,8 @@ func holdsJWT(rest string) bool {
 			if end >= shortestHeader && end < len(rest) && rest[end] == '.' {
 				return true
 			}
+			rest = rest[end:] // what begins within these letters ends where they do: a client may write eyJ all over
+			continue
 		}
 		rest = rest[1:]
 	}

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -56,6 +57,22 @@ func TestInIsNotFooledByEscapes(t *testing.T) {
 			t.Fatalf("%q holds none", text)
 		}
 	})
+}
+
+// A client that writes the beginning of a token all over buys no more time with it than with anything else.
+func TestInIsLinear(t *testing.T) {
+	for _, text := range []string{strings.Repeat("eyJ", 400_000), strings.Repeat("eyJ", 400_000) + "%25", strings.Repeat("eyJ.", 300_000)} {
+		began := time.Now()
+		if bearer.In(text) {
+			t.Errorf("a token in %.20s…", text)
+		}
+		if took := time.Since(began); took > 2*time.Second { // minutes, if every beginning were followed to the end
+			t.Errorf("%.20s… takes %s", text, took)
+		}
+	}
+	if !bearer.In(strings.Repeat("eyJ", 400_000) + ".") {
+		t.Error("a long header is none")
+	}
 }
 
 // The audit log asks for every text that it writes.

@@ -1,6 +1,7 @@
 package offline
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -78,7 +79,11 @@ func (d *Diff) tokens(c *Case, before, after *authz.Decision) string {
 
 // branch reports whether a rule is one of several that the token's issuer chose among.
 func branch(rule *policy.Rule) bool {
-	return rule != nil && rule.Service != nil && slices.ContainsFunc(rule.Service.Rules, func(r *policy.Rule) bool { return slices.Contains(r.Either, rule) })
+	return rule != nil && rule.Service != nil && slices.ContainsFunc(rule.Service.Rules, func(r *policy.Rule) bool {
+		return slices.ContainsFunc(r.Either, func(b *policy.Rule) bool {
+			return b == rule || slices.Contains(slices.Collect(maps.Values(b.Operations)), rule)
+		})
+	})
 }
 
 // admits reports whether other settings accept every token that some settings accept, as far as a recording does not hold what they look
