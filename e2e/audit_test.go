@@ -172,6 +172,33 @@ func TestAuditReaderDies(t *testing.T) {
 	}
 }
 
+// A reader that stops reading, and never goes on, costs what waited for it; the gate ends in its time all the same, and says how much.
+func TestAuditReaderHangs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file.yaml")
+	write(t, file, generous)
+	read, written, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	g := launchInto(t, written, "ratelimit", freePort(t), "--limits", file, "--audit", "stdout", "--audit-fold", "0")
+	g.ready()
+	client := rlsv3.NewRateLimitServiceClient(dial(t, g.listen))
+	eventually(t, "records wait for a reader", func() bool { // a pipe takes 64 KiB
+		for range 200 {
+			if _, err := client.ShouldRateLimit(t.Context(), whoIs("alice")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return g.metric("sallyport_audit_waiting") > 100
+	})
+	g.signal(terminate)
+	g.wait()
+	if out := g.output.String(); !strings.Contains(out, "records that waited for it are lost") || strings.Contains(out, "lost=0") {
+		t.Errorf("the end does not tell what was lost:\n%s", out)
+	}
+}
+
 // Two gates do not write one file: their lines would have two counts. The second ends at once and says why; the first goes on.
 func TestAuditFileInUse(t *testing.T) {
 	dir := t.TempDir()

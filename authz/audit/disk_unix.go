@@ -24,6 +24,12 @@ func (f *File) Free() (int64, error) {
 	return bytesOf(disk.Bavail, uint64(disk.Bsize)), nil //nolint:unconvert // of another type on each system
 }
 
+// removed says that a file no longer has any name, so that what is written to it goes with the process.
+func removed(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode().IsRegular() && stat.Nlink == 0
+}
+
 // lock takes the file for this process alone, until it is closed. Only a system that cannot lock (some network disks) lets two have it.
 func lock(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)

@@ -41,13 +41,17 @@ func Open(dest string) (*File, error) {
 	return &File{path: dest, f: f, size: size}, nil
 }
 
-// Write appends whole lines. If a regular file takes a part only (the disk is full), what stands of a line that is not
+// Write appends whole lines. Where somebody has removed the file it begins a new one under the path, in which the sequence shows what went
+// with the old one. If a regular file takes a part only (the disk is full), what stands of a line that is not
 // whole is cut off again, and the result says how many bytes of whole lines were kept.
 func (f *File) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.f == nil {
 		return 0, fmt.Errorf("audit: write: %w", os.ErrClosed)
+	}
+	if err := f.refoundLocked(); err != nil {
+		return 0, err
 	}
 	f.rotateLocked(len(p))
 	n, err := f.f.Write(p)
@@ -61,6 +65,23 @@ func (f *File) Write(p []byte) (int, error) {
 	}
 	f.size += int64(n)
 	return n, fmt.Errorf("audit: write: %w", err)
+}
+
+// refoundLocked begins a new file in the place of one that was removed: into one without a name lines would be written, and vouched for, in
+// vain. The caller holds mu.
+func (f *File) refoundLocked() error {
+	if f.path == "" {
+		return nil
+	}
+	info, err := f.f.Stat()
+	if err != nil || !removed(info) {
+		return nil //nolint:nilerr // what is wrong with the file, the write will say
+	}
+	fresh, size, err := openAppend(f.path)
+	if err != nil {
+		return fmt.Errorf("audit: write: the file was removed: %w", err)
+	}
+	return f.swapLocked(fresh, size)
 }
 
 // cutLocked takes the last n bytes off a regular file. The caller holds mu.

@@ -457,3 +457,39 @@ func TestDurable(t *testing.T) {
 		t.Errorf("a closed file: %v", err)
 	}
 }
+
+// A file that was removed is begun anew under its path, before a line is lost; where that cannot be, the write fails, and strict denies.
+func TestFileThatWasRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	path := filepath.Join(dir, "audit.jsonl")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := audit.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	say := func(line string) error {
+		_, err := f.Write([]byte(line + "\n"))
+		return errors.Join(err, f.Sync())
+	}
+	if err := errors.Join(say("one"), os.Remove(path), say("two"), say("three")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "two\nthree\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := say("four"); err == nil {
+		t.Error("a line for a folder that is gone was written")
+	}
+	if err := errors.Join(os.Mkdir(dir, 0o700), say("five")); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "five\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+}

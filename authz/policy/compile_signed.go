@@ -117,6 +117,9 @@ func (r *ruleSource) signedTemplate(m *strictyaml.Mapping, s *SignedBy) {
 	s.Form.Signed = template
 }
 
+// notTheSenders are headers whose values HTTP gives a meaning of its own (RFC 9110 sections 7 and 8, RFC 9112 section 6).
+var notTheSenders = []string{"connection", "content-encoding", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+
 // verifiable refuses what no message could ever satisfy: a rule that admits nobody is found out when the first webhook is lost.
 func (r *ruleSource) verifiable(m *strictyaml.Mapping, s *SignedBy) {
 	separator, between := " ", "spaces"
@@ -125,6 +128,11 @@ func (r *ruleSource) verifiable(m *strictyaml.Mapping, s *SignedBy) {
 		r.elementStart(m.Get("timestamp"), s.Form.Timestamp, separator, between)
 	}
 	r.elementStart(m.Get("prefix"), s.Form.Prefix, separator, between)
+	for key, name := range map[string]string{"hmac_sha256": s.Header, "timestamp": s.Timestamp} {
+		if slices.Contains(notTheSenders, name) {
+			r.Errorf(m.Get(key), "name the header that the sender documents", "header %s says how the message travels, and is no signature and no time", name)
+		}
+	}
 	if s.Timestamp != "" && s.Timestamp == s.Header {
 		r.Errorf(m.Get("timestamp"), "write `timestamp: \"t=\"` where it is an element of that header", "header %s holds the signature, and is no time", s.Header)
 	}

@@ -23,6 +23,8 @@ func TestSignedByRefused(t *testing.T) {
 		"a header in capitals":       {"{hmac_sha256: X-S, key_file: k}", `"X-S" is no header name`, "in lower case"},
 		"a header with _":            {"{hmac_sha256: x_s, key_file: k}", `"x_s" is no header name`, "in lower case"},
 		"a credential":               {"{hmac_sha256: authorization, key_file: k}", "header authorization holds a credential", "name another header"},
+		"a header of HTTP's own":     {"{hmac_sha256: content-length, key_file: k}", "header content-length says how the message travels", "that the sender documents"},
+		"a time of HTTP's own":       {`{hmac_sha256: x-s, key_file: k, timestamp: content-type, signed: "{timestamp}.{body}"}`, "header content-type says how the message travels", "that the sender documents"},
 		"another encoding":           {"{hmac_sha256: x-s, key_file: k, encoding: base32}", `a signature cannot be written in "base32"`, "write hex, or base64"},
 		"a key in hex":               {"{hmac_sha256: x-s, key_file: k, key_encoding: hex}", `a key cannot be written in "hex"`, "taken as it is written"},
 		"a tolerance of nothing":     {"{hmac_sha256: x-s, key_file: k, tolerance: 1m}", "`tolerance` is how old a time may be", "write `timestamp:`"},

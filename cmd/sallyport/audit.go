@@ -141,7 +141,15 @@ func driveAudit(d *daemon.Daemon, log *audit.Log, sink auditSink) {
 		if sink.abandon != nil {
 			defer time.AfterFunc(flushWithin, sink.abandon).Stop()
 		}
-		err := errors.Join(<-done, sink.close(ctx))
+		var err error
+		select {
+		case err = <-done:
+			err = errors.Join(err, sink.close(ctx))
+		case <-ctx.Done():
+			// The writer hangs to the end: what waits behind it is lost, and what it has in hand may be.
+			d.Log.Error("the audit log's writer does not return; records that waited for it are lost", "lost", log.Counts().Waiting)
+			return context.Cause(ctx)
+		}
 		if n := log.Dropped(); n > lost {
 			d.Log.Error("audit records could not be written at the end", "lost", n-lost)
 		}
