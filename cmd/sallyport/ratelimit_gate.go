@@ -42,9 +42,7 @@ func newRatelimitGate(f *ratelimitFlags) *ratelimitGate {
 	}
 	if f.reference != nil {
 		g.stats = statsd.New()
-		if f.reference.Scrape.Milliseconds {
-			g.metrics = rls.NewMetricsInMilliseconds()
-		}
+		g.metrics = rls.NewMetricsWith(rls.MetricsOptions{Milliseconds: f.reference.Scrape.Milliseconds, TwoKeys: true})
 	}
 	return g
 }

@@ -22,6 +22,7 @@ type Metrics struct {
 	calls    prometheus.Counter
 	seconds  prometheus.Observer
 	unit     float64 // of seconds, as parts of one
+	twoKeys  bool
 
 	loaded, notLoaded, globalShadow prometheus.Counter
 
@@ -36,15 +37,25 @@ var (
 	_ ratelimit.Observer   = (*Metrics)(nil)
 )
 
+// MetricsOptions say how metrics follow envoyproxy/ratelimit where it is stranger than we are. The zero value is our own way.
+type MetricsOptions struct {
+	// Milliseconds writes response times in milliseconds under the same name, as dashboards expect that were made for older versions
+	// (PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS there).
+	Milliseconds bool
+	// TwoKeys counts rules of more than two keys together with those of their first two, as its mapping does. False: the second label
+	// has all but the first, joined by dots.
+	TwoKeys bool
+}
+
 // NewMetrics makes unregistered metrics, all of them zero.
-func NewMetrics() *Metrics { return newMetrics(1) }
+func NewMetrics() *Metrics { return NewMetricsWith(MetricsOptions{}) }
 
-// NewMetricsInMilliseconds is [NewMetrics] with response times in milliseconds under the same name, as dashboards expect that were made
-// for older versions of envoyproxy/ratelimit (PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS there).
-func NewMetricsInMilliseconds() *Metrics { return newMetrics(1000) }
-
-func newMetrics(unit float64) *Metrics {
-	m := &Metrics{unit: unit}
+// NewMetricsWith is [NewMetrics] with options.
+func NewMetricsWith(o MetricsOptions) *Metrics {
+	m := &Metrics{unit: 1, twoKeys: o.TwoKeys}
+	if o.Milliseconds {
+		m.unit = 1000
+	}
 	rule := func(name, help string) *prometheus.CounterVec {
 		return m.vec("ratelimit_service_rate_limit_"+name, help, "domain", "key1", "key2")
 	}
@@ -59,7 +70,7 @@ func newMetrics(unit float64) *Metrics {
 	m.calls = m.vec("ratelimit_service_total_requests", "Calls.", "grpc_method").WithLabelValues("ShouldRateLimit")
 	buckets := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .02, .05, .1, .25, 1}
 	for i := range buckets {
-		buckets[i] *= unit
+		buckets[i] *= m.unit
 	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "ratelimit_service_response_time_seconds", Help: "Time of a call.", Buckets: buckets,
@@ -156,8 +167,11 @@ func (m *Metrics) Fallback(how limits.Failure) { m.fallbacks.WithLabelValues(how
 // Rule implements [ratelimit.Observer].
 func (m *Metrics) Rule(r *limits.Rule) ratelimit.RuleObserver { return m.Values(r, r.Keys) }
 
-// Values implements [ratelimit.Observer]. Deeper keys than two share the second label, joined by dots.
+// Values implements [ratelimit.Observer].
 func (m *Metrics) Values(r *limits.Rule, keys []string) ratelimit.RuleObserver {
+	if m.twoKeys {
+		keys = keys[:min(len(keys), 2)]
+	}
 	key1, key2 := "", ""
 	if len(keys) > 0 {
 		key1, key2 = label(keys[0]), label(strings.Join(keys[1:], "."))
