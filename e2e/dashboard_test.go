@@ -31,11 +31,7 @@ func TestDashboardShowsWhatIsThere(t *testing.T) {
 	if err := json.Unmarshal(data, &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	folder := filepath.Join(t.TempDir(), "config")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(folder, "mesh.yaml"), countedLimits)
+	folder := runtimeFolder(t, countedLimits)
 	ports := [2]int{freePort(t), freePort(t)}
 	env := func(i int) []string {
 		return onStore(folder, storetest.StartValkey(t), "USE_STATSD=false", "USE_PROMETHEUS=true", "PROMETHEUS_ADDR="+local(ports[i]), "GOSTATS_FLUSH_INTERVAL_SECONDS=1", "STATS_FLUSH_INTERVAL=1s")

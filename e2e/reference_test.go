@@ -47,6 +47,17 @@ func startOriginal(t testing.TB, env ...string) *original {
 	return r
 }
 
+// runtimeFolder holds a file of limits, where the reference looks for it.
+func runtimeFolder(t testing.TB, limits string) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "config")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(folder, "mesh.yaml"), limits)
+	return folder
+}
+
 // onStore are the variables of a folder of limits, which is the runtime folder's last, and of a store.
 func onStore(limits, store string, more ...string) []string {
 	return append([]string{
@@ -162,11 +173,7 @@ func (r asking) request() *rlsv3.RateLimitRequest {
 
 // Whatever is asked of a file of the reference's is answered as the reference answers it: verdict, limit, what remains, and for how long.
 func TestReferenceTwin(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "config")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(folder, "mesh.yaml"), originalLimits)
+	folder := runtimeFolder(t, originalLimits)
 	theirs := startOriginal(t, onStore(folder, storetest.StartValkey(t), "USE_STATSD=false")...)
 	ours := serve(t, "ratelimit", "--limits", folder, "--store", "redis://"+storetest.StartValkey(t)+"/0", "--audit", "off")
 	askThem := rlsv3.NewRateLimitServiceClient(dial(t, theirs.grpc))
@@ -289,11 +296,7 @@ func (s *statsdServer) statistics() map[string]uint64 {
 // With one environment the two programs answer, list and count alike: headers, metadata, quotas, /json, /rlconfig, and every name and sum
 // that statsd hears.
 func TestReferenceTwinByEnvironment(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "config")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(folder, "mesh.yaml"), countedLimits)
+	folder := runtimeFolder(t, countedLimits)
 	heard := [2]*statsdServer{newStatsdServer(t), newStatsdServer(t)}
 	env := func(i int) []string {
 		return onStore(folder, storetest.StartValkey(t), "USE_STATSD=true", "STATSD_HOST=127.0.0.1", "STATSD_PORT="+strconv.Itoa(heard[i].port), "STATS_FLUSH_INTERVAL=1s",
@@ -355,11 +358,7 @@ func agree(t *testing.T, theirs *original, ours *reference, times int) {
 
 // With Prometheus in place of statsd, both show the same series of limits with the same sums.
 func TestReferenceTwinInPrometheus(t *testing.T) {
-	folder := filepath.Join(t.TempDir(), "config")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(folder, "mesh.yaml"), countedLimits)
+	folder := runtimeFolder(t, countedLimits)
 	ports := [2]int{freePort(t), freePort(t)}
 	env := func(i int) []string {
 		return onStore(folder, storetest.StartValkey(t), "USE_STATSD=false", "USE_PROMETHEUS=true", "PROMETHEUS_ADDR="+local(ports[i]), "STATS_FLUSH_INTERVAL=1s", "GOSTATS_FLUSH_INTERVAL_SECONDS=1")
