@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -74,7 +73,7 @@ answers. A flag that is given beats a variable.` + signals,
 	flags.IntVar(&f.maxKeys, "store-max-keys", 1_000_000, "most counters that this process holds in memory, about 0.7 kB each with two sliding windows; the rest of a rule shares one")
 	flags.StringVar(&f.adminAPI, "admin-api", "", "unix:/PATH of the admin API, by which sallyport limits peek, reset, grant and unmatched ask; mode 0600, off unless given")
 	flags.StringVar(&f.http, "http", "", "where /json (a question over HTTP) and /healthcheck are; empty is nowhere")
-	flags.StringSliceVar(&f.headers, "response-headers", nil, "headers for clients, beside Envoy's own: ratelimit (RateLimit and RateLimit-Policy), retry-after")
+	flags.StringSliceVar(&f.headers, "response-headers", nil, "headers for clients, beside Envoy's own: ratelimit (RateLimit and RateLimit-Policy), retry-after, degraded (x-ratelimit-degraded: true, where the store could not decide)")
 	flags.BoolVar(&f.pprof, "pprof", false, "profiles under /debug/pprof/ on the --admin port, which asks nobody for a password: they show what the process holds")
 	flags.BoolVar(&f.compat, "compat", false, "stand in for envoyproxy/ratelimit: take its environment variables, ports and answers")
 	f.audit.bind(flags)
@@ -133,11 +132,13 @@ func onLoopback(address string) bool {
 
 // responseHeaders are the headers that clients are to see.
 func (f *ratelimitFlags) responseHeaders() (rls.Headers, error) {
-	h := rls.Headers{RateLimit: slices.Contains(f.headers, "ratelimit"), RetryAfter: slices.Contains(f.headers, "retry-after")}
+	var h rls.Headers
+	known := map[string]*bool{"ratelimit": &h.RateLimit, "retry-after": &h.RetryAfter, "degraded": &h.Degraded}
 	for _, word := range f.headers {
-		if word != "ratelimit" && word != "retry-after" {
-			return h, fmt.Errorf("--response-headers %q: write ratelimit, retry-after or both", word)
+		if known[word] == nil {
+			return h, fmt.Errorf("--response-headers %q: write some of ratelimit, retry-after, degraded", word)
 		}
+		*known[word] = true
 	}
 	if f.reference != nil && f.reference.Headers.On {
 		names := f.reference.Headers

@@ -26,7 +26,13 @@ type Headers struct {
 	RateLimit bool
 	// RetryAfter writes Retry-After on refused requests: the longest wait among the limits that refuse, in whole seconds, rounded up.
 	RetryAfter bool
+	// Degraded writes [DegradedHeader] where the shared counters could not decide, and what a rule says for that case did.
+	Degraded bool
 }
+
+// DegradedHeader is "true" on an answer that did not come from the shared counters. It tells clients, and their operators, that what
+// remains of a limit is this replica's view.
+const DegradedHeader = "x-ratelimit-degraded"
 
 // MaxPolicies is the most windows that RateLimit shows; the rest of a request that meets more is left out.
 const MaxPolicies = 16
@@ -73,6 +79,9 @@ func (h *Headers) of(r *ratelimit.Response) []*corev3.HeaderValue {
 	}
 	if h.RetryAfter && r.Code != ratelimit.OK {
 		out = appendRetryAfter(out, r.Statuses)
+	}
+	if h.Degraded && r.Degraded {
+		out = append(out, header(DegradedHeader, "true"))
 	}
 	return out
 }

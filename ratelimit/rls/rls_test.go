@@ -516,3 +516,20 @@ func TestAdmits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Where the shared counters could not decide, a client is told so if that is wanted, and only then.
+func TestDegradedHeader(t *testing.T) {
+	for _, test := range []struct{ wanted, degraded, want bool }{{true, true, true}, {true, false, false}, {false, true, false}} {
+		client := dial(t, stub(func(context.Context) (ratelimit.Response, error) {
+			return ratelimit.Response{Code: ratelimit.OK, Statuses: []ratelimit.Status{{Code: ratelimit.OK}}, Degraded: test.degraded}, nil
+		}), rls.Options{Headers: rls.Headers{Degraded: test.wanted}})
+		got, err := client.ShouldRateLimit(context.Background(), &rlsv3.RateLimitRequest{Domain: "d"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := len(got.GetResponseHeadersToAdd()) == 1 && got.GetResponseHeadersToAdd()[0].GetKey() == rls.DegradedHeader
+		if said != test.want || !test.want && len(got.GetResponseHeadersToAdd()) > 0 {
+			t.Errorf("%+v: %v", test, got.GetResponseHeadersToAdd())
+		}
+	}
+}
