@@ -57,6 +57,10 @@ func TestLimitsAdmin(t *testing.T) {
 	if n := g.metric("sallyport_ratelimit_stray_descriptors_total", `domain="mesh"`); n != 1 {
 		t.Errorf("%v strays are counted", n)
 	}
+	if out := say(0, "why", "--admin-api", socket, "--unmatched"); !strings.Contains(out, `domain=mesh user-agent="a b"`) {
+		t.Errorf("why --unmatched: %s", out)
+	}
+	say(2, "why", "--admin-api", socket, "--unmatched", "X")
 	say(1, "limits", "peek", "--admin-api", socket, "domain=mesh user=alice")
 	say(2, "limits", "peek", "--admin-api", socket+"x", alice)
 	say(2, "why", "--admin-api", socket, "X")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -70,6 +71,24 @@ func newLimitsGrant(s streams) *cobra.Command {
 	return newLimitsCounter(s, "grant", "Have a running gate give hits back", `Grant gives back hits that were spent, the newest first, down to none; it never raises a limit. The gate writes down who asked.`)
 }
 
+// tellUnmatched prints what a gate saw of descriptors that find no limit.
+func tellUnmatched(ctx context.Context, s streams, adminAPI string) error {
+	if adminAPI == "" {
+		return daemon.Unable(errNoAdminAPI)
+	}
+	strays, err := adminapi.Strays(ctx, adminAPI)
+	if err != nil {
+		return err
+	}
+	if len(strays) == 0 {
+		fmt.Fprintln(s.out, "every descriptor found a limit, or a level that lets pass on purpose")
+	}
+	for _, stray := range strays {
+		fmt.Fprintf(s.out, "%s  %d times  %s\n", stray.Time.UTC().Format(time.RFC3339), stray.Count, writeDescriptor(stray.Domain, stray.Entries))
+	}
+	return nil
+}
+
 func newLimitsUnmatched(s streams) *cobra.Command {
 	var adminAPI string
 	cmd := &cobra.Command{
@@ -81,20 +100,7 @@ func newLimitsUnmatched(s streams) *cobra.Command {
 Exit codes: 0 told, 2 the gate could not be asked.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if adminAPI == "" {
-				return daemon.Unable(errNoAdminAPI)
-			}
-			strays, err := adminapi.Strays(cmd.Context(), adminAPI)
-			if err != nil {
-				return err
-			}
-			if len(strays) == 0 {
-				fmt.Fprintln(s.out, "every descriptor found a limit, or a level that lets pass on purpose")
-			}
-			for _, stray := range strays {
-				fmt.Fprintf(s.out, "%s  %d times  %s\n", stray.Time.UTC().Format(time.RFC3339), stray.Count, writeDescriptor(stray.Domain, stray.Entries))
-			}
-			return nil
+			return tellUnmatched(cmd.Context(), s, adminAPI)
 		},
 	}
 	cmd.Flags().StringVar(&adminAPI, "admin-api", "", "the gate's admin API: unix:/path, as the gate was given it")
