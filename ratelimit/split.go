@@ -40,9 +40,12 @@ func (s *split) Spend(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	other.Go(func() { halves[0].spend(ctx) })
 	halves[1].spend(ctx)
 	other.Wait()
-	for i := range halves {
-		if halves[i].err != nil {
-			return nil, halves[i].err
+	if !halves[0].denied && !halves[1].denied {
+		// One refusal is enough, whatever has become of the other half.
+		for i := range halves {
+			if halves[i].err != nil {
+				return nil, halves[i].err
+			}
 		}
 	}
 	for i := range halves {

@@ -62,6 +62,16 @@ func TestSplit(t *testing.T) {
 	if err != nil || outcomes[0].Windows[0].Remaining != 4 || !outcomes[1].Over {
 		t.Errorf("without refunds: %+v, %v", outcomes, err)
 	}
+	// One refusal is enough: the error of the other half would let the request pass in Envoy.
+	away := brokenStore{&ratelimit.StoreError{Class: ratelimit.StoreRefused, Err: errors.New("away")}}
+	for name, store := range map[string]ratelimit.Store{
+		"per second": ratelimit.Split(away, memstore.New(memstore.Options{Now: now})), "others": ratelimit.Split(memstore.New(memstore.Options{Now: now}), away),
+	} {
+		outcomes, err := store.Spend(t.Context(), []ratelimit.Charge{charge("m", minute(0), false), charge("s", second(0), false)})
+		if err != nil || outcomes[0].Uncounted == outcomes[1].Uncounted || outcomes[0].Over == outcomes[1].Over {
+			t.Errorf("%s is away and the other refuses: %+v, %v", name, outcomes, err)
+		}
+	}
 	// An error of either is an error of both: nothing internal becomes an allow.
 	broken := brokenStore{&ratelimit.StoreError{Class: ratelimit.StoreRefused, Err: errors.New("away")}}
 	good := memstore.New(memstore.Options{Now: now})
