@@ -334,7 +334,8 @@ func (s *spending) override(req *Request, i int, rule *limits.Rule) {
 	})
 }
 
-// replace takes out the limits that another limit of the same request names: they say OK, and count nothing.
+// replace takes out the limits that another limit of the same request names: they say OK, and count nothing. A rule that is unlimited
+// limits nothing that could be taken out.
 func (s *spending) replace() {
 	replaced := func(name string) bool {
 		for _, status := range s.response.Statuses {
@@ -346,7 +347,7 @@ func (s *spending) replace() {
 	}
 	out := make([]bool, len(s.response.Statuses))
 	for i, status := range s.response.Statuses {
-		out[i] = status.Rule != nil && status.Rule.Name != "" && replaced(status.Rule.Name)
+		out[i] = status.Rule != nil && !status.Rule.Unlimited && status.Rule.Name != "" && replaced(status.Rule.Name)
 	}
 	s.keep(func(charge int) bool { return !out[s.of[charge]] })
 	for i := range out {
