@@ -355,7 +355,9 @@ func TestStoreFailure(t *testing.T) {
 	}{
 		{"error", "error=a", errDown.Error(), true, []string{"store refused", "fallback error"}},
 		{"the reference's form", "plain=a", errDown.Error(), true, []string{"store refused", "fallback error"}},
-		{"one rule that wants an error", "who=a; error=a", errDown.Error(), true, []string{"store refused", "fallback error"}},
+		{"one rule that wants an error", "who=a; error=a", errDown.Error(), true, []string{"store refused", "fallback local", "fallback error"}},
+		{"an error does not undo a refusal", "error=a; closed=a", "over: -, over 0/3m", true, []string{"store refused", "fallback closed", "fallback error"}},
+		{"nor one of this replica's share", "plain=a; 2*who=a", "over: -, over 1/3m", true, []string{"store refused", "fallback local", "fallback error"}},
 		{"open", "open=a", "ok: -", true, []string{"store refused", "fallback open"}},
 		{"closed", "closed=a", "over: over 0/3m", true, []string{"store refused", "fallback closed"}},
 		{"local", "who=a", "ok: 0/3m", true, []string{"store refused", "fallback local"}},
