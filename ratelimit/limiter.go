@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -80,7 +81,7 @@ type beside struct {
 // New makes a limiter without a table.
 func New(o Options) *Limiter {
 	l := &Limiter{
-		store: o.Store, local: o.Local, replicas: uint32(max(o.Replicas, 1)), shadow: o.ShadowMode, quota: o.QuotaMode, nearRatio: o.NearLimitRatio,
+		store: o.Store, local: o.Local, replicas: uint32(min(max(o.Replicas, 1), math.MaxInt32)), shadow: o.ShadowMode, quota: o.QuotaMode, nearRatio: o.NearLimitRatio,
 		timeout: o.StoreTimeout, observer: o.Observer, values: map[string]*values{},
 	}
 	if l.nearRatio == 0 {

@@ -597,3 +597,13 @@ func BenchmarkSpend(b *testing.B) {
 		})
 	}
 }
+
+// More replicas than a limit can be shared among leave nothing, and end nothing.
+func TestReplicasBeyondAllLimits(t *testing.T) {
+	for _, n := range []int{1 << 32, 1<<32 + 1} {
+		g := newGate(t, ratelimit.Options{Replicas: n, StoreIsLocal: true})
+		if got := g.ask("who=a"); got != "over: over 0/3m" && got != "over: over 0/5h" {
+			t.Errorf("%d replicas: %q", n, got)
+		}
+	}
+}
