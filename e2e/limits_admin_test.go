@@ -51,7 +51,11 @@ func TestLimitsAdmin(t *testing.T) {
 	if _, err := rlsv3.NewRateLimitServiceClient(dial(t, g.listen)).ShouldRateLimit(t.Context(), stray); err != nil {
 		t.Fatal(err)
 	}
-	if out := say(0, "limits", "unmatched", "--admin-api", socket); !strings.Contains(out, `1 times  domain=mesh user-agent="a b"`) {
+	stray.Domain = "mash"
+	if _, err := rlsv3.NewRateLimitServiceClient(dial(t, g.listen)).ShouldRateLimit(t.Context(), stray); err != nil {
+		t.Fatal(err)
+	}
+	if out := say(0, "limits", "unmatched", "--admin-api", socket); !strings.Contains(out, `1 times  domain=mesh user-agent="a b"`) || !strings.Contains(out, "1 times  domain=mash  no limits file has this domain") {
 		t.Errorf("unmatched: %s", out)
 	}
 	if n := g.metric("sallyport_ratelimit_stray_descriptors_total", `domain="mesh"`); n != 1 {

@@ -91,6 +91,13 @@ descriptors:
     value: "png*"
     share_threshold: true
     rate_limit: {requests_per_unit: 6, unit: year}
+  - key: any
+    value: "*"
+    rate_limit: {requests_per_unit: 5, unit: day}
+  - key: free
+    rate_limit: {unlimited: true, name: free}
+  - key: binding
+    rate_limit: {requests_per_unit: 50, unit: day, replaces: [{name: free}]}
   - key: shadow
     shadow_mode: true
     rate_limit: {requests_per_unit: 2, unit: day}
@@ -129,7 +136,7 @@ func (r asking) entries() []*ratelimitv3.RateLimitDescriptor_Entry {
 		return entry("path", "/a/", "/a/x", "/a/b/x", "png.x", "png.y", "/bxcyd", "/bcd", "/bc", "")
 	}
 	one := func(e ...*ratelimitv3.RateLimitDescriptor_Entry) []*ratelimitv3.RateLimitDescriptor_Entry { return e }
-	switch r.IntN(10) {
+	switch r.IntN(12) {
 	case 0, 1:
 		return one(user())
 	case 2, 3:
@@ -144,6 +151,10 @@ func (r asking) entries() []*ratelimitv3.RateLimitDescriptor_Entry {
 		return one(entry("shadow", "x", "y"))
 	case 8:
 		return one(entry("named", "x", "y"))
+	case 9:
+		return one(entry("any", "x", "")) // Envoy sends the value of a header that has none
+	case 10:
+		return one(pick(r, entry("free", "x"), entry("binding", "x")))
 	default:
 		return one(pick(r, entry("replacing", "x", "y"), entry("unknown", "z"), user()), user())
 	}

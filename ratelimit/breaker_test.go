@@ -126,6 +126,7 @@ func TestBreaker(t *testing.T) {
 		}
 		after := store.asked.Load()
 		pass(time.Minute)
+		synctest.Wait() // for who told
 		if store.asked.Load() != after || !slices.Equal(said, []bool{true, false}) {
 			t.Errorf("%d probes while closed, changes %v", store.asked.Load()-after, said)
 		}

@@ -39,7 +39,8 @@ type DenialsOptions struct {
 // A refused batch burns nothing but the charges that count denials. Those whose counter is over in a Fixed window are remembered too, as
 // the local cache of envoyproxy/ratelimit does: their count ends with the window, and what is not added to it until then is noticed only
 // where hits are given back or the limit is raised. The others of their batch are sent, and spend or peek; with them goes the rest, as
-// peeks, so that its answer is whole. Where there are none, nothing is sent, and the rest of the batch is answered as Uncounted.
+// peeks, so that its answer is whole. Where there are none, nothing is sent, and the rest of the batch is answered as Uncounted; and so it
+// is where the store fails, since an error would make of a refusal what it is for other reasons: in Envoy, a request that passes.
 //
 // Reading takes no lock and allocates nothing.
 type Denials struct {
@@ -225,10 +226,11 @@ func (d *Denials) refuse(ctx context.Context, batch []Charge, now time.Duration)
 		return out, nil
 	}
 	answers, err := d.ask(ctx, rest, now)
-	if err != nil || len(answers) != len(rest) {
-		return answers, err
-	}
 	for j, i := range of {
+		if err != nil || len(answers) != len(rest) {
+			out[i].Uncounted = true // one refusal is enough, whatever has become of the rest
+			continue
+		}
 		out[i] = answers[j]
 	}
 	return out, nil

@@ -212,6 +212,21 @@ func TestKnownRefusalsOfSeveral(t *testing.T) {
 	})
 }
 
+// A request that is known to be refused stays refused when the store fails for the rest of it: the error would let it pass in Envoy.
+func TestKnownRefusalOutlastsTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, broken := range map[string]brokenStore{"away": {&ratelimit.StoreError{Class: ratelimit.StoreRefused}}, "unanswered": {}} {
+			d, store := newDenials(ratelimit.DenialsOptions{})
+			spendAll(t, d, sliding("full", 0))
+			store.Store = broken
+			got, err := d.Spend(t.Context(), []ratelimit.Charge{sliding("other", 5), sliding("full", 0), referenceForm("reference", 5)})
+			if err != nil || len(got) != 3 || !got[0].Uncounted || !got[1].Over || !got[1].Remembered || !got[2].Uncounted {
+				t.Errorf("%s: %+v, %v", name, got, err)
+			}
+		}
+	})
+}
+
 // A caller that has gone, and a batch that no store could decide, are refused as they always are.
 func TestDenialsRefuseTheGone(t *testing.T) {
 	d, _ := newDenials(ratelimit.DenialsOptions{})

@@ -28,12 +28,11 @@ func (s *spending) withoutStore(ctx context.Context, cause error) error {
 		return failed // the caller's time is up, and it is the store that spent it
 	}
 	s.response.Degraded = true
-	var local []int
+	var local, unanswered []int
 	for i := range s.charges {
 		switch how := s.onFailure(i); how {
 		case limits.FailError:
-			s.limiter.observer.Fallback(how)
-			return failed
+			unanswered = append(unanswered, i)
 		case limits.FailLocal:
 			local = append(local, i)
 		case limits.FailClosed:
@@ -46,6 +45,14 @@ func (s *spending) withoutStore(ctx context.Context, cause error) error {
 	s.judge()
 	s.locally(ctx, local)
 	s.judge()
+	for _, i := range unanswered {
+		s.limiter.observer.Fallback(limits.FailError)
+		if s.response.Code == OK {
+			return failed
+		}
+		// One refusal is enough: an error would let the request pass in Envoy.
+		s.count(i, uncounted(s.charges[i].Hits))
+	}
 	return nil
 }
 

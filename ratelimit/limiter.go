@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -80,7 +81,7 @@ type beside struct {
 // New makes a limiter without a table.
 func New(o Options) *Limiter {
 	l := &Limiter{
-		store: o.Store, local: o.Local, replicas: uint32(max(o.Replicas, 1)), shadow: o.ShadowMode, quota: o.QuotaMode, nearRatio: o.NearLimitRatio,
+		store: o.Store, local: o.Local, replicas: uint32(min(max(o.Replicas, 1), math.MaxInt32)), shadow: o.ShadowMode, quota: o.QuotaMode, nearRatio: o.NearLimitRatio,
 		timeout: o.StoreTimeout, observer: o.Observer, values: map[string]*values{},
 	}
 	if l.nearRatio == 0 {
@@ -334,7 +335,8 @@ func (s *spending) override(req *Request, i int, rule *limits.Rule) {
 	})
 }
 
-// replace takes out the limits that another limit of the same request names: they say OK, and count nothing.
+// replace takes out the limits that another limit of the same request names: they say OK, and count nothing. A rule that is unlimited
+// limits nothing that could be taken out.
 func (s *spending) replace() {
 	replaced := func(name string) bool {
 		for _, status := range s.response.Statuses {
@@ -346,7 +348,7 @@ func (s *spending) replace() {
 	}
 	out := make([]bool, len(s.response.Statuses))
 	for i, status := range s.response.Statuses {
-		out[i] = status.Rule != nil && status.Rule.Name != "" && replaced(status.Rule.Name)
+		out[i] = status.Rule != nil && !status.Rule.Unlimited && status.Rule.Name != "" && replaced(status.Rule.Name)
 	}
 	s.keep(func(charge int) bool { return !out[s.of[charge]] })
 	for i := range out {

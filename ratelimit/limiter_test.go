@@ -355,7 +355,9 @@ func TestStoreFailure(t *testing.T) {
 	}{
 		{"error", "error=a", errDown.Error(), true, []string{"store refused", "fallback error"}},
 		{"the reference's form", "plain=a", errDown.Error(), true, []string{"store refused", "fallback error"}},
-		{"one rule that wants an error", "who=a; error=a", errDown.Error(), true, []string{"store refused", "fallback error"}},
+		{"one rule that wants an error", "who=a; error=a", errDown.Error(), true, []string{"store refused", "fallback local", "fallback error"}},
+		{"an error does not undo a refusal", "error=a; closed=a", "over: -, over 0/3m", true, []string{"store refused", "fallback closed", "fallback error"}},
+		{"nor one of this replica's share", "plain=a; 2*who=a", "over: -, over 1/3m", true, []string{"store refused", "fallback local", "fallback error"}},
 		{"open", "open=a", "ok: -", true, []string{"store refused", "fallback open"}},
 		{"closed", "closed=a", "over: over 0/3m", true, []string{"store refused", "fallback closed"}},
 		{"local", "who=a", "ok: 0/3m", true, []string{"store refused", "fallback local"}},
@@ -593,5 +595,15 @@ func BenchmarkSpend(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// More replicas than a limit can be shared among leave nothing, and end nothing.
+func TestReplicasBeyondAllLimits(t *testing.T) {
+	for _, n := range []int{1 << 32, 1<<32 + 1} {
+		g := newGate(t, ratelimit.Options{Replicas: n, StoreIsLocal: true})
+		if got := g.ask("who=a"); got != "over: over 0/3m" && got != "over: over 0/5h" {
+			t.Errorf("%d replicas: %q", n, got)
+		}
 	}
 }

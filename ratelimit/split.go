@@ -40,9 +40,12 @@ func (s *split) Spend(ctx context.Context, batch []Charge) ([]Outcome, error) {
 	other.Go(func() { halves[0].spend(ctx) })
 	halves[1].spend(ctx)
 	other.Wait()
-	for i := range halves {
-		if halves[i].err != nil {
-			return nil, halves[i].err
+	if !halves[0].denied && !halves[1].denied {
+		// One refusal is enough, whatever has become of the other half.
+		for i := range halves {
+			if halves[i].err != nil {
+				return nil, halves[i].err
+			}
 		}
 	}
 	for i := range halves {
@@ -105,15 +108,31 @@ func (h *half) spend(ctx context.Context) {
 	}
 }
 
-// takeBack returns what was spent for a request that the other store refused, also when the caller has left meanwhile.
+// takeBack returns what was spent for a request that the other store refused. It waits for that as long as the caller does, for a refusal
+// that comes too late lets the request pass in Envoy; it goes on when the caller has left.
 func (h *half) takeBack(ctx context.Context) {
 	refunder, ok := h.store.(Refunder)
 	if !ok || len(h.receipt.Spent) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), DefaultRefundTimeout)
-	defer cancel()
-	if refunder.Refund(ctx, h.receipt) == nil {
-		h.restore()
+	done := make(chan bool, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), DefaultRefundTimeout)
+		defer cancel()
+		taken := false
+		defer func() {
+			if !taken {
+				_ = recover() // a store that panics has not taken it, and this goroutine would end the process
+			}
+			done <- taken
+		}()
+		taken = refunder.Refund(ctx, h.receipt) == nil
+	}()
+	select {
+	case taken := <-done:
+		if taken {
+			h.restore()
+		}
+	case <-ctx.Done():
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport-dev/sallyport/ratelimit"
@@ -62,6 +63,16 @@ func TestSplit(t *testing.T) {
 	if err != nil || outcomes[0].Windows[0].Remaining != 4 || !outcomes[1].Over {
 		t.Errorf("without refunds: %+v, %v", outcomes, err)
 	}
+	// One refusal is enough: the error of the other half would let the request pass in Envoy.
+	away := brokenStore{&ratelimit.StoreError{Class: ratelimit.StoreRefused, Err: errors.New("away")}}
+	for name, store := range map[string]ratelimit.Store{
+		"per second": ratelimit.Split(away, memstore.New(memstore.Options{Now: now})), "others": ratelimit.Split(memstore.New(memstore.Options{Now: now}), away),
+	} {
+		outcomes, err := store.Spend(t.Context(), []ratelimit.Charge{charge("m", minute(0), false), charge("s", second(0), false)})
+		if err != nil || outcomes[0].Uncounted == outcomes[1].Uncounted || outcomes[0].Over == outcomes[1].Over {
+			t.Errorf("%s is away and the other refuses: %+v, %v", name, outcomes, err)
+		}
+	}
 	// An error of either is an error of both: nothing internal becomes an allow.
 	broken := brokenStore{&ratelimit.StoreError{Class: ratelimit.StoreRefused, Err: errors.New("away")}}
 	good := memstore.New(memstore.Options{Now: now})
@@ -73,4 +84,27 @@ func TestSplit(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// stuck takes nothing back, and says so late.
+type stuck struct{ ratelimit.Refunder }
+
+func (stuck) Refund(ctx context.Context, _ ratelimit.Receipt) error { <-ctx.Done(); return ctx.Err() }
+
+// A refusal is told in the caller's time, though what the other store spent is not taken back by then: Envoy would let it pass.
+func TestSplitRefusesInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		charge := func(key string, limit uint32, span time.Duration) ratelimit.Charge {
+			return ratelimit.Charge{Key: key, Rule: key, Windows: []window.Window{{Limit: limit, Span: span}}, Algorithm: window.Fixed, Hits: 1}
+		}
+		store := ratelimit.Split(memstore.New(memstore.Options{}), stuck{memstore.New(memstore.Options{})})
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		begun := time.Now()
+		out, err := store.Spend(ctx, []ratelimit.Charge{charge("m", 5, time.Minute), charge("s", 0, time.Second)})
+		if took := time.Since(begun); err != nil || !out[1].Over || out[0].Windows[0].Remaining != 4 || took > 20*time.Millisecond {
+			t.Errorf("after %v: %+v, %v", took, out, err)
+		}
+		pass(2 * ratelimit.DefaultRefundTimeout) // the refund ends
+	})
 }

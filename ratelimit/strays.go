@@ -22,7 +22,7 @@ type Strays struct {
 	forms map[string]*Stray
 }
 
-// Stray is one form of descriptor: a domain and keys, with the entries that came last.
+// Stray is one form of descriptor: a domain and keys, with the entries that came last. Without entries it is a domain that no file has.
 type Stray struct {
 	Domain  string
 	Entries []limits.Entry
@@ -31,14 +31,14 @@ type Stray struct {
 	Count uint64
 }
 
-// Note takes a descriptor in. It keeps nothing of entries.
+// Note takes a descriptor in, or without entries a request for a domain that no file has. It keeps nothing of entries.
 func (s *Strays) Note(domain string, entries []limits.Entry) {
 	if !s.mu.TryLock() {
 		return
 	}
 	defer s.mu.Unlock()
 	var buf [256]byte
-	form := append(buf[:0], domain...)
+	form := append(buf[:0], shortened(domain)...)
 	for i := range entries {
 		form = append(append(form, 0), shortened(entries[i].Key)...)
 	}
@@ -50,7 +50,7 @@ func (s *Strays) Note(domain string, entries []limits.Entry) {
 		if s.forms == nil {
 			s.forms = map[string]*Stray{}
 		}
-		m = &Stray{Domain: strings.Clone(domain)}
+		m = &Stray{Domain: strings.Clone(shortened(domain))}
 		s.forms[string(form)] = m
 	}
 	m.Time = s.now()

@@ -84,7 +84,11 @@ func tellUnmatched(ctx context.Context, s streams, adminAPI string) error {
 		fmt.Fprintln(s.out, "every descriptor found a limit, or a level that lets pass on purpose")
 	}
 	for _, stray := range strays {
-		fmt.Fprintf(s.out, "%s  %d times  %s\n", stray.Time.UTC().Format(time.RFC3339), stray.Count, writeDescriptor(stray.Domain, stray.Entries))
+		text := writeDescriptor(stray.Domain, stray.Entries)
+		if len(stray.Entries) == 0 {
+			text += "  no limits file has this domain"
+		}
+		fmt.Fprintf(s.out, "%s  %d times  %s\n", stray.Time.UTC().Format(time.RFC3339), stray.Count, text)
 	}
 	return nil
 }
@@ -95,7 +99,7 @@ func newLimitsUnmatched(s streams) *cobra.Command {
 		Use:   "unmatched --admin-api unix:PATH",
 		Short: "Ask a running gate which descriptors find no limit",
 		Long: `Unmatched lists the descriptors about which the limits files have nothing to say, so that they pass unlimited: the latest of each form
-(domain and keys), as this gate saw them. ` + "`sallyport limits explain`" + ` tells of each what is missing.
+(domain and keys), as this gate saw them, and the domains that no file has. ` + "`sallyport limits explain`" + ` tells of each what is missing.
 
 Exit codes: 0 told, 2 the gate could not be asked.`,
 		Args: cobra.NoArgs,

@@ -25,6 +25,12 @@ func (w watched) Stray(domain string, entries []limits.Entry) {
 	w.strays.Note(domain, entries)
 }
 
+// UnknownDomain implements ratelimit.Observer.
+func (w watched) UnknownDomain(domain string, descriptors int) {
+	w.Observer.UnknownDomain(domain, descriptors)
+	w.strays.Note(domain, nil)
+}
+
 // counters are a gate's, as the admin API sees them.
 type counters struct {
 	*ratelimit.Limiter

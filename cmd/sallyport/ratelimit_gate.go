@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/sallyport-dev/sallyport/ratelimit/memstore"
 	"github.com/sallyport-dev/sallyport/ratelimit/rls"
 	"github.com/sallyport-dev/sallyport/ratelimit/statsd"
+	"github.com/sallyport-dev/sallyport/ratelimit/window"
 )
 
 // ratelimitGate is the second gate: its parts, and the limits in force.
@@ -183,9 +186,34 @@ func (g *ratelimitGate) use(table *limits.Table) {
 	if table == nil {
 		return
 	}
+	if rules := g.starved(table); len(rules) > 0 {
+		g.daemon.Log.Warn("limits are below --replicas, so that the share of each is nothing: they refuse everything wherever this process counts for itself",
+			"replicas", g.flags.replicas, "rules", strings.Join(rules[:min(len(rules), maxStarvedTold)], " "), "count", len(rules))
+	}
 	if err := g.flags.bound.unknownDomains(table.Domains()); err != nil {
 		g.daemon.Log.Warn("a client is bound to a domain without limits", "why", err)
 	}
+}
+
+// maxStarvedTold is how many rules without a share are named.
+const maxStarvedTold = 10
+
+// starved are the rules that have a limit and, of it, no share for one of --replicas, as far as this process ever counts for itself.
+func (g *ratelimitGate) starved(table *limits.Table) []string {
+	var paths []string
+	by := uint64(max(g.flags.replicas, 1))
+	for _, r := range table.Rules() {
+		if !g.flags.inMemory() && r.OnStoreFailure != limits.FailLocal {
+			continue
+		}
+		if slices.ContainsFunc(r.Windows, func(w window.Window) bool {
+			full := w.Capacity(r.Algorithm)
+			return full > 0 && uint64(min(full, w.Limit)) < by
+		}) {
+			paths = append(paths, r.Path)
+		}
+	}
+	return paths
 }
 
 // load takes a snapshot of the limits files. What is good of it is in force when load returns; the error says what is not.

@@ -51,30 +51,30 @@ func (g *ratelimitGate) openStores() (ratelimit.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, clustered := g.calm(shared), shared.Clustered()
+	store, parted := g.calm(shared), shared.Clustered()
 	if f.perSecond != nil {
 		second, err := g.openStore(perSecondStore, *f.perSecond)
 		if err != nil {
 			return nil, err
 		}
-		store, clustered = ratelimit.Split(g.calm(second), store), clustered || second.Clustered()
+		store, parted = ratelimit.Split(g.calm(second), store), true
 	}
-	return g.remember(store, clustered), nil
+	return g.remember(store, parted), nil
 }
 
 // rememberFor is how long a counter is remembered to be over its limit, at most. A flood costs a store one trip in that time for each
 // counter and replica; and hits that are given back by another replica or an operator are there after it. Where a batch is decided in parts,
-// a counter may be over for an instant, by hits that are taken back at once: there it is a second.
+// by a cluster or by two stores, a counter may be over for an instant, by hits that are taken back at once: there it is a second.
 const (
-	rememberFor          = 10 * time.Second
-	rememberForInCluster = time.Second
+	rememberFor        = 10 * time.Second
+	rememberForInParts = time.Second
 )
 
 // remember keeps floods away from the stores.
-func (g *ratelimitGate) remember(store ratelimit.Store, clustered bool) ratelimit.Store {
+func (g *ratelimitGate) remember(store ratelimit.Store, parted bool) ratelimit.Store {
 	o := ratelimit.DenialsOptions{Longest: rememberFor}
-	if clustered {
-		o.Longest = rememberForInCluster
+	if parted {
+		o.Longest = rememberForInParts
 	}
 	denials := ratelimit.NewDenials(store, o)
 	g.daemon.Registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sallyport-dev/sallyport/ratelimit/limits"
 )
 
 // What contradicts itself or would have no effect ends before anything listens, with what to write instead.
@@ -48,5 +50,34 @@ func TestReferenceEnvironmentIsNamed(t *testing.T) {
 	lines := slices.DeleteFunc(strings.Split(errs, "\n"), func(line string) bool { return !strings.Contains(line, "--compat") })
 	if len(lines) != 1 || !strings.Contains(lines[0], "LOG_LEVEL REDIS_URL RUNTIME_ROOT XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES") || strings.Contains(errs, "secret") {
 		t.Errorf("got %s", errs)
+	}
+}
+
+// Limits of which a replica has no share are told: they refuse everything, which nobody means who writes one.
+func TestLimitsWithoutAShare(t *testing.T) {
+	file, errs := limits.Decode("l.yaml", []byte(`domain: d
+descriptors:
+- {key: small, rate_limits: [{requests_per_unit: 3, unit: minute}]}
+- {key: burst, algorithm: token_bucket, rate_limits: [{requests_per_unit: 9, unit: minute, burst: 2}]}
+- {key: plain, rate_limit: {requests_per_unit: 3, unit: minute}}
+- {key: never, rate_limits: [{requests_per_unit: 0, unit: minute}]}
+- {key: large, rate_limits: [{requests_per_unit: 4, unit: minute}]}
+- {key: free, rate_limit: {unlimited: true}}
+`))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	table, errs := limits.Build([]*limits.File{file})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	for store, want := range map[string][]string{"memory": {"d.small", "d.burst", "d.plain"}, "redis://h": {"d.small", "d.burst"}} {
+		g := &ratelimitGate{flags: &ratelimitFlags{store: store, replicas: 4}}
+		if got := g.starved(table); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", store, got, want)
+		}
+		if g.flags.replicas = 1; len(g.starved(table)) > 0 {
+			t.Errorf("%s: %q of one replica", store, g.starved(table))
+		}
 	}
 }

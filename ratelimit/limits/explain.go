@@ -110,15 +110,12 @@ func (n *node) explain(e Entry) (ExplainedStep, *node) {
 		if n.below[at] == next && next != nil {
 			step.Node, step.Shared = name(at), next.shared != ""
 			switch at.Value {
-			case e.Value:
-				step.How = "value"
 			case "":
 				step.How = "key"
+			case e.Value:
+				step.How = "value"
 			default:
 				step.How = "wildcard"
-			}
-			if e.Value == "" {
-				step.How = "key"
 			}
 			return step, next
 		}

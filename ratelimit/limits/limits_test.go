@@ -374,8 +374,8 @@ descriptors:
 		{"path=xzy", 4},
 		{"other=x", 0},
 		{"w=x", 12},
-		// An empty value is no value: no wildcard is about it, only the key alone.
-		{"w=", 0},
+		// An empty value is the key alone, before any wildcard; without such a key "*" limits it, so that nobody passes by showing none.
+		{"w=", 12},
 		{"v=x", 0},
 		{"v=", 13},
 		// A value that spells a pattern is that pattern's node.
@@ -531,12 +531,12 @@ func match(list []twin, request []Entry) uint32 {
 		}
 		return nil
 	}
-	found := pick(func(d twin) bool { return d.value != "" && d.value == e.Value })
+	found := pick(func(d twin) bool { return d.value == e.Value }) // the key alone, where the request's value is empty
 	if found == nil {
 		// path.Match's star stops at a slash, and the values drawn hold none.
 		found = pick(func(d twin) bool {
 			ok, _ := path.Match(d.value, e.Value)
-			return strings.Contains(d.value, "*") && e.Value != "" && ok
+			return strings.Contains(d.value, "*") && ok
 		})
 	}
 	if found == nil {

@@ -213,10 +213,11 @@ func (t *Table) Match(domain string, entries []Entry) Match {
 	return Match{Rule: n.rule, Key: finishKey(key)}
 }
 
-// step descends by one entry. An empty value is the key without a value, which no wildcard matches, not even "*": a whitelist of
-// every value there is must not let pass who shows none.
+// step descends by one entry. An empty value is the key without a value, before any wildcard: a whitelist of every value there is must not
+// let pass who shows none. Where the file has no such key the wildcard that matches is better than no limit, since clients can send a
+// header without a value.
 func (n *node) step(e Entry) *node {
-	if next := n.below[e]; next != nil || e.Value == "" {
+	if next := n.below[e]; next != nil {
 		return next
 	}
 	for i := range n.wild[e.Key] {
