@@ -241,3 +241,21 @@ func TestClientsAreBoundToDomains(t *testing.T) {
 		t.Errorf("%v are counted", n)
 	}
 }
+
+// A request that is longer than gRPC's own bound is refused, and no error, by which Envoy would let it pass.
+func TestLongRequestsAreRefused(t *testing.T) {
+	g := serve(t, "ratelimit", "--limits", limitsFile(t, "closed"), "--store", "memory", "--audit", "off")
+	client := rlsv3.NewRateLimitServiceClient(dial(t, g.listen))
+	req := &rlsv3.RateLimitRequest{Domain: "mesh"}
+	for range 120 {
+		req.Descriptors = append(req.Descriptors, whoIs(strings.Repeat("x", 60_000)).GetDescriptors()...)
+	}
+	resp, err := client.ShouldRateLimit(t.Context(), req)
+	if err != nil || resp.GetOverallCode() != rlsv3.RateLimitResponse_OVER_LIMIT {
+		t.Errorf("%v, %v", resp.GetOverallCode(), err)
+	}
+	req.Descriptors = req.GetDescriptors()[:80]
+	if resp, err = client.ShouldRateLimit(t.Context(), req); err != nil || resp.GetOverallCode() != rlsv3.RateLimitResponse_OK {
+		t.Errorf("80 descriptors: %v, %v", resp.GetOverallCode(), err)
+	}
+}

@@ -24,7 +24,7 @@ const (
 
 // fairWait is how long a store must have had for its silence to count against it: what comes too late for a caller in a greater hurry says
 // something about the caller.
-const fairWait = 10 * time.Millisecond
+const fairWait = 5 * time.Millisecond
 
 // ErrBreakerOpen is wrapped by the [*StoreError] of a store that was not asked.
 var ErrBreakerOpen = errors.New("ratelimit: the store has failed and is left alone until a probe succeeds")

@@ -146,8 +146,8 @@ func TestWhatOpensABreaker(t *testing.T) {
 		{"takes no writes", ratelimit.StoreReadOnly, time.Second, true},
 		{"no memory", ratelimit.StoreOOM, time.Second, true},
 		{"an answer that makes no sense", ratelimit.StoreOther, time.Second, false},
-		{"silence", ratelimit.StoreTimeout, 16 * time.Millisecond, true},
-		{"a caller in a hurry", ratelimit.StoreTimeout, 9 * time.Millisecond, false},
+		{"silence", ratelimit.StoreTimeout, 8 * time.Millisecond, true},
+		{"a caller in a hurry", ratelimit.StoreTimeout, 4 * time.Millisecond, false},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -150,6 +150,10 @@ func (f *ratelimitFlags) responseHeaders() (rls.Headers, error) {
 // inMemory says that counters live in this process alone.
 func (f *ratelimitFlags) inMemory() bool { return f.store == "" || f.store == inMemory }
 
+// mostAsked is the longest request in bytes. gRPC answers a longer one with an error, by which Envoy lets a request pass, so it is far more
+// than the headers of any request can fill the descriptors of any route with.
+const mostAsked = 32 << 20
+
 func serveRatelimit(ctx context.Context, s streams, f *ratelimitFlags) error {
 	if err := f.check(); err != nil {
 		return daemon.Unable(err)
@@ -163,8 +167,11 @@ func serveRatelimit(ctx context.Context, s streams, f *ratelimitFlags) error {
 	} else if found := compat.Found(s.environ); len(found) > 0 {
 		log.Warn("environment variables of envoyproxy/ratelimit have no effect without --compat", "variables", strings.Join(found, " "))
 	}
+	if f.bound.any() && f.http != "" {
+		log.Warn("/json knows no client, so it refuses everything while --tls-client-ids binds clients to domains")
+	}
 	g := newRatelimitGate(f)
-	config := daemon.Config{Options: f.Options, Service: rls.ServiceName, Build: readBuild().daemon(), Log: log, AdminPages: g.pages()}
+	config := daemon.Config{Options: f.Options, Service: rls.ServiceName, Build: readBuild().daemon(), Log: log, AdminPages: g.pages(), MaxRecvBytes: mostAsked}
 	if f.reference != nil {
 		config.HealthNames = []string{referenceHealthName}
 	}
