@@ -35,36 +35,37 @@ type coalescer struct {
 	waiting []*passenger // in the order of coming; those who have left among them
 }
 
-// passenger is a command that waits to be sent with others.
+// passenger is the commands of one caller, which wait to be sent with others and stay together.
 type passenger struct {
-	cmd  redis.Cmder
-	done chan struct{} // closed when cmd has its answer
+	cmds []redis.Cmder
+	done chan struct{} // closed when they have their answers
 	// deadline is its caller's; zero: it has none.
 	deadline time.Time
 	left     bool // its caller is gone: guarded by the coalescer's mu
 }
 
-// process sends a command, and returns when it has its answer or its caller's time is up. In the second case cmd is not the caller's any
-// more.
-func (c *coalescer) process(ctx context.Context, cmd redis.Cmder) error {
+// process sends commands in one trip, in their order, and returns when they have their answers or the caller's time is up. In the second
+// case, and where too many wait, there is an error, and the commands are not the caller's any more; otherwise each has its own.
+func (c *coalescer) process(ctx context.Context, cmds []redis.Cmder) error {
 	c.mu.Lock()
 	if c.flying < maxFlying {
 		c.flying++
 		c.mu.Unlock()
 		defer c.landed()
-		return c.client.Process(ctx, cmd)
+		c.exec(ctx, cmds)
+		return nil
 	}
 	if len(c.waiting) >= maxWaiting {
 		c.mu.Unlock()
 		return errFull
 	}
-	p := &passenger{cmd: cmd, done: make(chan struct{})}
+	p := &passenger{cmds: cmds, done: make(chan struct{})}
 	p.deadline, _ = ctx.Deadline()
 	c.waiting = append(c.waiting, p)
 	c.mu.Unlock()
 	select {
 	case <-p.done:
-		return cmd.Err()
+		return nil
 	case <-ctx.Done():
 		c.mu.Lock()
 		p.left = true
@@ -123,12 +124,25 @@ func (c *coalescer) fly(batch []*passenger) {
 		ctx, cancel = context.WithDeadline(ctx, latest)
 		defer cancel()
 	}
-	pipe := c.client.Pipeline()
+	var cmds []redis.Cmder
 	for _, p := range batch {
-		_ = pipe.Process(ctx, p.cmd) // it only queues
+		cmds = append(cmds, p.cmds...)
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own error
+	c.exec(ctx, cmds)
 	for _, p := range batch {
 		close(p.done)
 	}
+}
+
+// exec makes a trip. Each command has its own error.
+func (c *coalescer) exec(ctx context.Context, cmds []redis.Cmder) {
+	if len(cmds) == 1 {
+		_ = c.client.Process(ctx, cmds[0])
+		return
+	}
+	pipe := c.client.Pipeline()
+	for _, cmd := range cmds {
+		_ = pipe.Process(ctx, cmd) // it only queues
+	}
+	_, _ = pipe.Exec(ctx)
 }
