@@ -34,9 +34,11 @@ type estimate struct {
 	micros int64         // the server's time at the middle of the trip, since the epoch
 	at     time.Duration // when that was, since the store was made
 	off    time.Duration // half of the trip
+	// past says that the server may be another since: it is good for nothing but to see the clock step back.
+	past bool
 }
 
-// micros is the server's time later on.
+// later is the server's time later on, in microseconds since the epoch.
 func (e *estimate) later(at time.Duration) int64 { return e.micros + (at - e.at).Microseconds() }
 
 // unsure is how wrong the estimate may be later on.
@@ -51,7 +53,13 @@ func (c *serverClock) set(e *estimate) (stepped bool) {
 }
 
 // forget makes the next caller ask: the server may be another.
-func (c *serverClock) forget() { c.known.Store(nil) }
+func (c *serverClock) forget() {
+	if e := c.known.Load(); e != nil && !e.past {
+		past := *e
+		past.past = true
+		c.known.CompareAndSwap(e, &past)
+	}
+}
 
 // clockOf is the clock of the server that has a key.
 func (s *Store) clockOf(key string) *serverClock { return &s.clocks[s.Slot(key)/laneSlots] }
@@ -65,7 +73,7 @@ func (s *Store) now(ctx context.Context, key string) (int64, error) {
 	at := time.Since(s.start)
 	e := c.known.Load()
 	switch {
-	case e == nil || at-e.at > 2*clockAge:
+	case e == nil || e.past || at-e.at > 2*clockAge:
 		fresh, err := s.askTime(ctx, key)
 		if err != nil {
 			return 0, err
