@@ -84,7 +84,7 @@ func New(client Client, o Options) (*Store, error) {
 		return nil, errors.New("redisstore: ring clients are not supported: what a ring loses with a server, it hands out anew")
 	case *redis.Client:
 		obeys = c.Options().ContextTimeoutEnabled
-		s.together = &coalescer{client: c}
+		s.together = &coalescer{client: c, patience: patience}
 	case *redis.ClusterClient:
 		obeys, s.cluster = c.Options().ContextTimeoutEnabled, c
 	}
