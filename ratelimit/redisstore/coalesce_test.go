@@ -26,6 +26,36 @@ func patient(t *testing.T, addr string) *redis.Client {
 	return c
 }
 
+// oneTrip is a store that makes one trip at a time, however long it takes.
+func oneTrip(t *testing.T, addr string) *redisstore.Store {
+	s := open(t, patient(t, addr), redisstore.Options{})
+	s.SetPatienceForTest(time.Hour)
+	return s
+}
+
+// Where a trip takes long, others begin beside it, with those who wait, and no more than may.
+func TestNobodyWaitsForAStuckTrip(t *testing.T) {
+	open1 := make(chan struct{})
+	f := startFake(t, func(int) string { <-open1; return good() })
+	s := oneTrip(t, f.addr)
+	answered := func(i int, err error) {
+		if err != nil {
+			t.Errorf("caller %d: %v", i, err)
+		}
+	}
+	stuck := crowd(t.Context(), t, s, 0, 5, 1, 4, answered)
+	s.SetPatienceForTest(0)
+	next := crowd(t.Context(), t, s, 100, 1, 2, 0, answered)
+	many := crowd(t.Context(), t, s, 200, 20, redisstore.MaxFlying, 20-(redisstore.MaxFlying-2), answered)
+	close(open1)
+	stuck.Wait()
+	next.Wait()
+	many.Wait()
+	if keys := f.keys(); len(keys) != 26 || slices.Max(values(keys)) != 1 {
+		t.Errorf("what arrived: %v", keys)
+	}
+}
+
 // crowd has n callers spend at once, each on a key of its own, and returns when so many trips and commands are on their way.
 func crowd(ctx context.Context, t *testing.T, s *redisstore.Store, from, n, flying, waiting int, done func(i int, err error)) *sync.WaitGroup {
 	t.Helper()
@@ -71,10 +101,10 @@ func (f *fake) keys() map[string]int {
 func TestCommandsTravelTogether(t *testing.T) {
 	open1 := make(chan struct{})
 	f := startFake(t, func(int) string { <-open1; return good() })
-	s := open(t, patient(t, f.addr), redisstore.Options{})
+	s := oneTrip(t, f.addr)
 	var mu sync.Mutex
 	answered := 0
-	callers := crowd(t.Context(), t, s, 0, 40, redisstore.MaxFlying, 40-redisstore.MaxFlying, func(i int, err error) {
+	callers := crowd(t.Context(), t, s, 0, 40, 1, 39, func(i int, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if answered++; err != nil {
@@ -133,15 +163,15 @@ func TestTogetherIsExact(t *testing.T) {
 func TestEachLeavesAtItsOwnTime(t *testing.T) {
 	open1 := make(chan struct{})
 	f := startFake(t, func(int) string { <-open1; return good() })
-	s := open(t, patient(t, f.addr), redisstore.Options{})
-	stay := crowd(t.Context(), t, s, 0, redisstore.MaxFlying+1, redisstore.MaxFlying, 1, func(i int, err error) {
+	s := oneTrip(t, f.addr)
+	stay := crowd(t.Context(), t, s, 0, 2, 1, 1, func(i int, err error) {
 		if err != nil {
 			t.Errorf("caller %d: %v", i, err)
 		}
 	})
 	hasty, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	crowd(hasty, t, s, 100, 3, redisstore.MaxFlying, 4, func(i int, err error) { wantClass(t, err, ratelimit.StoreTimeout) }).Wait()
+	crowd(hasty, t, s, 100, 3, 1, 4, func(i int, err error) { wantClass(t, err, ratelimit.StoreTimeout) }).Wait()
 	close(open1)
 	stay.Wait()
 	keys := f.keys()
@@ -150,7 +180,7 @@ func TestEachLeavesAtItsOwnTime(t *testing.T) {
 			t.Errorf("who had left was sent: %v", keys)
 		}
 	}
-	if len(keys) != redisstore.MaxFlying+1 {
+	if len(keys) != 2 {
 		t.Errorf("what arrived: %v", keys)
 	}
 }
@@ -158,15 +188,15 @@ func TestEachLeavesAtItsOwnTime(t *testing.T) {
 // A trip whose server says nothing ends with its most patient caller; the others leave before.
 func TestSilentTripObeysEveryDeadline(t *testing.T) {
 	f := startFake(t, always(silence))
-	s := open(t, patient(t, f.addr), redisstore.Options{})
+	s := oneTrip(t, f.addr)
 	short, cancel1 := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel1()
 	long, cancel2 := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel2()
 	late := func(_ int, err error) { wantClass(t, err, ratelimit.StoreTimeout) }
-	first := crowd(short, t, s, 0, redisstore.MaxFlying, redisstore.MaxFlying, 0, late)
-	hasty := crowd(short, t, s, 100, 2, redisstore.MaxFlying, 2, late)
-	last := crowd(long, t, s, 200, 2, redisstore.MaxFlying, 4, late)
+	first := crowd(short, t, s, 0, 1, 1, 0, late)
+	hasty := crowd(short, t, s, 100, 2, 1, 2, late)
+	last := crowd(long, t, s, 200, 2, 1, 4, late)
 	first.Wait()
 	hasty.Wait()
 	if long.Err() != nil {
@@ -179,10 +209,10 @@ func TestSilentTripObeysEveryDeadline(t *testing.T) {
 // The queue is bounded: one more is refused at once.
 func TestFullQueueRefuses(t *testing.T) {
 	f := startFake(t, always(silence))
-	s := open(t, patient(t, f.addr), redisstore.Options{})
+	s := oneTrip(t, f.addr)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	all := crowd(ctx, t, s, 0, redisstore.MaxFlying+redisstore.MaxWaiting, redisstore.MaxFlying, redisstore.MaxWaiting, func(int, error) {})
+	all := crowd(ctx, t, s, 0, 1+redisstore.MaxWaiting, 1, redisstore.MaxWaiting, func(int, error) {})
 	_, err := s.Spend(t.Context(), []ratelimit.Charge{perMinute("more", 3)})
 	wantClass(t, err, ratelimit.StoreRefused)
 	all.Wait()
@@ -195,8 +225,8 @@ func TestTripsThatFail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			open1 := make(chan struct{})
 			f := startFake(t, func(int) string { <-open1; return reply })
-			s := open(t, patient(t, f.addr), redisstore.Options{})
-			all := crowd(t.Context(), t, s, 0, 30, redisstore.MaxFlying, 30-redisstore.MaxFlying, func(_ int, err error) {
+			s := oneTrip(t, f.addr)
+			all := crowd(t.Context(), t, s, 0, 30, 1, 29, func(_ int, err error) {
 				var failed *ratelimit.StoreError
 				if !errors.As(err, &failed) {
 					t.Errorf("%v", err)

@@ -24,10 +24,12 @@ type fake struct {
 	addr string
 
 	mu sync.Mutex
-	// script answers the nth EVALSHA, EVAL or INFO, counted from zero; what it returns is sent as it is. After hangUp and
-	// what follows it the connection ends; silence keeps it open and says nothing.
+	// script answers the nth EVALSHA, EVAL, INFO, SET, INCRBY or GET, counted from zero; what it returns is sent as it is. After
+	// hangUp and what follows it the connection ends; silence keeps it open and says nothing.
 	script func(n int) string
 	ran    [][]string // what arrived of those
+	// clock answers TIME; empty: serverTime.
+	clock string
 	// slots is what CLUSTER SLOTS answers, and asking is how often ASKING came.
 	slots  string
 	asking int
@@ -84,8 +86,10 @@ func (f *fake) serve(c net.Conn) {
 		switch strings.ToLower(cmd[0]) {
 		case "hello":
 			answer = "-ERR unknown command 'hello'\r\n"
-		case "evalsha", "eval", "info":
+		case "evalsha", "eval", "info", "set", "incrby", "get":
 			answer = f.run(cmd)
+		case "time":
+			answer = f.time()
 		case "cluster", "asking":
 			answer = f.aboutCluster(cmd[0])
 		}
@@ -104,6 +108,20 @@ func (f *fake) run(cmd []string) string {
 	defer f.mu.Unlock()
 	f.ran = append(f.ran, cmd)
 	return f.script(len(f.ran) - 1)
+}
+
+func (f *fake) time() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.clock != "" {
+		return f.clock
+	}
+	return timeReply(serverTime)
+}
+
+// timeReply is an answer to TIME.
+func timeReply(millis int64) string {
+	return "*2\r\n" + bulk(strconv.FormatInt(millis/1000, 10)) + bulk(strconv.FormatInt(millis%1000*1000, 10))
 }
 
 func (f *fake) aboutCluster(word string) string {

@@ -28,28 +28,39 @@ type ledger struct {
 	}
 }
 
-// note takes in what a reply of the server at now says about the counter of a charge.
-func (l *ledger) note(c ratelimit.Charge, now int64, f fate) {
-	hash := maphash.String(ledgerSeed, c.Key) | 1
+// sighting is what an answer says about a counter.
+type sighting struct {
+	key string
+	// from and to are the server's times between which it was seen; a script knows the moment.
+	from, to int64
+	// life is how long, in milliseconds, the server keeps it at least; it counts only where the counter was written.
+	life int64
+	fate fate
+}
+
+// note takes in a sighting. That a counter was there is believed of to and later, that it was not of from and earlier: so answers that
+// overtake each other within their trips prove nothing.
+func (l *ledger) note(s sighting) {
+	hash := maphash.String(ledgerSeed, s.key) | 1
 	place := &l.places[(hash>>1)%ledgerSize]
 	place.Lock()
 	defer place.Unlock()
-	if place.key == hash && now >= place.expires {
+	if place.key == hash && s.from >= place.expires {
 		place.key = 0
 	}
-	if f&existed == 0 && place.key == hash && place.since < now {
+	if s.fate&existed == 0 && place.key == hash && place.since < s.from {
 		l.missed.Add(1)
-		// One loss is found once: whoever wrote it anew at now is the beginning, whatever later answers arrived before.
-		if place.since = now; f&written == 0 {
+		// One loss is found once: whoever wrote it anew is the beginning, whatever later answers arrived before.
+		if place.since = s.to; s.fate&written == 0 {
 			place.key = 0
 		}
 	}
 	switch {
-	case f&written == 0:
+	case s.fate&written == 0:
 	case place.key != hash:
-		place.key, place.since, place.held, place.expires = hash, now, now, now+lifetime(c)
-	case place.held < now:
-		place.held, place.expires = now, now+lifetime(c)
+		place.key, place.since, place.held, place.expires = hash, s.to, s.to, s.to+s.life
+	case place.held < s.to:
+		place.held, place.expires = s.to, s.to+s.life
 	}
 }
 

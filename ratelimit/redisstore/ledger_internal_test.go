@@ -15,7 +15,6 @@ func TestLedger(t *testing.T) {
 		now int64
 		fate
 	}
-	charge := ratelimit.Charge{Key: "k", Algorithm: window.Fixed, Windows: []window.Window{{Limit: 1, Span: 10 * time.Millisecond}}}
 	const made, kept, absent, denied = written, existed | written, fate(0), existed
 	for name, tt := range map[string]struct {
 		replies []reply
@@ -38,7 +37,7 @@ func TestLedger(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var l ledger
 			for _, r := range tt.replies {
-				l.note(charge, r.now, r.fate)
+				l.note(sighting{key: "k", from: r.now, to: r.now, life: 10, fate: r.fate})
 			}
 			if got := l.missed.Load(); got != tt.want {
 				t.Errorf("%d losses, want %d", got, tt.want)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -52,7 +53,10 @@ type Store struct {
 	prefix   string
 	slots    slotter
 
+	start      time.Time
+	clocks     [Slots / laneSlots]serverClock // of the servers of the lanes of slots; the first alone where there is one server
 	clockSteps atomic.Uint64
+	recent     *recent
 	lost       ledger
 
 	// clockForTest, if set, decides instead of the server's clock.
@@ -68,7 +72,7 @@ var (
 // break the promises of the store: go-redis ignores the deadlines of contexts unless ContextTimeoutEnabled is set, and a ring
 // decides by itself which of its servers has a key.
 func New(client Client, o Options) (*Store, error) {
-	s := &Store{client: client, prefix: o.KeyPrefix}
+	s := &Store{client: client, prefix: o.KeyPrefix, start: time.Now(), recent: newRecent()}
 	if s.prefix == "" {
 		s.prefix = DefaultKeyPrefix
 	}
@@ -80,7 +84,7 @@ func New(client Client, o Options) (*Store, error) {
 		return nil, errors.New("redisstore: ring clients are not supported: what a ring loses with a server, it hands out anew")
 	case *redis.Client:
 		obeys = c.Options().ContextTimeoutEnabled
-		s.together = &coalescer{client: c}
+		s.together = &coalescer{client: c, patience: patience}
 	case *redis.ClusterClient:
 		obeys, s.cluster = c.Options().ContextTimeoutEnabled, c
 	}
@@ -143,42 +147,86 @@ func (s *Store) spend(ctx context.Context, batch []ratelimit.Charge) (*answer, e
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	reply, err := s.run(ctx, s.arguments(batch))
+	targets, now, err := s.aim(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
+	if s.isFast(batch, targets) {
+		return s.spendPlain(ctx, batch, targets, now)
+	}
+	a, err := s.spendScript(ctx, batch, targets)
+	if err != nil {
+		return nil, err
+	}
+	for i := range batch {
+		t, f := &targets[i], a.fates[i]
+		seen := sighting{key: t.key, from: a.now, to: a.now, fate: f}
+		switch {
+		case t.plain && f&written != 0:
+			s.recent.note(t.counter, t.cell)
+			seen.life = t.end() - a.now
+		case f&written != 0:
+			seen.life = lifetime(batch[i])
+		}
+		s.lost.note(seen)
+	}
+	return a, nil
+}
+
+// spendScript decides a batch by the script.
+func (s *Store) spendScript(ctx context.Context, batch []ratelimit.Charge, targets []target) (*answer, error) {
+	reply, err := s.run(ctx, s.arguments(batch, targets))
 	if err != nil {
 		return nil, classified(err)
 	}
-	answer, err := readAnswer(reply, batch)
+	a, err := readAnswer(reply, batch, targets)
 	if err != nil {
 		return nil, &ratelimit.StoreError{Class: ratelimit.StoreOther, Err: err}
 	}
-	if answer.stepped {
+	if a.stepped {
 		s.clockSteps.Add(1)
 	}
-	for i := range batch {
-		s.lost.note(batch[i], answer.now, answer.fates[i])
-	}
-	return answer, nil
+	return a, nil
 }
 
 // Forget implements [ratelimit.Forgetter].
 func (s *Store) Forget(ctx context.Context, batch []ratelimit.Charge) error {
 	for i := range batch {
-		// Deleting twice is deleting once, but the same rule holds for every command here: nothing is sent twice.
-		cmd := onceCmd{redis.NewCmd(ctx, "del", s.prefix+batch[i].Key)}
-		if err := s.client.Process(ctx, cmd); err != nil {
-			return classified(err)
+		if err := s.forget(ctx, &batch[i]); err != nil {
+			return err
 		}
-		s.lost.forget(batch[i].Key)
+	}
+	return nil
+}
+
+func (s *Store) forget(ctx context.Context, c *ratelimit.Charge) error {
+	words := []any{"del", s.prefix + c.Key}
+	if c.Ask().Lone() {
+		now, err := s.now(ctx, c.Key)
+		if err != nil {
+			return err
+		}
+		t := s.plainTarget(c, now)
+		words = append(words, t.key)
+		defer s.recent.forget(t.counter)
+	}
+	// Deleting twice is deleting once, but the same rule holds for every command here: nothing is sent twice.
+	cmd := onceCmd{redis.NewCmd(ctx, words...)}
+	if err := s.client.Process(ctx, cmd); err != nil {
+		return classified(err)
+	}
+	for _, key := range words[1:] {
+		s.lost.forget(key.(string))
 	}
 	return nil
 }
 
 // arguments are those of EVALSHA for a batch. What a client sent stands in keys only, and nothing but numbers in arguments.
-func (s *Store) arguments(batch []ratelimit.Charge) []any {
+func (s *Store) arguments(batch []ratelimit.Charge, targets []target) []any {
 	args := make([]any, 0, 4+2*len(batch))
 	args = append(args, "evalsha", sourceHash, len(batch))
-	for i := range batch {
-		args = append(args, s.prefix+batch[i].Key)
+	for i := range targets {
+		args = append(args, targets[i].key)
 	}
 	clock := ""
 	if s.clockForTest != nil {
@@ -186,7 +234,7 @@ func (s *Store) arguments(batch []ratelimit.Charge) []any {
 	}
 	args = append(args, clock)
 	for i := range batch {
-		args = append(args, appendCharge(nil, &batch[i]))
+		args = append(args, appendCharge(nil, &batch[i], &targets[i]))
 	}
 	return args
 }
@@ -204,28 +252,42 @@ func (s *Store) run(ctx context.Context, args []any) (any, error) {
 
 func (s *Store) once(ctx context.Context, args []any) (any, error) {
 	cmd := onceCmd{redis.NewCmd(ctx, args...)}
-	err := error(nil)
-	if s.together != nil {
-		err = s.together.process(ctx, cmd)
-	} else {
-		err = s.client.Process(ctx, cmd)
+	if err := s.send(ctx, cmd); err != nil {
+		return nil, err
 	}
+	reply, err := cmd.Result()
 	if err != nil {
 		s.lookAround(ctx, err)
 		return nil, err
 	}
-	return cmd.Result()
+	return reply, nil
+}
+
+// send sends commands to the one server, in one trip; to a cluster a single one. Each command has its own error; one that is returned says
+// that nobody waits for their answers any more.
+func (s *Store) send(ctx context.Context, cmds ...redis.Cmder) error {
+	if s.together != nil {
+		return s.together.process(ctx, cmds)
+	}
+	_ = s.client.Process(ctx, cmds[0]) // the command has its error
+	return nil
 }
 
 // lookAround has the map of a cluster drawn anew, beside the requests, when a server does not do what it should: another may have taken its
 // place, and go-redis, told not to send again, would go on asking this one until its map is old.
 func (s *Store) lookAround(ctx context.Context, err error) {
-	if s.cluster == nil || isNoScript(err) {
+	if isNoScript(err) {
 		return
 	}
 	switch classOf(err) {
 	case ratelimit.StoreOther, ratelimit.StoreOOM:
-	default:
+		return
+	case ratelimit.StoreReadOnly, ratelimit.StoreRefused, ratelimit.StoreLoading:
+		for i := range s.clocks {
+			s.clocks[i].forget() // the next server has another
+		}
+	}
+	if s.cluster != nil {
 		s.cluster.ReloadState(ctx)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/sallyport-dev/sallyport/ratelimit"
+	"github.com/sallyport-dev/sallyport/ratelimit/window"
 )
 
 var _ ratelimit.Refunder = (*Store)(nil)
@@ -29,12 +30,23 @@ func (a *answer) receipt(batch []ratelimit.Charge) ratelimit.Receipt {
 	_, _ = rand.Read(r.Nonce[:])
 	for i := range batch {
 		c := &batch[i]
-		if c.Hits > 0 && !c.CountDenied && a.fates[i]&written != 0 {
-			r.Spent = append(r.Spent, ratelimit.Spent{Key: c.Key, Rule: c.Rule, Hits: c.Hits, Marks: a.counters[i].AppendMarks(nil, c.Ask())})
+		if c.Hits > 0 && !c.CountDenied && a.fates[i]&written != 0 { // all of a batch without fates count denials
+			r.Spent = append(r.Spent, ratelimit.Spent{Key: c.Key, Rule: c.Rule, Hits: c.Hits, Marks: a.marks(i, c)})
 		}
 	}
 	return r
 }
+
+// marks say where the hits of a charge went.
+func (a *answer) marks(i int, c *ratelimit.Charge) []window.Mark {
+	if t := &a.targets[i]; t.plain {
+		return []window.Mark{{Shape: c.Windows[0].Shape(c.Algorithm), At: t.cell}}
+	}
+	return a.counters[i].AppendMarks(nil, c.Ask())
+}
+
+// isPlain says whether hits were spent from a plain counter: the only kind with a single window of a single cell.
+func isPlain(s *ratelimit.Spent) bool { return len(s.Marks) == 1 && s.Marks[0].Shape.Cells == 1 }
 
 // Refund implements [ratelimit.Refunder]: one script on one server, never sent twice by itself; its nonce makes it safe to ask
 // again.
@@ -70,7 +82,11 @@ func (s *Store) refundArguments(nonceKey string, r ratelimit.Receipt) []any {
 	args := make([]any, 0, 6+2*len(r.Spent))
 	args = append(args, "evalsha", sourceHash, 1+len(r.Spent), nonceKey)
 	for i := range r.Spent {
-		args = append(args, s.prefix+r.Spent[i].Key)
+		if spent := &r.Spent[i]; isPlain(spent) {
+			args = append(args, s.plainKey(spent.Key, spent.Marks[0].Shape.Grain, spent.Marks[0].At))
+		} else {
+			args = append(args, s.prefix+spent.Key)
+		}
 	}
 	clock := ""
 	if s.clockForTest != nil {
@@ -86,7 +102,11 @@ func (s *Store) refundArguments(nonceKey string, r ratelimit.Receipt) []any {
 
 // appendSpent appends what is to be taken back from one counter in the form that the script reads.
 func appendSpent(b []byte, s *ratelimit.Spent) []byte {
-	b = append(b, refund)
+	flags := byte(refund)
+	if isPlain(s) {
+		flags |= plain
+	}
+	b = append(b, flags)
 	b = binary.BigEndian.AppendUint32(b, uint32(s.Hits))
 	b = append(b, byte(len(s.Marks)))
 	for _, m := range s.Marks {

@@ -4,7 +4,7 @@
 -- ARGV[1]  empty, so that the server's TIME is the clock. Tests pass milliseconds since the epoch.
 -- ARGV[i+1] charge i, big endian: flags 1 byte, hits 4, count of windows 1, then for each window grain 6, cells 2, limit 4, burst 4.
 --          A refund instead: KEYS[1] is its nonce's, ARGV[2] is flags 1 (REFUND), when it was charged 6, for how long it is
---          honoured 6; then for each key flags 1, hits 4, count of marks 1, then for each mark grain 6, cells 2, at 6, hits 6,
+--          honoured 6; then for each key flags 1 (PLAIN or none), hits 4, count of marks 1, then for each mark grain 6, cells 2, at 6, hits 6,
 --          part 6, limit 4, taken 6. It returns the time, and whether it was honoured.
 -- Returns  the time in milliseconds, whether a counter had seen a later time, and for each charge a string: which windows are
 --          over 1 byte, what became of the key 1 byte, and the counter as the charge left it.
@@ -12,15 +12,20 @@
 -- A counter's bytes are: width of a cell 1, then for each window grain 6, cells 2, newest 6, total 6, and the cells. A token
 -- bucket has no cells: it is grain 6 (the span), cells 2 (zero), last 6, hits 6, part 6, limit 4, taken 6.
 --
+-- A PLAIN charge is one of fixed windows of one span. Its counter is a decimal number, and its key is that of one window alone, so that
+-- INCRBY can charge it without a script; after the windows of such a charge stands the number of its cell 6, and for its counter is
+-- returned what it holds 6.
+--
 -- Every number is an integer that a double holds exactly, below 2^53: milliseconds and cell numbers stay below 2^47, a cell
 -- below 2^32, and a total of 1001 cells below 2^42. floor(a/b) is exact too: a/b differs from the integer above it by at least
 -- 1/b, which is more than the rounding of a quotient of numbers that small. A bucket drains by limit*elapsed/span, whose product
 -- would not fit: it is divided piece by piece (drop), and no piece reaches 2^53.
 
-local GIVE_BACK, COUNT_DENIED, SHADOW, REFUND = 1, 2, 4, 8 -- flags of a charge
+local GIVE_BACK, COUNT_DENIED, SHADOW, REFUND, PLAIN = 1, 2, 4, 8, 16 -- flags of a charge
 local EXISTED, WRITTEN = 1, 2                   -- what became of a key
 local MAX_WINDOWS = 8
 local NARROW, WIDE = 2, 4
+local MOST = 4294967295 -- what a plain counter counts to
 local TAKEN = 281474976710656 -- what was taken from a bucket counts modulo 2^48
 
 local byte, sub, rep, char = string.byte, string.sub, string.rep, string.char
@@ -136,6 +141,7 @@ local function parse(raw)
 end
 
 local function serialise(c, shapes)
+  if c.plain then return pack('>I6', c.held) end
   local parts = {char(c.width)}
   for _, shape in ipairs(shapes) do
     local r = c.rings[shape]
@@ -216,6 +222,25 @@ local function drain(r, w, hits)
   end
 end
 
+-- Plain counters.
+
+local function readPlain(raw)
+  if not raw then return {plain = true, held = 0} end
+  if not string.find(raw, '^%d+$') then error('sallyport: damaged counter') end
+  return {plain = true, held = min(tonumber(raw), MOST)}
+end
+
+-- How long a plain counter is kept: until its window has ended, and a little, since the clocks of those who charge it are not exact.
+local function plainLife(grain, cell)
+  return max((cell + 1) * grain - now, 0) + max(1000, min(grain, 60000))
+end
+
+local function spendPlain(c, ch)
+  if ch.hits == 0 or (ch.giveBack and c.held == 0) then return false end
+  if ch.giveBack then c.held = max(c.held - ch.hits, 0) else c.held = min(c.held + ch.hits, MOST) end
+  return true
+end
+
 -- Counters.
 
 -- Whether a window has yet to be forgotten.
@@ -285,7 +310,8 @@ local function readCharge(s)
   local seen = {}
   ch.giveBack = flags % 2 == GIVE_BACK
   ch.countDenied = flags % 4 >= COUNT_DENIED
-  ch.shadow = flags >= SHADOW
+  ch.shadow = floor(flags / SHADOW) % 2 == 1
+  ch.plain = flags >= PLAIN
   for i = 1, count do
     local shape, limit, burst, at = unpack('>c8I4I4', s, pos)
     -- Only a bucket has no cells, and only a bucket has a burst. A limit of zero refuses everything there too.
@@ -302,6 +328,7 @@ local function readCharge(s)
     if limit > 65535 then ch.cap = 4294967295 end
     pos = at
   end
+  if ch.plain then ch.grain, ch.cell = unpack('>I6', ch.shapes[1]), unpack('>I6', s, pos) end
   return ch
 end
 
@@ -318,8 +345,10 @@ local stepped = 0
 local function judge(c, ch)
   local mask, bit = 0, 1
   for _, win in ipairs(ch.windows) do
-    local r, sum = c.rings[win.shape], 0
-    if r then
+    local r, sum = not c.plain and c.rings[win.shape], 0
+    if c.plain then
+      sum = c.held
+    elseif r then
       if r.n == 0 then
         if now < r.last then stepped = 1 end
         sum = ceil(levelAt(r, win))
@@ -336,6 +365,7 @@ end
 
 -- Writes a charge into its counter; says whether that changed anything.
 local function spend(c, ch)
+  if c.plain then return spendPlain(c, ch) end
   if ch.hits == 0 or (ch.giveBack and not holds(c)) then return false end
   prepare(c, ch)
   for i, shape in ipairs(ch.shapes) do
@@ -375,8 +405,15 @@ if floor(byte(ARGV[2], 1) / REFUND) % 2 == 1 then
   local function refund(key, s)
     local raw = redis.call('GET', key)
     if not raw then return end
+    local flags, hits, count, pos = unpack('>I1I4I1', s)
+    if flags >= PLAIN then
+      local grain, _, cell = unpack('>I6I2I6', s, pos)
+      if cell >= floor(now / grain) then
+        redis.call('SET', key, string.format('%.0f', max(readPlain(raw).held - hits, 0)), 'KEEPTTL')
+      end
+      return
+    end
     local c = parse(raw)
-    local _, hits, count, pos = unpack('>I1I4I1', s)
     for _ = 1, count do
       local m, shape = {}, nil
       shape, m.at, m.hits, m.part, m.limit, m.taken, pos = unpack('>c8I6I6I6I4I6', s, pos)
@@ -395,15 +432,18 @@ end
 
 -- The batch.
 
-local raw, charges = {}, {}
+local raw, charges, plain = {}, {}, {}
 for i, key in ipairs(KEYS) do
   if raw[key] == nil then raw[key] = redis.call('GET', key) end
   charges[i] = readCharge(ARGV[i + 1])
+  if charges[i].plain then plain[key] = charges[i] end
 end
 
 local function read()
   local counters = {}
-  for key, bytes in pairs(raw) do counters[key] = parse(bytes) end
+  for key, bytes in pairs(raw) do
+    if plain[key] then counters[key] = readPlain(bytes) else counters[key] = parse(bytes) end
+  end
   return counters
 end
 
@@ -432,6 +472,19 @@ if denied and toUndo then
     ch.written = ch.countDenied and spend(c, ch)
     if ch.written then dirty[key] = true end
     reports[i] = serialise(c, ch.shapes)
+  end
+end
+
+-- Plain counters are kept as long as their window, whoever wrote them: one without a time to live was made by an INCRBY that took it for
+-- granted, after the server had lost it.
+for key, ch in pairs(plain) do
+  local ttl = string.format('%.0f', plainLife(ch.grain, ch.cell) + slack)
+  if dirty[key] then
+    redis.call('SET', key, string.format('%.0f', counters[key].held), 'PX', ttl)
+    dirty[key] = nil
+  elseif raw[key] and redis.call('PTTL', key) == -1 then
+    redis.call('PEXPIRE', key, ttl)
+    raw[key] = false
   end
 end
 

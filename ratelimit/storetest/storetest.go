@@ -41,6 +41,9 @@ type Harness struct {
 	Store ratelimit.Refunder
 	// ClockSteps is the store's count of steps back.
 	ClockSteps func() uint64
+	// LoneApart says that the store keeps the count of fixed windows of one span ([window.Ask.Lone]) apart from what else is counted under
+	// the key, so that a rule which gets a second window begins anew.
+	LoneApart bool
 }
 
 // Run holds the stores that open makes to the suite. Each call of open gets a clock and must give an empty store.

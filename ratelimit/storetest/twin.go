@@ -3,6 +3,7 @@ package storetest
 import (
 	"maps"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/sallyport-dev/sallyport/ratelimit"
@@ -11,7 +12,44 @@ import (
 
 // twin is a store written to be obviously right rather than fast: cells in maps, whole copies to undo, every reset found by
 // trying. It shares no code with the arithmetic that it checks.
-type twin map[string]counter
+type twin struct {
+	counters map[string]counter
+	// loneApart is that of the [Harness].
+	loneApart bool
+}
+
+// name is that of the counter of a charge.
+func (s twin) name(c ratelimit.Charge) string {
+	if s.loneApart && c.Algorithm == window.Fixed && len(cutsOf(c)) == 1 {
+		return c.Key + loneMark + c.Windows[0].Span.String()
+	}
+	return c.Key
+}
+
+// loneMark stands in no key of a schedule.
+const loneMark = "\x00lone "
+
+func cutsOf(c ratelimit.Charge) map[cut]bool {
+	cuts := map[cut]bool{}
+	for _, w := range c.Windows {
+		cuts[cutOf(c.Algorithm, w)] = true
+	}
+	return cuts
+}
+
+// dead says that nothing under a key counts any more.
+func (s twin) dead(key string, now int64) bool {
+	unused := true
+	for name, c := range s.counters {
+		if name == key || strings.HasPrefix(name, key+loneMark) {
+			if len(c) > 0 && c.dead(now) {
+				return true
+			}
+			unused = unused && len(c) == 0
+		}
+	}
+	return unused
+}
 
 type counter map[cut]ring
 
@@ -90,35 +128,39 @@ func (c counter) holds(now int64) bool {
 // spend decides a batch, and remembers what may be taken back.
 func (s twin) spend(batch []ratelimit.Charge, now int64) ([]ratelimit.Outcome, []spent) {
 	over := make([][]bool, len(batch))
-	trial := s.copyOf(batch)
+	names := make([]string, len(batch))
+	for i := range batch {
+		names[i] = s.name(batch[i])
+	}
+	trial := s.copyOf(names)
 	denied := false
 	for i, c := range batch {
-		over[i] = trial[c.Key].judge(c, now)
+		over[i] = trial[names[i]].judge(c, now)
 		if c.CountDenied || !anyOf(over[i]) {
-			trial[c.Key].write(c, now)
+			trial[names[i]].write(c, now)
 		}
 		denied = denied || (anyOf(over[i]) && !c.Shadow)
 	}
-	final := s.copyOf(batch)
+	final := s.copyOf(names)
 	var out []ratelimit.Outcome
 	var wrote []spent
 	for i, c := range batch {
 		if c.CountDenied || (!denied && !anyOf(over[i])) {
-			final[c.Key].write(c, now)
+			final[names[i]].write(c, now)
 			if c.Hits > 0 && !c.CountDenied {
-				wrote = append(wrote, final[c.Key].spent(c))
+				wrote = append(wrote, final[names[i]].spent(c, names[i]))
 			}
 		}
-		out = append(out, ratelimit.Outcome{Over: anyOf(over[i]), Windows: final[c.Key].states(c, now, over[i])})
+		out = append(out, ratelimit.Outcome{Over: anyOf(over[i]), Windows: final[names[i]].states(c, now, over[i])})
 	}
-	maps.Copy(s, final)
+	maps.Copy(s.counters, final)
 	return out, wrote
 }
 
-func (s twin) copyOf(batch []ratelimit.Charge) twin {
-	out := twin{}
-	for _, c := range batch {
-		out[c.Key] = s[c.Key].clone()
+func (s twin) copyOf(names []string) map[string]counter {
+	out := map[string]counter{}
+	for _, name := range names {
+		out[name] = s.counters[name].clone()
 	}
 	return out
 }
@@ -146,6 +188,9 @@ func (c counter) write(ch ratelimit.Charge, now int64) {
 		return
 	}
 	most := int64(1<<16 - 1)
+	if cuts := cutsOf(ch); ch.Algorithm == window.Fixed && len(cuts) == 1 {
+		most = 1<<32 - 1
+	}
 	asked := map[cut]bool{}
 	for _, w := range ch.Windows {
 		k := cutOf(ch.Algorithm, w)

@@ -8,14 +8,14 @@ import (
 
 // spent is what the twin remembers of one charge: the cell that it went into, or the bucket as it was left.
 type spent struct {
-	key   string
+	name  string // of the counter
 	hits  int64
 	cells map[cut]int64
 	left  map[cut]*bucket
 }
 
-func (c counter) spent(ch ratelimit.Charge) spent {
-	s := spent{key: ch.Key, hits: ch.Hits, cells: map[cut]int64{}, left: map[cut]*bucket{}}
+func (c counter) spent(ch ratelimit.Charge, name string) spent {
+	s := spent{name: name, hits: ch.Hits, cells: map[cut]int64{}, left: map[cut]*bucket{}}
 	for _, w := range ch.Windows {
 		k := cutOf(ch.Algorithm, w)
 		if b := c[k].bucket; b != nil {
@@ -30,7 +30,7 @@ func (c counter) spent(ch ratelimit.Charge) spent {
 // refund takes hits back.
 func (s twin) refund(spent []spent, now int64) {
 	for _, sp := range spent {
-		c := s[sp.key]
+		c := s.counters[sp.name]
 		for k, cell := range sp.cells {
 			r, known := c[k]
 			if known && cell > max(r.newest, now/k.grain)-k.cells {

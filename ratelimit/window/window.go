@@ -158,14 +158,68 @@ func (a Ask) Validate() error {
 
 // Cap is the most that one cell holds for this ask; what goes beyond it is dropped. Counts only pass a limit where denied hits
 // are counted, and there 65,535 says "over" as well as any larger number to limits of up to 65,535: so such counters keep
-// cells of 16 bits. A bucket has no cells: it holds its burst at most.
+// cells of 16 bits. A counter of one cell ([Ask.Lone]) saves nothing by that, and counts on. A bucket has no cells: it holds its burst
+// at most.
 func (a Ask) Cap() uint32 {
+	if a.Lone() {
+		return math.MaxUint32
+	}
 	for _, w := range a.Windows {
 		if w.Limit > math.MaxUint16 {
 			return math.MaxUint32
 		}
 	}
 	return math.MaxUint16
+}
+
+// Lone says that the ask counts in a single cell: Fixed windows of one span.
+func (a Ask) Lone() bool {
+	if a.Algorithm != Fixed {
+		return false
+	}
+	for _, w := range a.Windows[1:] {
+		if w.Span != a.Windows[0].Span {
+			return false
+		}
+	}
+	return true
+}
+
+// AppendLoneStates is [Counter.AppendStates] for an ask that is [Ask.Lone], whose cell of a number holds so many hits after the charge.
+// Hits that were spent are over where what the cell holds now, uncapped, is beyond the limit; see [Ask.LoneOver].
+func AppendLoneStates(dst []State, a Ask, l LoneCell, v Verdict) []State {
+	span := a.Windows[0].Span.Milliseconds()
+	now := max(bound(l.Now), l.Cell*span) // where the clock has stepped back, the newest cell seen has just begun
+	held := min(l.Held, math.MaxUint32)
+	for i, w := range a.Windows {
+		within := min(held, uint64(w.Limit))
+		dst = append(dst, State{
+			Remaining: w.Limit - uint32(within), Beyond: uint32(held - within), Over: v.Over&(1<<i) != 0,
+			Reset: time.Duration((l.Cell+1)*span-now) * time.Millisecond,
+		})
+	}
+	return dst
+}
+
+// LoneCell is the cell that a [Ask.Lone] ask counts in.
+type LoneCell struct {
+	// Cell is its number, and Held the hits in it; more than MaxHits count as MaxHits.
+	Cell int64
+	Held uint64
+	// Now is the instant, in milliseconds since the Unix epoch.
+	Now int64
+}
+
+// LoneOver is the verdict on an ask that is [Ask.Lone] and whose hits were spent before anybody judged: held is what the cell holds since,
+// those hits among it. A peek is judged alike.
+func (a Ask) LoneOver(held uint64) Verdict {
+	var v Verdict
+	for i, w := range a.Windows {
+		if w.Limit == 0 || held > uint64(w.Limit) {
+			v.Over |= 1 << i
+		}
+	}
+	return v
 }
 
 // repeats says that an earlier window of the ask has the shape of window i, and so shares its counts.
