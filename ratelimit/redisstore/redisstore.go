@@ -208,23 +208,27 @@ func (s *Store) Forget(ctx context.Context, batch []ratelimit.Charge) error {
 }
 
 func (s *Store) forget(ctx context.Context, c *ratelimit.Charge) error {
-	words := []any{"del", s.prefix + c.Key}
+	keys := []string{s.prefix + c.Key}
 	if c.Ask().Lone() {
 		now, err := s.now(ctx, c.Key)
 		if err != nil {
 			return err
 		}
 		t := s.plainTarget(c, now)
-		words = append(words, t.key)
+		keys = append(keys, t.key)
 		defer s.recent.forget(t.counter)
+	}
+	words := []any{"del"}
+	for _, key := range keys {
+		words = append(words, key)
 	}
 	// Deleting twice is deleting once, but the same rule holds for every command here: nothing is sent twice.
 	cmd := onceCmd{redis.NewCmd(ctx, words...)}
 	if err := s.client.Process(ctx, cmd); err != nil {
 		return classified(err)
 	}
-	for _, key := range words[1:] {
-		s.lost.forget(key.(string))
+	for _, key := range keys {
+		s.lost.forget(key)
 	}
 	return nil
 }
