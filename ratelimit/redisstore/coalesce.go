@@ -26,9 +26,9 @@ const (
 var errFull = errors.New("redisstore: too many commands wait for the server")
 
 // coalescer sends commands to one server, together where they come faster than the server answers. Commands that meet no trip go at once,
-// on their caller's goroutine; others wait for the one under way, as long as patience says, and then travel together. A trip of several goes on as long as the
-// most patient of its callers; each of them leaves when its own time is up. A command whose caller leaves before it is sent is not
-// sent; one that was sent is never sent again.
+// on their caller's goroutine; others wait for the one under way, as long as patience says, and then travel together. A trip of several
+// goes on as long as the most patient of its callers; each of them leaves when its own time is up. A command whose caller leaves before
+// it is sent is not sent; one that was sent is never sent again.
 //
 // go-redis has an AutoPipeline, which is marked experimental and does not let a caller go at its deadline once its command is queued.
 type coalescer struct {
@@ -74,14 +74,32 @@ func (c *coalescer) process(ctx context.Context, cmds []redis.Cmder) error {
 	if full {
 		return errFull
 	}
-	select {
-	case <-p.done:
-		return nil
-	case <-ctx.Done():
-		c.mu.Lock()
-		p.left = true
-		c.mu.Unlock()
-		return ctx.Err()
+	return c.wait(ctx, p)
+}
+
+// wait is a passenger's. One who has waited as long as patience says begins a trip, so that none is kept by another that is stuck, even
+// where no further command comes.
+func (c *coalescer) wait(ctx context.Context, p *passenger) error {
+	again := time.NewTimer(c.patience)
+	defer again.Stop()
+	for {
+		select {
+		case <-p.done:
+			return nil
+		case <-ctx.Done():
+			c.mu.Lock()
+			p.left = true
+			c.mu.Unlock()
+			return ctx.Err()
+		case <-again.C:
+			c.mu.Lock()
+			begin := c.mayBeginLocked()
+			c.mu.Unlock()
+			if begin {
+				c.landed()
+			}
+			again.Reset(c.patience)
+		}
 	}
 }
 

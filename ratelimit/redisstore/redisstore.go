@@ -2,6 +2,13 @@
 // one script decides a whole batch in one trip, on the server's clock. It is the door to go-redis for rate limits; the client
 // comes from outside, ready made.
 //
+// Fixed windows of one span count in a plain number, under a key of its own for each window. A batch of such charges that count denials
+// (the form of envoyproxy/ratelimit, whose hits are spent whatever is decided) needs no script: INCRBY spends, and gives each hit a number
+// of its own, so that no more than the limit pass in a window of one number. Whatever else is asked of them, the script decides on
+// the same number. The windows are numbered by the server's clock, as this process knows it from TIME: asked anew every ten seconds, and wrong
+// by half of that trip, and what two clocks part in between. Replicas that disagree by so much spend from two neighbouring windows for so long,
+// of which each holds its limit.
+//
 // The bound of the limits holds while one primary keeps what it has acknowledged. A failover may lose the last writes, and lets
 // as many hits pass again; so does a server that evicts. Both are noticed: see [Store.LostCounters] and [Store.Probe].
 package redisstore
@@ -118,16 +125,17 @@ func (s *Store) KeyIn(slot int) string { return "!{" + tagsOfSlots()[slot%Slots]
 // Clustered says whether the store is a cluster, so that a batch may be of several slots.
 func (s *Store) Clustered() bool { return s.cluster != nil }
 
-// ClockSteps is how many batches found a counter that had seen a later time: the server's clock has stepped back, or a server
-// whose clock is behind has taken over.
+// ClockSteps is how many batches found a counter that had seen a later time, or an earlier answer to TIME: the server's clock has
+// stepped back, or a server whose clock is behind has taken over.
 func (s *Store) ClockSteps() uint64 { return s.clockSteps.Load() }
 
 // LostCounters is how many counters were found missing although the server had acknowledged them so lately that it should have
-// them still: it was emptied, it evicts, or a failover lost writes. A sample of the latest counters is watched, not all.
+// them still: it was emptied, it evicts, or a failover lost writes. A sample of the latest counters is watched, not all; plain ones only by
+// what is spent from them.
 func (s *Store) LostCounters() uint64 { return s.lost.missed.Load() }
 
-// Spend implements [ratelimit.Store]. The batch is one script on one server; it is never sent twice, since a lost answer does
-// not tell whether it ran.
+// Spend implements [ratelimit.Store]. The batch is one script on one server, or plain commands in one trip; what may have run is never sent
+// twice, since a lost answer does not tell whether it did.
 func (s *Store) Spend(ctx context.Context, batch []ratelimit.Charge) ([]ratelimit.Outcome, error) {
 	answer, err := s.spend(ctx, batch)
 	if err != nil || answer == nil {
@@ -200,23 +208,27 @@ func (s *Store) Forget(ctx context.Context, batch []ratelimit.Charge) error {
 }
 
 func (s *Store) forget(ctx context.Context, c *ratelimit.Charge) error {
-	words := []any{"del", s.prefix + c.Key}
+	keys := []string{s.prefix + c.Key}
 	if c.Ask().Lone() {
 		now, err := s.now(ctx, c.Key)
 		if err != nil {
 			return err
 		}
 		t := s.plainTarget(c, now)
-		words = append(words, t.key)
+		keys = append(keys, t.key)
 		defer s.recent.forget(t.counter)
+	}
+	words := []any{"del"}
+	for _, key := range keys {
+		words = append(words, key)
 	}
 	// Deleting twice is deleting once, but the same rule holds for every command here: nothing is sent twice.
 	cmd := onceCmd{redis.NewCmd(ctx, words...)}
 	if err := s.client.Process(ctx, cmd); err != nil {
 		return classified(err)
 	}
-	for _, key := range words[1:] {
-		s.lost.forget(key.(string))
+	for _, key := range keys {
+		s.lost.forget(key)
 	}
 	return nil
 }
