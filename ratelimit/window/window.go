@@ -211,8 +211,11 @@ type LoneCell struct {
 }
 
 // LoneOver is the verdict on an ask that is [Ask.Lone] and whose hits were spent before anybody judged: held is what the cell holds since,
-// those hits among it. A peek is judged alike.
+// those hits among it, however many. A peek is judged by what counts of it: MaxHits at most.
 func (a Ask) LoneOver(held uint64) Verdict {
+	if a.Hits == 0 {
+		held = min(held, MaxHits)
+	}
 	var v Verdict
 	for i, w := range a.Windows {
 		if w.Limit == 0 || held > uint64(w.Limit) {
