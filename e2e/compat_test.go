@@ -463,7 +463,7 @@ func TestCompatStores(t *testing.T) {
 	// A counter of a second is soon gone, and the server remembers that it was asked to count.
 	client := redis.NewClient(&redis.Options{Addr: second.Addr, Username: "gate", Password: "word", Protocol: 2})
 	defer client.Close()
-	if stats, err := client.Info(t.Context(), "commandstats").Result(); err != nil || !strings.Contains(stats, "cmdstat_incrby") && !strings.Contains(stats, "cmdstat_eval") {
+	if stats, err := client.Info(t.Context(), "commandstats").Result(); err != nil || !strings.Contains(stats, "cmdstat_incrby") {
 		t.Errorf("the store per second counted nothing: %v\n%s", err, stats)
 	}
 }

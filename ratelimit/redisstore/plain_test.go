@@ -270,6 +270,20 @@ func TestPlainCounterThatOverflows(t *testing.T) {
 	}
 }
 
+// Beyond the most hits that a counter counts, hits are over and peeks see what counts, as in every store.
+func TestPlainCounterBeyondAllCounting(t *testing.T) {
+	s := open(t, dial(t, storetest.StartValkey(t)), redisstore.Options{})
+	most := asReference("a", window.MaxHits)
+	for i, tt := range []struct {
+		hits int64
+		over bool
+	}{{window.MaxHits, false}, {0, false}, {1, true}, {0, false}, {window.MaxHits, true}, {-1, false}, {1, false}, {1, true}} {
+		if got := spend(t, s, giving(most, tt.hits))[0]; got.Over != tt.over || got.Windows[0].Beyond != 0 {
+			t.Errorf("step %d, %d hits: %+v, want over %v", i+1, tt.hits, got, tt.over)
+		}
+	}
+}
+
 // An answer that is no count is an error, never a verdict.
 func TestPlainGarbageIsAnError(t *testing.T) {
 	for _, reply := range []string{"+OK\r\n", "$-1\r\n", ":0\r\n", ":-7\r\n", "$1\r\nx\r\n", "*0\r\n", "*1\r\n:1\r\n"} {

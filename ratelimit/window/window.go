@@ -211,7 +211,7 @@ type LoneCell struct {
 }
 
 // LoneOver is the verdict on an ask that is [Ask.Lone] and whose hits were spent before anybody judged: held is what the cell holds since,
-// those hits among it. A peek is judged by what a cell can hold, as everywhere.
+// those hits among it, however many. A peek is judged by what counts of it: MaxHits at most.
 func (a Ask) LoneOver(held uint64) Verdict {
 	if a.Hits == 0 {
 		held = min(held, MaxHits)
