@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// maxJSON is the largest body of a question over HTTP, in bytes: what gRPC takes too.
+// maxJSON is the largest body of a question over HTTP, in bytes: far more than anybody writes by hand.
 const maxJSON = 4 << 20
 
 // JSON answers the same questions over HTTP, for clients without gRPC, as envoyproxy/ratelimit does: a RateLimitRequest in the JSON
