@@ -74,32 +74,14 @@ func (c *coalescer) process(ctx context.Context, cmds []redis.Cmder) error {
 	if full {
 		return errFull
 	}
-	return c.wait(ctx, p)
-}
-
-// wait is a passenger's. One who has waited as long as patience says begins a trip, so that none is kept by another that is stuck, even
-// where no further command comes.
-func (c *coalescer) wait(ctx context.Context, p *passenger) error {
-	again := time.NewTimer(c.patience)
-	defer again.Stop()
-	for {
-		select {
-		case <-p.done:
-			return nil
-		case <-ctx.Done():
-			c.mu.Lock()
-			p.left = true
-			c.mu.Unlock()
-			return ctx.Err()
-		case <-again.C:
-			c.mu.Lock()
-			begin := c.mayBeginLocked()
-			c.mu.Unlock()
-			if begin {
-				c.landed()
-			}
-			again.Reset(c.patience)
-		}
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		c.mu.Lock()
+		p.left = true
+		c.mu.Unlock()
+		return ctx.Err()
 	}
 }
 

@@ -245,21 +245,3 @@ func TestTripsThatFail(t *testing.T) {
 		})
 	}
 }
-
-// One who waits behind a stuck trip alone is not kept by it, though no further command comes.
-func TestALoneWaiterGoesOn(t *testing.T) {
-	stuck := make(chan struct{})
-	f := startFake(t, func(int) string { <-stuck; return good() })
-	s := oneTrip(t, f.addr)
-	answered := func(i int, err error) {
-		if err != nil {
-			t.Errorf("caller %d: %v", i, err)
-		}
-	}
-	first := crowd(t.Context(), t, s, 0, 1, 1, 0, answered)
-	s.SetPatienceForTest(50 * time.Millisecond)
-	second := crowd(t.Context(), t, s, 100, 1, 2, 0, answered)
-	close(stuck)
-	first.Wait()
-	second.Wait()
-}
